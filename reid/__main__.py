@@ -1,0 +1,5 @@
+"""`python -m reid`."""
+
+from .cli import main
+
+main()

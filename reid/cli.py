@@ -1,0 +1,325 @@
+"""The command line: parses, calls, prints. Everything slow is imported when a command runs, so that `--help` answers at once.
+
+Exit status: 0 all done; 1 some photos could not be used; 2 nothing could be done (usage, settings, gallery, weights, disk);
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import GalleryError, ReidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .config import Settings
+    from .pipeline import Answers, Listener
+    from .records import Failure, Report
+
+app = typer.Typer(
+    help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+models = typer.Typer(help="The networks' weights: what is here, where it is from, and how to fetch the rest.", invoke_without_command=True)
+app.add_typer(models, name="models")
+
+Gallery = Annotated[Path, typer.Argument(help="Folder of known animals: a folder per individual, or a metadata.csv.", show_default=False)]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings; options given here win over it.")]
+Extractor = Annotated[str | None, typer.Option(help="Local features; `reid models` lists them. [default: aliked-n16]")]
+Matcher = Annotated[str | None, typer.Option(help="lightglue or nearest. [default: lightglue]")]
+MaxKeypoints = Annotated[int | None, typer.Option(help="Keypoints a photo, the strongest. [default: 512]")]
+Resize = Annotated[int | None, typer.Option(help="Longest side of the photos worked on, in pixels. [default: 640]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
+ScoreName = Annotated[
+    str | None, typer.Option("--score", help="wasserstein, wasserstein-matched, n_matches, sum, mean. [default: wasserstein]")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. [default: .reid in the gallery]")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.")]
+
+
+def _settings(config: Path | None, **given: Any) -> Settings:
+    from .config import Settings
+
+    return Settings.load(config, **given)
+
+
+@contextmanager
+def _listening() -> Iterator[Listener]:
+    """A listener that draws progress bars, with speed and time left, on a terminal; without one it prints a line a stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from .pipeline import Listener
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn()
+
+    class Bars(Listener):
+        def __init__(self) -> None:
+            self.tasks: dict[str, TaskID] = {}
+
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what not in self.tasks:
+                self.tasks[what] = bars.add_task(what, total=total, speed="")
+            task = next(task for task in bars.tasks if task.id == self.tasks[what])
+            speed = f"{task.speed:.2g}/s" if task.speed else ""
+            bars.update(task.id, completed=done, total=total, speed=speed)
+            if done >= total:
+                if not console.is_terminal:
+                    console.print(f"{total} {what}", markup=False, highlight=False)
+                bars.remove_task(self.tasks.pop(what))
+
+        def note(self, text: str) -> None:
+            console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield Bars()
+
+
+def _print(*values: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140).print(*values, soft_wrap=not hasattr(values[0], "columns"), highlight=False)
+
+
+def _report_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        print(f"reid: not used: {failure.reason}", file=sys.stderr)
+
+
+@app.command()
+def index(
+    gallery: Gallery, config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None,
+    resize: Resize = None, device: Device = None, cache: Cache = None, skip_bad: SkipBad = False,
+) -> None:  # fmt: skip
+    """Extract and store the features of a gallery. Interrupt it at will: it goes on where it stopped."""
+    from . import pipeline
+
+    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
+    with _listening() as listener:
+        done = pipeline.index(gallery, settings, cache=cache, skip_bad=skip_bad, listener=listener)
+    print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
+    if done.null is not None:
+        print(f"null distribution: {_null_in_words(done.null.source, done.null.n_pairs)}")
+    _report_failures(done.failures)
+    raise typer.Exit(1 if done.failures else 0)
+
+
+def _null_in_words(source: str, n_pairs: int | None = None) -> str:
+    return f"from {n_pairs} pairs of different animals of this gallery" if source == "gallery" and n_pairs else f"from {source}"
+
+
+@app.command()
+def identify(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
+    gallery: Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)],
+    csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")] = None,
+    matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
+    top: Annotated[int | None, typer.Option(help="Individuals shown for each photo. [default: 5]")] = None,
+    where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
+    orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
+    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
+    device: Device = None, score: ScoreName = None, cache: Cache = None, skip_bad: SkipBad = False,
+) -> None:  # fmt: skip
+    """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
+    from . import pipeline
+    from .report import tables
+    from .store import write_atomically
+
+    settings = _settings(
+        config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score, top=top
+    )
+    with _listening() as listener:
+        report, answers = pipeline.identify_and_keep(photos, gallery, settings, where or (), orientation, cache, skip_bad, listener)
+        if matches is not None:
+            _draw_all(report, answers, matches, listener)
+    for path, text in ((csv, tables.as_csv), (json, tables.as_json)):
+        if path is not None:
+            write_atomically(path, text(report).encode())
+    about = report.gallery
+    said = f", filter {about['filter']}" if about["filter"] else ""
+    print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
+    if about["null"] != "gallery":
+        print(f"the gallery is too small to know how strangers score; judged by {about['null']}")
+    if report.rankings:
+        _print(tables.as_table(report))
+        print(
+            "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being new)"
+        )
+    _report_failures(report.failures)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _draw_all(report: Report, answers: Answers, folder: Path, listener: Listener) -> None:
+    from .report import pictures
+
+    taken: set[str] = set()
+    for done, ranking in enumerate(report.rankings):
+        listener.progress("pictures", done, len(report.rankings))
+        best = ranking.candidates[0]
+        captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{best.identity} ({best.reference_id})\nscore {best.score:.3f}")
+        name = pictures.file_name(ranking.query_id)
+        while name in taken:
+            name = f"_{name}"
+        taken.add(name)
+        _draw(answers, ranking.query_id, best.reference_id, captions, folder / name)
+    listener.progress("pictures", len(report.rankings), len(report.rankings))
+
+
+def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str], path: Path) -> int:
+    """Draw one pair; returns the number of matches above the settings' `min_confidence`."""
+    from .errors import StoreError
+    from .report import pictures
+
+    run, query, reference = answers.pipeline, answers.queries[query_id], answers.references[reference_id]
+    found = run.match_pair(query, reference)
+    n = int((found.confidence > run.settings.min_confidence).sum())
+    captions = captions[0], f"{captions[1]}, {n} matches"
+    features = run.load(query), run.load(reference)
+    try:
+        pictures.save(pictures.draw_matches(query.ref, reference.ref, features, found, captions, run.settings.min_confidence), path)
+    except OSError as error:
+        if isinstance(error, ReidError):
+            raise
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return n
+
+
+@app.command()
+def show(
+    query: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    reference: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The picture. [default: QUERY-REFERENCE-matches.png here]")] = None,
+    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
+    device: Device = None,
+) -> None:  # fmt: skip
+    """Draw the matching marks of two photos."""
+    import tempfile
+
+    from . import pipeline
+
+    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
+    out = out or Path(f"{query.stem}-{reference.stem}-matches.png")
+    with tempfile.TemporaryDirectory() as folder, _listening() as listener:
+        answers = pipeline.show(query, reference, settings, cache=folder, listener=listener)
+        a, b = next(iter(answers.queries)), next(iter(answers.references))
+        n = _draw(answers, a, b, (query.name, reference.name), out)
+        answers.pipeline.digests.close()
+    print(f"{n} matches above {settings.min_confidence} are drawn in {out}")
+
+
+@app.command()
+def evaluate(
+    gallery: Gallery,
+    metadata: Annotated[Path | None, typer.Option(help="Table with a split column. [default: GALLERY/metadata.csv]")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
+    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
+    device: Device = None, score: ScoreName = None, cache: Cache = None,
+) -> None:  # fmt: skip
+    """How often is the answer right? Matches every query row of the table with every reference row, and scores them in every way."""
+    import json as jsons
+
+    from rich.table import Table
+
+    from . import pipeline
+    from .store import write_atomically
+
+    settings = _settings(
+        config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score
+    )
+    with _listening() as listener:
+        found = pipeline.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
+    title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
+    table = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
+    for name, row in found["scores"].items():
+        table.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("top1", "top3", "top5")), f"{row['auroc']:.3f}")
+    _print(table)
+    counts = found["scores"][settings.score]
+    print(f"{counts['n_known']} queries of known animals, {counts['n_new']} of new ones; {found['seconds_per_query']:.1f} s a query")
+    for verdict, row in found["verdicts"].items():
+        print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
+    if json is not None:
+        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+    raise typer.Exit(1 if found["n_failures"] else 0)
+
+
+@models.callback()
+def models_list(context: typer.Context) -> None:
+    """Every network: is it here, its size, sha256, licence and source."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from . import extractors, matchers, weights
+
+    table = Table("weights", "for", "here", "MB", "sha256", "licence", "source")
+    for entry in weights.REGISTRY.values():
+        here = "yes" if weights.locate(entry) else "no"
+        size = f"{entry.n_bytes / 1e6:.1f}" if entry.n_bytes else "?"
+        table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
+    _print(table)
+    lines = [f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest" for name, line in extractors.REGISTRY.items()]
+    print("extractors, and the matchers each works with:", *lines, sep="\n")
+    print("matchers:", *(f"  {name}: {about}" for name, about in matchers.MATCHERS.items()), sep="\n")
+    print(f"`reid models fetch NAME` brings what is not here into {weights.cache_folder()}")
+
+
+@models.command("fetch")
+def models_fetch(names: Annotated[list[str], typer.Argument(help="Names from `reid models`.", show_default=False)]) -> None:
+    """Fetch weights, check their sha256 and keep them. A download cut off goes on where it stopped."""
+    from . import weights
+    from .errors import SettingsError
+
+    unknown = [name for name in names if name not in weights.REGISTRY]
+    if unknown:
+        raise SettingsError(f"unknown weights {unknown[0]!r}; known: {', '.join(weights.REGISTRY)}")
+    with _listening() as listener:
+        for name in names:
+            here = weights.locate(weights.REGISTRY[name])
+            if here is None or weights.sha256(here) != weights.REGISTRY[name].sha256:
+                here = weights.fetch(name, partial(_bytes, listener, name))
+            print(f"{name}: {here}")
+
+
+def _bytes(listener: Listener, name: str, done: int, total: int | None) -> None:
+    listener.progress(f"bytes of {name}", done, total or done + 1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"reid {installed('reid')}")
+        raise typer.Exit()
+
+
+def main(run: Callable[[], Any] = app) -> None:
+    """Run the command line; a user's mistake is one line on standard error, never a traceback."""
+    try:
+        run()
+    except GalleryError as error:
+        _fail(*error.problems, str(error))
+    except ReidError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("reid: interrupted; what is stored stays, run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `reid ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(*lines: str) -> None:
+    for line in lines:
+        print(f"reid: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,92 @@
+"""Settings: frozen, typed, strict. One loader; the command line gives it values, nothing is merged a second time.
+
+Settings.load("fast.toml", max_keypoints=256) -> Settings
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import SettingsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that changes an answer, and the device. `configs/default.toml` holds the same values with comments."""
+
+    extractor: str = "aliked-n16"
+    matcher: str = "lightglue"
+    max_keypoints: int = 512  # per photo, the strongest
+    resize: int = 640  # longest side of the prepared photo, px; smaller photos are left as they are
+    device: str = "auto"
+    score: str = "wasserstein"
+    min_confidence: float = 0.5  # a match above it counts in n_matches and is drawn
+    top: int = 5  # individuals shown
+    null_pairs: int = 200  # pairs of different animals that the null distribution is estimated from
+    match_below: float = 0.02  # verdict `match` if strangers would look as alike with at most this probability
+    new_above: float = 0.5  # verdict `new` if they would with at least this one
+    depth_confidence: float = 0.95  # LightGlue stops early when this share of points is sure; -1 runs every layer
+    width_confidence: float = 0.99  # LightGlue drops points this surely unmatchable; -1 keeps all
+    ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong
+    weights: str | None = None  # a weights file of one's own for the extractor
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kinds: Any = {"int": int, "float": (int, float), "str": str, "str | None": (str, type(None))}[str(field.type)]
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
+        for name, choices in (("device", DEVICES), ("score", SCORES)):
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
+        for name, low, high in (
+            ("max_keypoints", 8, 20000), ("resize", 64, 8192), ("top", 1, 10**6), ("null_pairs", 0, 10**6), ("min_confidence", 0, 1),
+            ("match_below", 0, 1), ("new_above", 0, 1), ("depth_confidence", -1, 1), ("width_confidence", -1, 1), ("ratio", 0.1, 1),
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it lies between {low} and {high}")
+        if self.match_below > self.new_above:
+            raise SettingsError(f"match_below {self.match_below} is above new_above {self.new_above}; no verdict would be unsure")
+
+    @classmethod
+    def load(cls, file: str | Path | None = None, **overrides: Any) -> Settings:
+        """The defaults, then what the TOML file says, then every override that is not None. Unknown names raise."""
+        values: dict[str, Any] = {}
+        if file is not None:
+            try:
+                values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+            except OSError as error:
+                raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{file}: not a TOML file ({error})") from error
+        prefix = f"{file}: " if file is not None else ""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in [*values, *overrides]:
+            if name not in known:
+                raise SettingsError(f"{prefix}unknown setting {name!r}; known: {', '.join(known)}")
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls(**values)
+        except SettingsError as error:
+            raise SettingsError(f"{prefix}{error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Settings:
+        return dataclasses.replace(self, **changes)
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits that change when any of the (JSON-able) parts does."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

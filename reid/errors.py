@@ -1,0 +1,37 @@
+"""One error tree: what a user can cause or mend. Each message is one line that says what to do.
+
+ReidError
+|- SettingsError(ValueError)        a setting, option or TOML file that cannot be used
+|- PhotoError(OSError)              a photo that cannot be read
+|- GalleryError(ValueError)         a gallery, metadata table or box file that cannot be used
+|- StoreError(OSError)              features or nulls that cannot be written or read
+`- WeightsError(OSError)            a network's weights that are missing, damaged or cannot be fetched
+"""
+
+
+class ReidError(Exception):
+    """Anything that the user of reid can mend; the command line prints it as one line, without a traceback."""
+
+
+class SettingsError(ReidError, ValueError):
+    """A setting that cannot be used; the message names what can."""
+
+
+class PhotoError(ReidError, OSError):
+    """A photo that cannot be read or is too small or too large to work on."""
+
+
+class GalleryError(ReidError, ValueError):
+    """A gallery that cannot be used. `problems` lists every one of them, in the order of the table."""
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.problems = problems
+
+
+class StoreError(ReidError, OSError):
+    """A stored file that cannot be written (disk full, no permission) or read."""
+
+
+class WeightsError(ReidError, OSError):
+    """Weights that are not on this machine, or not the ones they should be."""

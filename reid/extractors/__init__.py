@@ -1,0 +1,84 @@
+"""Local features. `create(settings)` gives the extractor by its name; a new network is one file and one line here.
+
+An extractor takes a prepared `Photo` and returns `Features`, strongest keypoint first, at most `max_keypoints` of them, all on the mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Settings
+from ..errors import SettingsError
+from ..records import Features, Photo
+
+
+class Extractor(Protocol):
+    """What every extractor offers."""
+
+    name: str
+
+    def extract(self, photo: Photo) -> Features: ...
+
+
+@dataclass(frozen=True)
+class ExtractorEntry:
+    """A line of the registry: where the adapter is, what it needs and what can match its features."""
+
+    module: str
+    about: str
+    weights: str | None = None  # name in `weights.REGISTRY`; None where nothing is learned
+    lightglue: str | None = None  # LightGlue's weights for these features, in `weights.REGISTRY`
+    n_dims: int = 128
+
+
+REGISTRY: dict[str, ExtractorEntry] = {
+    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-lightglue"),
+    "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot", "aliked-lightglue"),
+    "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32", "aliked-lightglue"),
+    "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", None, n_dims=64),
+    "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", "disk-lightglue"),
+    "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue"),
+    "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
+                                 "superpoint-lightglue", n_dims=256),
+}  # fmt: skip
+
+
+def entry(name: str) -> ExtractorEntry:
+    """The registry's line for `name`, or SettingsError naming those there are."""
+    if name not in REGISTRY:
+        raise SettingsError(f"unknown extractor {name!r}; known: {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def create(settings: Settings, device: str) -> Extractor:
+    """The extractor that the settings name, its weights loaded, on `device`."""
+    adapter: Any = import_module(f".{entry(settings.extractor).module}", __package__)
+    extractor: Extractor = adapter.create(settings, device)
+    return extractor
+
+
+def strongest(
+    photo: Photo,
+    kind: str,
+    max_keypoints: int,
+    keypoints: NDArray[Any],
+    scores: NDArray[Any],
+    descriptors: NDArray[Any],
+    **more: NDArray[Any],
+) -> Features:
+    """The `max_keypoints` highest-scoring keypoints that lie on the photo's mask, ties by position, as a record."""
+    keypoints = np.asarray(keypoints, np.float32).reshape(-1, 2)
+    keep = np.arange(len(keypoints))
+    if photo.mask is not None:
+        columns, rows = np.rint(keypoints).astype(int).clip(0, np.array(photo.size) - 1).T
+        keep = keep[photo.mask[rows, columns]]
+    scores = np.asarray(scores, np.float32)
+    order = np.lexsort((keypoints[keep, 0], keypoints[keep, 1], -scores[keep]))
+    keep = keep[order[:max_keypoints]]
+    chosen = {name: values[keep] for name, values in more.items()}
+    return Features(kind, photo.size, keypoints[keep], scores[keep], np.asarray(descriptors)[keep], **chosen)

@@ -1,0 +1,53 @@
+"""Matchers: features of a query and of references in, matches with a confidence in 0..1 out. `create` knows which pairs can work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..config import Settings
+from ..errors import SettingsError
+from ..extractors import REGISTRY as EXTRACTORS
+from ..extractors import entry
+from ..records import Features
+
+MATCHERS = {
+    "lightglue": "LightGlue (Lindenberger 2023): attention over both photos' keypoints",
+    "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
+}
+
+
+class Matcher(Protocol):
+    """What every matcher offers."""
+
+    def match(self, query: Features, references: Iterable[Features]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each reference in order: indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1."""
+        ...
+
+
+def weights_name(settings: Settings) -> str | None:
+    """The weights that the settings' matcher needs for their extractor; SettingsError if the two cannot work together."""
+    if settings.matcher not in MATCHERS:
+        raise SettingsError(f"unknown matcher {settings.matcher!r}; known: {', '.join(MATCHERS)}")
+    line = entry(settings.extractor)
+    if settings.matcher == "nearest":
+        return None
+    if line.lightglue is None:
+        able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
+        raise SettingsError(
+            f"there is no LightGlue for {settings.extractor}; use --matcher nearest, or an extractor that it was trained for: {able}"
+        )
+    return line.lightglue
+
+
+def create(settings: Settings, device: str) -> Matcher:
+    """The matcher that the settings name, its weights loaded, on `device`."""
+    from . import lightglue, nearest
+
+    name = weights_name(settings)
+    if name is None:
+        return nearest.NearestMatcher(settings, device)
+    matcher: Any = lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
+    return matcher  # type: ignore[no-any-return]

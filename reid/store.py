@@ -1,0 +1,213 @@
+"""What has been computed stays computed: features by the content of a photo, matches by the content of both.
+
+    <folder>/features/<fingerprint>/<digest[:2]>/<digest>.safetensors     one photo
+    <folder>/matches/<fingerprint>/<digest of the query>.safetensors      one query with every reference it has met
+    <folder>/digests.sqlite                                               sha256 of files, by path, size and time of change
+
+Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from .errors import PhotoError, StoreError
+from .records import Features, PhotoRef
+
+FORMAT = 1  # part of every fingerprint: raise it when what is stored changes its meaning
+Tensors = dict[str, NDArray[Any]]
+
+
+class DamagedFile(Exception):
+    """A stored file that is not what was written; the caller redoes it."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """All of `data` at `path`, or nothing. Raises StoreError, one line."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        try:
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass  # the first error is the one to tell
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        way_out = "free some space" if full else "make it writable, or give another folder with --cache"
+        raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
+
+
+def _write(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+    write_atomically(path, save_tensors(tensors, {**metadata, "checksum": _checksum(tensors)}))
+
+
+def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Tensors and metadata of a stored file. Raises FileNotFoundError or DamagedFile."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        tensors = load_tensors(data)
+    except Exception as error:  # whatever a damaged header makes the reader raise
+        raise DamagedFile(path) from error
+    if metadata.get("checksum") != _checksum(tensors):
+        raise DamagedFile(path)
+    return tensors, metadata
+
+
+def _checksum(tensors: Tensors) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        total.update(name.encode() + str(tensors[name].shape).encode() + np.ascontiguousarray(tensors[name]).tobytes())
+    return total.hexdigest()
+
+
+class FeatureStore:
+    """Features of one fingerprint (extractor, preparation, weights, format) by the digest of their photo."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder = folder / "features" / fingerprint
+
+    def path(self, digest: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    def load(self, digest: str) -> Features | None:
+        """The stored features; None if there are none. Raises DamagedFile."""
+        try:
+            tensors, metadata = _read(self.path(digest))
+            width, height = json.loads(metadata["size"])
+            return Features(metadata["kind"], (width, height), **tensors)
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFile(self.path(digest)) from error
+
+    def save(self, digest: str, features: Features) -> None:
+        tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": features.descriptors}
+        if features.scales is not None and features.angles is not None:
+            tensors |= {"scales": features.scales, "angles": features.angles}
+        _write(self.path(digest), tensors, {"kind": features.kind, "size": json.dumps(features.size)})
+
+    def delete(self, digest: str) -> None:
+        self.path(digest).unlink(missing_ok=True)
+
+
+class MatchStore:
+    """Confidences of one query with the references it has been matched with, so that a long run goes on where it stopped.
+
+    Half precision; what is scored is always what was stored, so a resumed run gives the scores of an uninterrupted one."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder = folder / "matches" / fingerprint
+
+    def path(self, query: str) -> Path:
+        return self.folder / f"{query}.safetensors"
+
+    def load(self, query: str) -> dict[str, NDArray[np.float16]]:
+        """Confidences by the digest of the reference; empty where nothing, or nothing whole, is stored."""
+        try:
+            tensors, _ = _read(self.path(query))
+            digests = [row.tobytes().hex() for row in tensors["references"]]
+            return dict(zip(digests, np.split(tensors["confidence"], tensors["ends"][:-1]), strict=True))
+        except (FileNotFoundError, DamagedFile, KeyError, ValueError):
+            return {}
+
+    def save(self, query: str, confidences: Mapping[str, NDArray[np.float16]]) -> None:
+        digests = sorted(confidences)
+        if not digests:
+            return
+        references = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
+        values = [confidences[digest] for digest in digests]
+        ends = np.cumsum([len(value) for value in values])
+        _write(self.path(query), {"references": references, "confidence": np.concatenate(values), "ends": ends}, {})
+
+
+class Digests:
+    """sha256 of photos with their crop and mask; files are read again only when their size or time of change differs."""
+
+    def __init__(self, folder: Path):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.database = sqlite3.connect(folder / "digests.sqlite", timeout=60)
+            self.database.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
+            with self.database:
+                self.database.execute("CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INT, changed INT, digest TEXT)")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot write under {folder} ({error}); make it writable, or give another folder with --cache") from error
+
+    def of(self, ref: PhotoRef) -> str:
+        """64 hex digits that name what the features of `ref` depend on. Raises PhotoError."""
+        parts = [self._file(ref.path)]
+        if ref.crop is not None:
+            parts.append(f"crop {[float(value) for value in ref.crop]}")
+        if ref.mask is not None:
+            parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self._file(Path(ref.mask))}")
+        return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _file(self, path: Path) -> str:
+        try:
+            stat = path.stat()
+            key = str(path.resolve())
+            with self._guard():
+                row = self.database.execute("SELECT size, changed, digest FROM digests WHERE path = ?", (key,)).fetchone()
+            if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns):
+                return str(row[2])
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
+            raise PhotoError(f"{path} {reason}") from error
+        with self._guard(), self.database:
+            self.database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, stat.st_size, stat.st_mtime_ns, digest))
+        return digest
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot use the table of digests ({error}); delete digests.sqlite, it is made anew") from error
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def remove_leftovers(folder: Path, older_than: float) -> None:
+    """Delete parts of files that a killed run left behind; `older_than` is a time in seconds since the epoch."""
+    for part in _parts(folder):
+        try:
+            if part.stat().st_mtime < older_than:
+                part.unlink()
+        except OSError:
+            continue  # another run was faster
+
+
+def _parts(folder: Path) -> Iterable[Path]:
+    return folder.glob("*/*/**/.*.part")

