@@ -85,17 +85,18 @@ class Skin:
 def _noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves: int = 3, stretch: float = 1.0) -> Array:
     """Smooth noise with mean 0 and deviation 1; `cell` is the size of its largest blobs in pixels."""
     height, width = shape
-    out = np.zeros(shape, np.float32)
+    out: Array = np.zeros(shape, np.float32)
     for octave in range(octaves):
         size = cell / 2**octave
         grid = rng.standard_normal((int(height / size) + 3, int(width / (size * stretch)) + 3)).astype(np.float32)
         out += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 0.6**octave
-    return (out - out.mean()) / (out.std() + 1e-6)
+    out = (out - out.mean()) / (out.std() + 1e-6)
+    return out
 
 
 def _step(low: float, high: float, value: Array) -> Array:
     """0 below `low`, 1 above `high` (or the reverse when low > high), smooth between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
+    t: Array = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -256,9 +257,10 @@ def _shape(table: Array, p: Array) -> Array:
     """Below 0 inside the head, above 0 outside, for points (..., 3)."""
     place = (p[..., 0] - X0) * ((len(table) - 1) / (X1 - X0))
     row = table[np.clip(place, 0, len(table) - 1).astype(np.int32)]
-    a = np.minimum(((p[..., 1] - row[..., 0]) / row[..., 1]) ** 2, 2)
-    b = np.minimum((p[..., 2] / row[..., 2]) ** 2, 2)
-    return a + b - SQUARE**2 * a * b - 1 + np.maximum(X0 - p[..., 0], 0) * 40
+    a: Array = np.minimum(((p[..., 1] - row[..., 0]) / row[..., 1]) ** 2, 2)
+    b: Array = np.minimum((p[..., 2] / row[..., 2]) ** 2, 2)
+    value: Array = a + b - SQUARE**2 * a * b - 1 + np.maximum(X0 - p[..., 0], 0) * 40
+    return value
 
 
 def _trace(table: Array, turn: Array, sx: Array, sy: Array) -> tuple[NDArray[np.bool_], Array, Array]:
@@ -347,8 +349,9 @@ def _background(rng: np.random.Generator, width: int, height: int, water: Array)
 
 def _ripples(rng: np.random.Generator, size: int = 384) -> Array:
     """The net of light that waves throw: bright where smooth noise crosses zero."""
-    nets = [np.exp(-np.abs(_noise(rng, (size, size), cell, 2)) * 5) for cell in (90, 62)]
-    return (nets[0] + nets[1] + 1.5 * nets[0] * nets[1]).astype(np.float32)
+    a, b = (np.exp(-5 * np.abs(_noise(rng, (size, size), cell, 2))) for cell in (90, 62))
+    net: Array = a + b + 1.5 * a * b
+    return net
 
 
 def _develop(rng: np.random.Generator, image: Array, water: Array, murk: float) -> NDArray[np.uint8]:
@@ -388,7 +391,7 @@ def draw_turtle(identity_seed: int, side: str, photo_seed: int, size: tuple[int,
     image = _background(rng, width, height, water)
 
     # Pose, and the ray of every pixel.
-    yaw, tilt, roll = np.radians([rng.uniform(-25, 25), rng.uniform(-14, 16), np.clip(rng.normal(0, 10), -20, 20)])
+    yaw, tilt, roll = np.radians([rng.uniform(-25, 25), rng.uniform(-16, 18), np.clip(rng.normal(0, 10), -20, 20)])
     yaw += 0 if side == "left" else np.pi
     unit = min(width * rng.uniform(0.35, 0.44) * (1.24 if height > width else 1), height * 0.62)
     beak = width * rng.uniform(0.05, 0.15) + 0.87 * unit  # from the border that the beak points to, to the pivot
@@ -423,7 +426,7 @@ def draw_turtle(identity_seed: int, side: str, photo_seed: int, size: tuple[int,
 
     # A film of silt and algae, another each time.
     murk = 0.8 * rng.beta(1.3, 2.4)
-    film = _step(0.2, 1.6, _noise(rng, (height, width), unit * 0.25, 5))[hit] * rng.uniform(0.0, 0.6) * (1 - eye)
+    film = _step(0.0, 1.5, _noise(rng, (height, width), unit * 0.16, 5))[hit] * rng.uniform(0.1, 0.85) * (1 - eye)
     colour = _mix(colour, (0.36, 0.37, 0.25), film)
 
     # Light.

@@ -6,6 +6,7 @@ Nothing is decoded here; `photo_size(path)` is handed in by the caller and asked
 from __future__ import annotations
 
 import ast
+import csv
 import difflib
 import os
 from collections.abc import Callable, Iterable
@@ -92,18 +93,19 @@ def _some(names: list[str], most: int = 3) -> str:
 
 def _read_table(root: Path, table: Path, photo_size: Callable[[Path], Size], skip_bad: bool) -> Gallery:
     try:
-        header = table.read_text(encoding="utf-8-sig").partition("\n")[0]
+        header = table.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
         separator = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
+        columns = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
         frame = pd.read_csv(
-            table, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator, skip_blank_lines=False, index_col=False
-        )
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+            table, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator, skip_blank_lines=False, skiprows=1,
+            names=range(len(columns)), index_col=False,
+        )  # fmt: skip
+    except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors
         raise GalleryError(f"{table} cannot be read as a table ({' '.join(str(error).split())})") from error
-    frame.columns = [str(name).strip() for name in frame.columns]
-    problems, notes = _check_columns(table, list(frame.columns))
+    problems, notes = _check_columns(table, columns)
     if problems:
         raise GalleryError(f"{table}: {len(problems)} problem(s)", tuple(problems))
-    frame = frame.rename(columns={"position": "orientation"}) if "orientation" not in frame.columns else frame
+    frame.columns = ["orientation" if name == "position" and "orientation" not in columns else name for name in columns]
     references: list[PhotoRef] = []
     queries: list[PhotoRef] = []
     seen: dict[str, int] = {}

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with _pillow:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours, checked below, is higher
             try:
-                _register_heif()
-                image = Image.open(path, formats=FORMATS)
+                image = Image.open(path, formats=_formats())
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{path} is not a photo in a format that is read here ({', '.join(FORMATS)})") from error
+        raise PhotoError(f"{path} is not a photo in a format that is read here ({', '.join(_formats())})") from error
     except PhotoError:
         raise
     except Exception as error:  # decoders raise what they like on broken headers
@@ -59,12 +59,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _register_heif() -> None:
+@cache
+def _formats() -> tuple[str, ...]:
+    """The allowed formats that this installation can read."""
     try:
         import pillow_heif
-    except ImportError:  # an optional wheel; without it a HEIC file is named as not readable
-        return
-    pillow_heif.register_heif_opener()
+
+        pillow_heif.register_heif_opener()
+    except ImportError:
+        pass  # an optional wheel; without it a HEIC file is named as not readable
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _line(error: Exception) -> str:

@@ -284,14 +284,15 @@ def _sha256(name: str | None) -> str | None:
 # -- the calls that a user makes
 
 
-def _open(
-    gallery: str | Path, settings: Settings, cache: str | Path | None, listener: Listener, skip_bad: bool
-) -> tuple[Gallery, Pipeline]:
-    root = Path(gallery)
-    found = galleries.read(root, images.photo_size, skip_bad=skip_bad)
+def _read(gallery: str | Path, listener: Listener, skip_bad: bool, table: str | Path | None = None) -> Gallery:
+    found = galleries.read(Path(gallery), images.photo_size, table=Path(table) if table is not None else None, skip_bad=skip_bad)
     for text in found.notes:
         listener.note(text)
-    return found, Pipeline(settings, Path(cache) if cache is not None else root / galleries.FOLDER, listener)
+    return found
+
+
+def _open(gallery: Gallery, settings: Settings, cache: str | Path | None, listener: Listener) -> Pipeline:
+    return Pipeline(settings, Path(cache) if cache is not None else gallery.root / galleries.FOLDER, listener)
 
 
 def index(
@@ -305,7 +306,8 @@ def index(
     """Extract and store the features of a gallery, and estimate its null. What is stored already is left as it is.
 
     Raises GalleryError, SettingsError, WeightsError or StoreError; photos that cannot be used are in the summary's failures."""
-    found, pipeline = _open(gallery, settings, cache, listener, skip_bad)
+    found = _read(gallery, listener, skip_bad)
+    pipeline = _open(found, settings, cache, listener)
     items, failures, n_extracted = pipeline.index(found.references)
     null = pipeline.null(items) if items else None
     return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, pipeline.folder)
@@ -340,9 +342,10 @@ def identify_and_keep(
     listener: Listener,
 ) -> tuple[Report, Answers]:
     """As `identify`; also what is needed to draw the matches."""
-    whole, pipeline = _open(gallery, settings, cache, listener, skip_bad)
+    whole = _read(gallery, listener, skip_bad)
     queries, failures = _query_refs([photos] if isinstance(photos, (str, Path)) else photos, whole, listener)
     chosen, said = galleries.restrict(whole, where, orientation)
+    pipeline = _open(whole, settings, cache, listener)
     everything, failed, _ = pipeline.index(whole.references)
     failures += failed
     wanted = {ref.image_id for ref in chosen.references}
@@ -444,14 +447,11 @@ def evaluate(
     """How often each score is right on a table with a `split`: every query row against every reference row that is not of its encounter.
 
     `limit` takes only the first so many queries. Returns a dictionary with `scores` (a row for each score), counts and seconds."""
-    root = Path(gallery)
-    found = galleries.read(root, images.photo_size, table=Path(table) if table is not None else None)
-    for text in found.notes:
-        listener.note(text)
+    found = _read(gallery, listener, skip_bad=False, table=table)
     if not found.queries:
         wanted = " or ".join(galleries.QUERY_SPLITS)
-        raise GalleryError(f"{table or root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
-    pipeline = Pipeline(settings, Path(cache) if cache is not None else root / galleries.FOLDER, listener)
+        raise GalleryError(f"{table or found.root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
+    pipeline = _open(found, settings, cache, listener)
     references, failures, _ = pipeline.index(found.references)
     queries, failed, _ = pipeline.index(found.queries[:limit])
     null = pipeline.null(references)

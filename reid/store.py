@@ -54,11 +54,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
 
 
-def _write(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    write_atomically(path, save_tensors(tensors, {**metadata, "checksum": _checksum(tensors)}))
+def _write(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
+    about = json.dumps({**metadata, "checksum": _checksum(tensors)}, sort_keys=True)
+    write_atomically(path, save_tensors(tensors, {"reid": about}))  # one entry: safetensors writes several in any order
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and metadata of a stored file. Raises FileNotFoundError or DamagedFile."""
     try:
         data = path.read_bytes()
@@ -68,7 +69,7 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:
         (length,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["reid"])
         tensors = load_tensors(data)
     except Exception as error:  # whatever a damaged header makes the reader raise
         raise DamagedFile(path) from error
@@ -100,7 +101,7 @@ class FeatureStore:
         """The stored features; None if there are none. Raises DamagedFile."""
         try:
             tensors, metadata = _read(self.path(digest))
-            width, height = json.loads(metadata["size"])
+            width, height = metadata["size"]
             return Features(metadata["kind"], (width, height), **tensors)
         except FileNotFoundError:
             return None
@@ -111,7 +112,7 @@ class FeatureStore:
         tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": features.descriptors}
         if features.scales is not None and features.angles is not None:
             tensors |= {"scales": features.scales, "angles": features.angles}
-        _write(self.path(digest), tensors, {"kind": features.kind, "size": json.dumps(features.size)})
+        _write(self.path(digest), tensors, {"kind": features.kind, "size": features.size})
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)

@@ -98,4 +98,5 @@ def save(picture: NDArray[np.uint8], path: Path) -> None:
 
 def file_name(image_id: str) -> str:
     """A PNG's name that no path in an id can lead astray: `a/b.jpg` -> `a__b.jpg.png`."""
-    return re.sub(r"[^\w.\- ()#]", "_", image_id.replace("/", "__")).lstrip(".") + ".png"
+    name = re.sub(r"[^\w.\- ()#]", "_", image_id.replace("/", "__"))
+    return f"{'_' if name.startswith('.') else ''}{name}.png"

@@ -1,0 +1,47 @@
+"""Drawn animals for the tests: each a fixed pattern of blobs, seen under small turns, shifts and light. No photo, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZE = (313, 241)  # width, height: not square, no multiple of 8
+
+
+def draw_animal(identity: int, view: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """(H, W, 3) uint8: the pattern of `identity` as photo number `view` shows it."""
+    width, height = size
+    pattern = np.random.default_rng([7, identity])
+    canvas = np.full((height, width, 3), 90, np.uint8)
+    for _ in range(260):
+        centre = (int(pattern.integers(0, width)), int(pattern.integers(0, height)))
+        colour = tuple(int(value) for value in pattern.integers(0, 256, 3))
+        axes = (int(pattern.integers(2, 14)), int(pattern.integers(2, 14)))
+        cv2.ellipse(canvas, centre, axes, float(pattern.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+    light = np.random.default_rng([11, identity, view])
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), float(light.uniform(-8, 8)), float(light.uniform(0.92, 1.08)))
+    turned = cv2.warpAffine(canvas, turn, size, borderMode=cv2.BORDER_REFLECT)
+    noisy = turned * light.uniform(0.8, 1.2) + light.normal(0, 4, turned.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
+    root = tmp_path / "gallery"
+    for identity in range(8):
+        for view in range(2):
+            save(root / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
+    save(tmp_path / "photos" / "known.png", draw_animal(3, 5))
+    save(tmp_path / "photos" / "new.png", draw_animal(99, 0))
+    return root

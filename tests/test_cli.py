@@ -1,0 +1,176 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_animal, save
+from PIL import Image
+
+FAST = ["--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
+
+
+def reid(*words, cwd=None):
+    return subprocess.run([sys.executable, "-m", "reid", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def test_help_loads_nothing_slow():
+    code = (
+        "import sys; sys.argv = ['reid', '--help']\n"
+        "from reid.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'kornia', 'cv2', 'scipy', 'pandas', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "identify" in done.stdout
+
+
+def test_identify_writes_what_its_schema_says(animals, tmp_path):
+    photos = tmp_path / "photos"
+    done = reid(
+        "identify", photos, "--gallery", animals, "--csv", "o.csv", "--json", "o.json", "--matches", "m", "--top", 3, *FAST, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "searched 16 photos of 8 individuals" in done.stdout
+    assert "animal-3" in done.stdout
+    value = json.loads((tmp_path / "o.json").read_text())
+    assert value["schema"] == 1
+    assert value["settings"]["extractor"] == "sift"
+    assert len(value["settings"]["fingerprint"]) == 16
+    first = value["queries"][0]
+    assert first.keys() == {"query", "verdict", "p_new", "p_stranger", "candidates"}
+    assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
+    assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference"}] * 3
+    assert first["candidates"][0]["identity"] == "animal-3"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))
+    assert [(row["query"], row["rank"]) for row in rows] == [(name, str(n)) for name in ("known.png", "new.png") for n in (1, 2, 3)]
+    assert float(rows[0]["score"]) == first["candidates"][0]["score"]
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["known.png.png", "new.png.png"]
+
+
+def test_matches_are_drawn_where_the_marks_are(tmp_path):
+    """Turn, crop and scale a photo; lines must join the same marks of both upright photos."""
+    from reid import pipeline
+    from reid.config import Settings
+    from reid.records import PhotoRef
+    from reid.report import pictures
+
+    scene = draw_animal(4, 0, (600, 420))
+    query = save(tmp_path / "q.png", scene)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # stored a quarter turn clockwise
+    reference = save(tmp_path / "r.png", np.ascontiguousarray(np.rot90(scene, -1)), exif=exif)
+    run = pipeline.Pipeline(Settings(extractor="sift", matcher="nearest", max_keypoints=300, resize=400), tmp_path / "cache")
+    refs = [PhotoRef("q", query), PhotoRef("r", reference, crop=(100, 50, 400, 300))]
+    (a, b), _, _ = run.index(refs)
+    found = run.match_pair(a, b)
+    sure = found.indices[found.confidence > 0.5]
+    assert len(sure) > 50
+    features = run.load(a), run.load(b)
+    left, at_left = pictures._panel(refs[0], features[0])
+    right, at_right = pictures._panel(refs[1], features[1])
+    assert left.shape == right.shape  # both upright
+    distance = np.linalg.norm(at_left[sure[:, 0]] - at_right[sure[:, 1]], axis=1)
+    assert np.median(distance) < 1
+    assert np.mean(distance < 3) > 0.9
+    picture = pictures.draw_matches(refs[0], refs[1], features, found, ("q", "r"))
+    assert picture.shape == (pictures.HEIGHT + pictures.BAR, 2 * left.shape[1] + pictures.GAP, 3)
+
+
+def test_picture_names_cannot_leave_their_folder():
+    from reid.report.pictures import file_name
+
+    for name in ("../../etc/passwd", "a/b.jpg", "..", "C:\\x.jpg", "фото.jpg"):
+        made = file_name(name)
+        assert Path(made).name == made
+        assert not made.startswith(".")
+
+
+def test_show_draws_a_pair(animals, tmp_path):
+    done = reid("show", animals / "animal-1" / "0.png", animals / "animal-1" / "1.png", *FAST, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    picture = Image.open(tmp_path / "0-1-matches.png")
+    assert picture.width > picture.height
+    assert not (animals / ".reid").exists()
+
+
+def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
+    done = reid("index", animals, *FAST)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
+    assert "16 photos of 8 individuals are indexed" in done.stdout
+    assert "(16 of them now)" in done.stdout
+    (animals / "animal-0" / "bad.jpg").write_text("no photo")
+    again = reid("index", animals, *FAST)
+    assert again.returncode == 1
+    assert "(0 of them now)" in again.stdout
+    assert next(line for line in again.stderr.splitlines() if line.startswith("reid:")).startswith("reid: not used: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["identify", "none.jpg"], "--gallery"),
+        (["identify", "none.jpg", "--gallery", "nowhere"], "nowhere is not a folder"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--extractor", "surf"], "known: aliked-n16"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--extractor", "aliked-t16"], "there is no LightGlue for aliked-t16"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--resize", "big"], "--resize"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--device", "gpu"], "known: auto, cpu, cuda, mps"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--where", "site=x"], "no column 'site'"),
+        (["index", "GALLERY", "--config", "none.toml"], "none.toml: cannot be read"),
+        (["index", "GALLERY", *FAST, "--cache", "/proc/nowhere"], "--cache"),
+        (["evaluate", "GALLERY", *FAST], "no row whose split is query or test"),
+        (["models", "fetch", "resnet"], "unknown weights 'resnet'; known: aliked-n16"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_a_mistake_is_exit_2_and_one_line(animals, words, said):
+    done = reid(*[animals if word == "GALLERY" else word for word in words])
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    if "Usage" not in done.stderr:
+        assert len([line for line in done.stderr.splitlines() if line.startswith("reid: ")]) == 1
+
+
+def test_every_problem_of_a_table_is_printed(animals):
+    (animals / "metadata.csv").write_text("path,identity,date\nanimal-1/0.png,a,yesterday\ngone.png,b,\n")
+    done = reid("index", animals, *FAST)
+    assert done.returncode == 2
+    assert "reid: metadata.csv, line 2: unreadable date 'yesterday'" in done.stderr
+    assert "reid: metadata.csv, line 3: file 'gone.png' is missing" in done.stderr
+
+
+def test_a_query_that_cannot_be_read_is_exit_1(animals, tmp_path):
+    done = reid("identify", tmp_path / "none.jpg", tmp_path / "photos" / "known.png", "--gallery", animals, *FAST)
+    assert done.returncode == 1
+    assert "none.jpg" in done.stderr
+    assert "animal-3" in done.stdout
+
+
+def test_evaluate_prints_every_score(animals, tmp_path):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 3 else 'gallery'}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
+    done = reid("evaluate", animals, "--json", tmp_path / "e.json", "--limit", 2, *FAST)
+    assert done.returncode == 0, done.stderr
+    for word in ("wasserstein", "n_matches", "sum", "mean", "top-1", "AUROC", "2 queries of known animals"):
+        assert word in done.stdout
+    assert json.loads((tmp_path / "e.json").read_text())["n_queries"] == 2
+
+
+def test_models_lists_every_network_and_what_matches_it():
+    from reid import extractors, weights
+
+    done = reid("models")
+    assert done.returncode == 0, done.stderr
+    for name in (*weights.REGISTRY, *extractors.REGISTRY):
+        assert name in done.stdout
+
+
+def test_version():
+    assert reid("--version").stdout.startswith("reid 0.")

@@ -1,0 +1,60 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from reid.config import Settings, fingerprint
+from reid.errors import SettingsError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def test_the_sample_config_equals_the_defaults():
+    assert Settings.load(CONFIGS / "default.toml") == Settings()
+    text = (CONFIGS / "default.toml").read_text()
+    for field in dataclasses.fields(Settings):
+        assert f"\n{field.name} = " in text or f"\n# {field.name} = " in text
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
+def test_every_config_loads(file):
+    assert Settings.load(file)
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('matcher = "nearest"\nmax_keypoints = 100\n')
+    loaded = Settings.load(file, max_keypoints=200, resize=None)
+    assert (loaded.matcher, loaded.max_keypoints, loaded.resize) == ("nearest", 200, Settings().resize)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nonsense = 1", "unknown setting 'nonsense'; known: extractor, matcher"),
+        ('max_keypoints = "many"', "max_keypoints is 'many'"),
+        ("max_keypoints = 1.5", "max_keypoints is 1.5"),
+        ("resize = true", "resize is True"),
+        ("resize = 3", "between 64 and 8192"),
+        ('score = "magic"', "known: wasserstein"),
+        ("match_below = 0.9", "no verdict would be unsure"),
+        ("resize = ", "not a TOML file"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_mistake(tmp_path, text, said):
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=said) as caught:
+        Settings.load(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        Settings.load(tmp_path / "none.toml")
+
+
+def test_fingerprints_differ_where_settings_do():
+    assert fingerprint(1, "a") == fingerprint(1, "a") != fingerprint("a", 1)
+    assert len(fingerprint(1)) == 16

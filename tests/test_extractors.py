@@ -1,0 +1,91 @@
+"""Every extractor with its real weights on a drawn photo that is not square."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_animal
+
+from reid import extractors, weights
+from reid.config import Settings
+from reid.extractors import superpoint
+from reid.records import Photo
+
+SIZE = (471, 313)
+HERE = [name for name, line in extractors.REGISTRY.items() if line.weights is None or weights.locate(weights.REGISTRY[line.weights])]
+
+
+def create(name, max_keypoints=200):
+    return extractors.create(Settings(extractor=name, matcher="nearest", max_keypoints=max_keypoints), "cpu")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_features_keep_the_conventions(name):
+    found = create(name).extract(Photo("a", draw_animal(1, 0, SIZE)))
+    assert (found.kind, found.size, len(found)) == (name, SIZE, 200)
+    assert found.descriptors.shape == (200, extractors.REGISTRY[name].n_dims)
+    assert np.allclose(np.linalg.norm(found.descriptors.astype(np.float32), axis=1), 1, atol=2e-3)
+    assert (np.diff(found.scores) <= 0).all()
+    assert found.keypoints[:, 0].max() > 340 > found.keypoints[:, 1].max()  # x goes along the longer side
+    assert (found.scales is not None) == (found.angles is not None) == (name == "sift")
+    again = create(name).extract(Photo("a", draw_animal(1, 0, SIZE)))
+    assert np.array_equal(found.keypoints, again.keypoints)
+    assert np.array_equal(found.descriptors, again.descriptors)
+
+
+@pytest.mark.parametrize("name", [name for name in HERE if name != "aliked-n32"])
+def test_keypoints_move_with_the_picture(name):
+    """Cut 32 px from the left and 64 from the top: the same points, 32 and 64 less, so x is x and y is y."""
+    whole = draw_animal(2, 0, SIZE)
+    extractor = create(name, 400)
+    before = extractor.extract(Photo("a", whole)).keypoints - (32, 64)
+    after = extractor.extract(Photo("b", whole[64:, 32:])).keypoints
+    inside = after[(after > 24).all(axis=1) & (after < np.array([SIZE[0] - 56, SIZE[1] - 88])).all(axis=1)]
+    distance = np.linalg.norm(inside[:, None] - before[None], axis=2).min(axis=1)
+    assert np.mean(distance < 1) > 0.6
+
+
+@pytest.mark.parametrize("name", ["aliked-n16", "disk", "sift"])
+def test_a_mask_leaves_the_strongest_points_on_the_animal(name):
+    pixels = draw_animal(3, 0, SIZE)
+    mask = np.zeros(pixels.shape[:2], bool)
+    mask[100:250, 200:400] = True
+    extractor = create(name, 60)
+    found = extractor.extract(Photo("a", pixels, mask))
+    assert len(found) == 60
+    assert mask[tuple(np.rint(found.keypoints).astype(int).T[::-1])].all()
+    everything = create(name, 20000).extract(Photo("a", pixels))
+    on_mask = mask[tuple(np.rint(everything.keypoints).astype(int).clip(0, np.array(SIZE) - 1).T[::-1])]
+    assert np.allclose(found.scores, everything.scores[on_mask][:60], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("pixels", [np.full((40, 33, 3), 77, np.uint8), np.zeros((64, 200, 3), np.uint8)], ids=["grey", "black"])
+def test_a_photo_of_nothing_is_no_mistake(name, pixels):
+    found = create(name).extract(Photo("a", pixels))
+    assert found.size == (pixels.shape[1], pixels.shape[0])
+    assert np.isfinite(found.descriptors).all()
+
+
+def test_superpoint_is_built_as_its_weights_want(monkeypatch):
+    """The file has two equal input channels that hold half a grey kernel each; descriptors are read at the cells' true centres."""
+    torch.manual_seed(0)
+    state = superpoint.SuperPoint().state_dict()
+    kernel = state["backbone.0.0.conv.weight"].clone()
+    state["backbone.0.0.conv.weight"] = (kernel / 2).repeat(1, 2, 1, 1)
+    monkeypatch.setattr(weights, "load", lambda name: state)
+    network = superpoint.load_network()
+    assert torch.allclose(network.backbone[0][0].conv.weight, kernel)
+    scores, descriptors = network(torch.rand(1, 1, 24, 40))
+    assert scores.shape == (24, 40)
+    assert descriptors.shape == (256, 3, 5)
+    centres = torch.tensor([[3.5, 3.5], [11.5, 3.5], [35.5, 19.5]])
+    assert torch.allclose(superpoint.sample(descriptors, centres), descriptors[:, [0, 0, 2], [0, 1, 4]].T, atol=1e-5)
+
+
+def test_non_maximum_suppression_keeps_peaks_apart():
+    scores = torch.rand(80, 60, generator=torch.Generator().manual_seed(1))
+    rows, columns = torch.nonzero(superpoint.local_maxima(scores, 4), as_tuple=True)
+    gaps = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
+    assert len(rows) > 20
+    assert gaps[~torch.eye(len(rows), dtype=torch.bool)].min() > 4
+    assert scores[rows, columns].min() > 0.5

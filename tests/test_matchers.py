@@ -1,0 +1,161 @@
+"""Our LightGlue against kornia's, pair by pair; nearest neighbours against plain NumPy."""
+
+import kornia.feature
+import numpy as np
+import pytest
+import torch
+from conftest import draw_animal
+
+from reid import extractors, matchers, weights
+from reid.config import Settings
+from reid.errors import SettingsError
+from reid.matchers.lightglue import LightGlue
+from reid.records import Features, Photo
+
+TOLERANCE = 2e-4  # of a confidence, float32
+
+
+def random_features(n: int, n_dims: int, seed: int, size=(471, 313)) -> Features:
+    rng = np.random.default_rng(seed)
+    descriptors = rng.normal(size=(n, n_dims))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    more = {"scales": rng.uniform(1, 30, n), "angles": rng.uniform(0, 6, n)}
+    return Features("test", size, rng.random((n, 2)) * (np.array(size) - 1), rng.random(n), descriptors, **more)
+
+
+def kornia_matches(network, query: Features, reference: Features) -> dict[tuple[int, int], float]:
+    def tensors(features):
+        found = {
+            "keypoints": torch.tensor(features.keypoints)[None],
+            "descriptors": torch.tensor(features.descriptors.astype(np.float32))[None],
+            "image_size": torch.tensor([features.size]),
+        }
+        if features.scales is not None:
+            found |= {"scales": torch.tensor(features.scales)[None], "oris": torch.tensor(features.angles)[None]}
+        return found
+
+    with torch.inference_mode():
+        out = network({"image0": tensors(query), "image1": tensors(reference)})
+    return dict(zip(map(tuple, out["matches"][0].tolist()), out["scores"][0].tolist()))
+
+
+def as_dict(found) -> dict[tuple[int, int], float]:
+    indices, confidence = found
+    return dict(zip(map(tuple, indices.tolist()), confidence.tolist()))
+
+
+def assert_same(ours, theirs):
+    """The same matches with the same confidences; a match may be missing only where it is as good as none."""
+    for pair in ours.keys() | theirs.keys():
+        assert ours.get(pair, 0) == pytest.approx(theirs.get(pair, 0), abs=TOLERANCE)
+
+
+def kornia_network(n_dims, state, adaptive, **options):
+    network = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0, **options).eval()
+    network.load_state_dict(state, strict=False)
+    network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
+    return network
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("extractor", ["aliked-n16", "disk"])
+def test_lightglue_equals_kornias_on_drawn_animals(extractor, adaptive):
+    changes = {} if adaptive else {"depth_confidence": -1.0, "width_confidence": -1.0}
+    settings = Settings(extractor=extractor, max_keypoints=256, **changes)
+    network = extractors.create(settings, "cpu")
+    shots = [(1, 0, (313, 471)), (1, 1, (400, 241)), (2, 0, (313, 241)), (1, 2, (471, 313))]
+    photos = [network.extract(Photo(str(i), draw_animal(*shot))) for i, shot in enumerate(shots)]
+    reference = kornia_network(128, _renamed(weights.load(f"{extractor.partition('-')[0]}-lightglue")), adaptive)
+    found = list(matchers.create(settings, "cpu").match(photos[0], photos[1:]))
+    for ours, other in zip(found, photos[1:], strict=True):
+        assert_same(as_dict(ours), kornia_matches(reference, photos[0], other))
+    assert sum(found[0][1] > 0.5) > 20 > sum(found[1][1] > 0.5)  # the same animal, another one
+
+
+def _renamed(state):
+    """Older files name their layers `self_attn.0`, newer ones `transformers.0.self_attn`."""
+    found = {}
+    for name, value in state.items():
+        parts = name.split(".")
+        if parts[0] in ("self_attn", "cross_attn"):
+            parts = ["transformers", parts[1], parts[0], *parts[2:]]
+        found[".".join(parts)] = value
+    return found
+
+
+@pytest.mark.parametrize(("n_dims", "with_scale_and_angle"), [(128, True), (256, False)])
+def test_the_architectures_for_sift_and_superpoint_equal_kornias(n_dims, with_scale_and_angle):
+    torch.manual_seed(0)
+    ours = LightGlue(n_dims, with_scale_and_angle).eval()
+    reference = kornia_network(n_dims, ours.state_dict(), False, add_scale_ori=with_scale_and_angle)
+    query, other = (random_features(n, n_dims, n) for n in (60, 45))
+    found = ours.match(ours.encode(query), [ours.encode(other)])[0]
+    theirs = kornia_matches(reference, query, other)
+    assert len(theirs) > 5
+    assert_same(as_dict(found), theirs)
+
+
+def test_a_pair_gets_in_a_batch_what_it_gets_alone():
+    settings = Settings(max_keypoints=200)
+    extractor = extractors.create(settings, "cpu")
+    matcher = matchers.create(settings, "cpu")
+    query = extractor.extract(Photo("q", draw_animal(1, 0)))
+    sizes = [(313, 241), (120, 90), (241, 313), (64, 64)]
+    references = [extractor.extract(Photo(str(i), draw_animal(1 + i % 2, i, size))) for i, size in enumerate(sizes)]
+    references.insert(2, random_features(0, 128, 0))
+    assert len({len(reference) for reference in references}) > 3
+    together = list(matcher.match(query, references))
+    for reference, found in zip(references, together, strict=True):
+        alone = next(iter(matcher.match(query, [reference])))
+        assert np.array_equal(found[0], alone[0])
+        assert np.allclose(found[1], alone[1], atol=1e-5)
+    assert len(together[2][1]) == 0
+    assert [len(found[1]) for found in matcher.match(random_features(0, 128, 0), references)] == [0] * 5
+
+
+def test_lightglue_repeats_itself_exactly():
+    settings = Settings(max_keypoints=128)
+    extractor, matcher = extractors.create(settings, "cpu"), matchers.create(settings, "cpu")
+    a, b = (extractor.extract(Photo("x", draw_animal(1, view))) for view in (0, 1))
+    first, second = (next(iter(matcher.match(a, [b]))) for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+
+
+def test_nearest_neighbours_by_hand():
+    query, reference = random_features(30, 16, 1), random_features(25, 16, 2)
+    near = query.descriptors[:10].astype(np.float32) + np.random.default_rng(0).normal(0, 0.03, (10, 16))
+    mixed = np.concatenate((near / np.linalg.norm(near, axis=1, keepdims=True), reference.descriptors[10:]))
+    reference = Features("test", reference.size, reference.keypoints, reference.scores, mixed)
+    matcher = matchers.create(Settings(extractor="sift", matcher="nearest", ratio=0.8), "cpu")
+    indices, confidence = next(iter(matcher.match(query, [reference])))
+    a, b = query.descriptors.astype(np.float64), reference.descriptors.astype(np.float64)
+    distance = np.linalg.norm(a[:, None] - b[None], axis=2)
+    wanted = {}
+    for i in range(30):
+        j = int(distance[i].argmin())
+        if distance[:, j].argmin() == i:
+            ratio = max(distance[i, j] / np.partition(distance[i], 1)[1], distance[i, j] / np.partition(distance[:, j], 1)[1])
+            wanted[i, j] = 1 / (1 + np.exp((ratio - 0.8) / 0.04))
+    found = as_dict((indices, confidence))
+    assert found.keys() == wanted.keys()
+    for pair, value in wanted.items():
+        assert found[pair] == pytest.approx(value, abs=0.02)
+    assert all(found[i, i] > 0.5 for i in range(10))
+
+
+def test_nearest_neighbours_of_none_and_of_one():
+    matcher = matchers.create(Settings(matcher="nearest"), "cpu")
+    none, one, some = (random_features(n, 16, n) for n in (0, 1, 5))
+    assert [len(found[1]) for found in matcher.match(none, [none, one, some])] == [0, 0, 0]
+    assert [len(found[1]) for found in matcher.match(some, [none, one])] == [0, 1]
+    assert next(iter(matcher.match(some, [one])))[1][0] < 0.01  # no second neighbour, no evidence
+
+
+def test_a_pair_that_cannot_work_names_what_can():
+    with pytest.raises(SettingsError, match=r"no LightGlue for aliked-t16.*nearest.*aliked-n16"):
+        matchers.create(Settings(extractor="aliked-t16"), "cpu")
+    with pytest.raises(SettingsError, match="unknown matcher 'glue'; known: lightglue, nearest"):
+        matchers.create(Settings(matcher="glue"), "cpu")
+    with pytest.raises(SettingsError, match="unknown extractor 'surf'; known: aliked-n16"):
+        matchers.create(Settings(extractor="surf"), "cpu")

@@ -1,0 +1,259 @@
+"""The whole way from photos to answers, with SIFT and nearest neighbours on drawn animals: fast, and no stand-in for anything."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import draw_animal, save
+from test_images import bad_photos
+
+import reid
+from reid import gallery, pipeline
+from reid.config import Settings
+from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
+from reid.images import photo_size
+
+FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
+
+
+class Recorder(reid.Listener):
+    def __init__(self):
+        self.stages, self.notes = {}, []
+
+    def progress(self, what, done, total):
+        self.stages[what] = done, total
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def feature_files(root):
+    return sorted((root / ".reid" / "features").rglob("*.safetensors"))
+
+
+def test_the_right_animal_is_found_and_a_new_one_is_not_matched(animals):
+    report = reid.identify(animals.parent / "photos", gallery=animals, settings=FAST)
+    known, new = report.rankings
+    assert (known.query_id, known.candidates[0].identity, known.verdict) == ("known.png", "animal-3", "match")
+    assert new.verdict in ("new", "unsure")
+    assert len(known.candidates) == 8
+    assert known.p_stranger < 0.02 < new.p_stranger
+    assert known.p_new is None
+    assert report.gallery["null"] == "gallery"
+    assert report.settings["extractor"] == "sift"
+    assert not report.failures
+
+
+@pytest.mark.parametrize("score", ["wasserstein", "wasserstein-matched", "n_matches", "sum", "mean"])
+def test_every_score_finds_the_known_animal(animals, score):
+    report = reid.identify(animals.parent / "photos" / "known.png", gallery=animals, settings=FAST.replace(score=score))
+    assert report.rankings[0].candidates[0].identity == "animal-3"
+
+
+def test_the_same_input_gives_the_same_output_whether_stored_or_not(animals):
+    first, second = (reid.identify(animals.parent / "photos", gallery=animals, settings=FAST) for _ in range(2))
+    assert first.rankings == second.rankings
+    assert first.fingerprint == second.fingerprint
+    for file in (animals / ".reid" / "matches").rglob("*.safetensors"):
+        file.unlink()
+    assert reid.identify(animals.parent / "photos", gallery=animals, settings=FAST).rankings == first.rankings
+
+
+def test_what_is_stored_is_not_extracted_again(animals, monkeypatch):
+    assert reid.index(animals, FAST).n_extracted == 16
+    assert reid.index(animals, FAST).n_extracted == 0
+    monkeypatch.setattr("reid.images.prepare", lambda *_: pytest.fail("decoded again"))
+    (animals / "animal-0" / "0.png").rename(animals / "animal-0" / "renamed.png")
+    assert reid.index(animals, FAST).n_extracted == 0
+
+
+def test_other_settings_are_other_features(animals):
+    reid.index(animals, FAST)
+    assert reid.index(animals, FAST.replace(max_keypoints=100)).n_extracted == 16
+    assert reid.index(animals, FAST.replace(resize=256)).n_extracted == 16
+    assert reid.index(animals, FAST.replace(score="sum", top=3)).n_extracted == 0
+
+
+def test_a_damaged_file_is_reported_and_redone(animals):
+    reid.index(animals, FAST)
+    victim = feature_files(animals)[3]
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:100])
+    listener = Recorder()
+    assert reid.index(animals, FAST, listener=listener).n_extracted == 1
+    assert any("is damaged" in note for note in listener.notes)
+    assert victim.read_bytes() == whole
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert reid.identify(animals.parent / "photos", gallery=animals, settings=FAST).rankings
+    assert victim.read_bytes() == whole
+
+
+def test_bad_photos_are_named_and_the_others_go_on(animals):
+    folder = animals.parent / "photos"
+    bad = bad_photos(folder)
+    report = reid.identify(folder, gallery=animals, settings=FAST)
+    assert {ranking.query_id for ranking in report.rankings} == {"known.png", "new.png", "good.jpg"}
+    named = {failure.image_id for failure in report.failures}
+    assert named == bad.keys() - {"none.jpg", "vector.eps"}  # .eps is no photo by its name: a note
+    assert all("\n" not in failure.reason for failure in report.failures)
+
+
+def test_a_bad_reference_does_not_stop_the_others(animals):
+    (animals / "animal-0" / "empty.jpg").write_bytes(b"")
+    summary = reid.index(animals, FAST)
+    assert (summary.n_photos, len(summary.failures)) == (16, 1)
+    assert "empty" in summary.failures[0].reason
+
+
+def test_names_in_every_script(animals):
+    save(animals / "Ñandú 鹿" / "фото 1.png", draw_animal(50, 0))
+    query = save(animals.parent / "запрос ?.png", draw_animal(50, 1))
+    report = reid.identify(query, gallery=animals, settings=FAST)
+    assert report.rankings[0].candidates[0].identity == "Ñandú 鹿"
+
+
+def test_a_gallery_of_one_animal_is_judged_by_the_shipped_null(tmp_path):
+    save(tmp_path / "g" / "only" / "1.png", draw_animal(1, 0))
+    report = reid.identify(save(tmp_path / "q.png", draw_animal(1, 1)), gallery=tmp_path / "g", settings=FAST)
+    assert report.gallery["null"] != "gallery"
+    assert report.rankings[0].candidates[0].identity == "only"
+    assert report.rankings[0].verdict in ("match", "unsure", "new")
+
+
+def test_a_photo_without_keypoints_is_an_answer_too(animals):
+    save(animals / "fog" / "1.png", np.full((100, 120, 3), 128, np.uint8))
+    query = save(animals.parent / "fog.png", np.full((90, 120, 3), 100, np.uint8))
+    ranking = reid.identify(query, gallery=animals, settings=FAST).rankings[0]
+    assert ranking.verdict == "new"
+    assert len(ranking.candidates) == 9
+    assert len({candidate.score for candidate in ranking.candidates}) == 1
+
+
+def test_the_search_can_be_restricted(animals):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'left' if v else 'right'},{'north' if i < 4 else 'south'}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,orientation,site\n" + "\n".join(rows) + "\n")
+    known = animals.parent / "photos" / "known.png"
+    report = reid.identify(known, gallery=animals, settings=FAST, where=["site=north"], orientation="left")
+    assert report.gallery["filter"] == "site=north and orientation=left"
+    assert (report.gallery["n_references"], report.gallery["n_individuals"]) == (4, 4)
+    assert {candidate.reference_id for candidate in report.rankings[0].candidates} == {f"animal-{i}/1.png" for i in range(4)}
+    with pytest.raises(GalleryError, match="no photo of the gallery fits site=mars"):
+        reid.identify(known, gallery=animals, settings=FAST, where=["site=mars"])
+
+
+def test_boxes_and_masks_keep_keypoints_on_the_animal(animals):
+    (animals / "metadata.csv").write_text(
+        "path,identity,bbox,mask\n"
+        'animal-1/0.png,a,"[100, 40, 150, 120]",\n'
+        'animal-2/0.png,b,,"[[50, 50, 200, 50, 200, 180, 50, 180]]"\n'
+        "animal-3/0.png,c,,\n"
+    )
+    reid.index(animals, FAST)
+    opened = gallery.read(animals, photo_size)
+    run = pipeline.Pipeline(FAST, animals / ".reid")
+    items, _, _ = run.index(opened.references)
+    boxed, masked, plain = (run.load(item) for item in items)
+    assert boxed.size == (150, 120)
+    assert masked.size == plain.size == (313, 241)
+    assert (masked.keypoints >= 48).all()
+    assert (masked.keypoints[:, 0] <= 202).all()
+    assert (masked.keypoints[:, 1] <= 182).all()
+    assert (plain.keypoints < 48).any()
+    assert len(masked) == len(plain) == 150  # the mask leaves room for the best inside it
+
+
+def test_pairs_of_strangers_are_strangers_and_change_little(animals):
+    def pairs(refs):
+        return {(a.digest, b.digest) for a, b in pipeline.stranger_pairs(refs, 40)}
+
+    opened = gallery.read(animals, photo_size)
+    run = pipeline.Pipeline(FAST, animals / ".reid")
+    items, _, _ = run.index(opened.references)
+    found = pipeline.stranger_pairs(items, 40)
+    assert len(found) == 40
+    assert all(a.ref.identity != b.ref.identity for a, b in found)
+    assert len(pairs(items[:-1]) - pairs(items)) < 12
+    assert pairs(items) == pairs(items[::-1])
+
+
+SCRIPT = "import sys, reid; from reid.config import Settings; print(reid.index(sys.argv[1], Settings(extractor='sift', matcher='nearest', \
+max_keypoints=150, resize=320)).n_photos)"
+
+
+def start(root):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_at_once_both_finish_with_the_right_result(animals):
+    runs = [start(animals) for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, out.strip()) == (0, "16"), err
+    assert len(feature_files(animals)) == 16
+    assert reid.index(animals, FAST).n_extracted == 0
+
+
+def test_a_killed_run_is_taken_up_where_it_was(tmp_path):
+    root = tmp_path / "gallery"
+    for identity in range(60):
+        save(root / f"animal-{identity}" / "0.png", draw_animal(identity, 0, (640, 480)))
+    run = start(root)
+    deadline = time.monotonic() + 60
+    while not feature_files(root) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate()
+    stored = len(feature_files(root))
+    assert 0 < stored < 60
+    summary = reid.index(root, FAST)
+    assert (summary.n_photos, summary.n_extracted) == (60, 60 - stored)
+
+
+def test_an_interrupted_query_keeps_what_was_matched(animals, monkeypatch):
+    reid.index(animals, FAST)
+    query = animals.parent / "photos" / "known.png"
+
+    class Stop(Recorder):
+        def progress(self, what, done, total):
+            if what == "pairs" and total == 16 and done == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reid.identify(query, gallery=animals, settings=FAST, listener=Stop())
+    listener = Recorder()
+    resumed = reid.identify(query, gallery=animals, settings=FAST, listener=listener)
+    assert listener.stages["pairs"] == (11, 11)
+    again = reid.identify(query, gallery=animals, settings=FAST, cache=animals.parent / "elsewhere")
+    assert resumed.rankings == again.rankings
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(animals):
+    with pytest.raises(StoreError, match="--cache"):
+        reid.index(animals, FAST, cache="/proc/nowhere")
+
+
+def test_mistakes_are_found_before_work_starts(animals):
+    with pytest.raises(SettingsError, match="unknown extractor"):
+        reid.index(animals, FAST.replace(extractor="surf"))
+    with pytest.raises(PhotoError, match="no photo"):
+        reid.identify([], gallery=animals, settings=FAST)
+    assert not (animals / ".reid").exists()
+
+
+def test_evaluation_on_a_table_with_a_split(animals):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 5 else 'gallery'},{i}-{v}" for i in range(8) for v in range(2)]
+    save(animals / "new.png", draw_animal(77, 0))
+    table = "path,identity,split,encounter\n" + "\n".join(rows) + "\nnew.png,nobody,query,new\n"
+    (animals / "metadata.csv").write_text(table)
+    found = pipeline.evaluate(animals, FAST)
+    assert (found["n_queries"], found["n_references"]) == (6, 11)
+    best = found["scores"]["wasserstein"]
+    assert (best["n_known"], best["n_new"], best["top1"], best["auroc"]) == (5, 1, 1, 1)
+    assert sum(sum(row.values()) for row in found["verdicts"].values()) == 6
+    # in the query's own encounter nothing counts: the same photos with one encounter an animal leave nothing to find
+    (animals / "metadata.csv").write_text(table.replace("-0\n", "-1\n"))
+    assert pipeline.evaluate(animals, FAST)["scores"]["wasserstein"]["n_known"] == 0

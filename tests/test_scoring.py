@@ -1,0 +1,108 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from reid.config import SCORES
+from reid.novelty import verdict
+from reid.ranking import rank
+from reid.records import Candidate, Score
+from reid.scoring import Null, estimate_null, evidence, signed_wasserstein, stranger_probability
+
+RNG = np.random.default_rng(3)
+STRANGERS = [(RNG.beta(1, 8, size=int(RNG.integers(20, 80))), 100) for _ in range(100)]
+NULL = estimate_null(STRANGERS, 0.5, "gallery")
+
+
+def test_the_distance_is_scipys_with_a_sign():
+    null = np.array([0.0, 0.0, 0.1, 0.3])
+    values = np.array([0.9, 0.8])
+    expected = wasserstein_distance([0.9, 0.8, 0, 0, 0], null)
+    assert signed_wasserstein(values, 5, null) == pytest.approx(expected)
+    weak = np.array([0.01])
+    assert signed_wasserstein(weak, 5, null) == pytest.approx(-wasserstein_distance([0.01, 0, 0, 0, 0], null))
+
+
+def test_no_match_is_the_lowest_score_there_is():
+    none = evidence(np.zeros(0), 100, NULL, 0.5)
+    assert none.wasserstein == pytest.approx(-NULL.all_keypoints.mean())
+    assert none.wasserstein_matched == pytest.approx(-NULL.matched.mean())
+    assert (none.n_matches, none.total, none.mean) == (0, 0, 0)
+    some = evidence(np.array([0.02]), 100, NULL, 0.5)
+    for score in ("wasserstein", "wasserstein-matched", "sum", "mean"):
+        assert some.by(score) > none.by(score)
+    assert np.isfinite([evidence(np.zeros(0), 0, NULL, 0.5).by(score) for score in SCORES]).all()
+
+
+def test_all_keypoints_count_unmatched_ones_as_zero():
+    # where every confidence is above the null, the distance is the difference of the means
+    null = Null(np.zeros(5), np.zeros(5), {}, 20, "gallery")
+    assert evidence(np.full(10, 0.8), 40, null, 0.5).wasserstein == pytest.approx(0.2)
+    assert evidence(np.full(10, 0.8), 40, null, 0.5).wasserstein_matched == pytest.approx(0.8)
+    assert evidence(np.array([0.5, 0.51, 0.1]), 40, null, 0.5).n_matches == 1
+
+
+@given(st.lists(st.floats(0, 0.98), min_size=1, max_size=50), st.integers(0, 49))
+def test_a_surer_match_never_lowers_a_score(values, which):
+    before = np.array(values)
+    after = before.copy()
+    after[which % len(values)] = 1.0
+    null = Null(np.zeros(9), np.zeros(9), {}, 20, "gallery")
+    a, b = (evidence(confidence, 60, null, 0.5) for confidence in (before, after))
+    for score in SCORES:
+        assert b.by(score) >= a.by(score) - 1e-9
+
+
+def test_the_null_needs_pairs_and_survives_json():
+    assert estimate_null(STRANGERS[:19], 0.5, "gallery") is None
+    back = Null.from_json(NULL.as_json())
+    assert back.n_pairs == 100
+    assert set(back.scores) == set(SCORES)
+    assert np.allclose(back.all_keypoints, NULL.all_keypoints, atol=1e-6)
+    assert np.average(NULL.all_keypoints) == pytest.approx(np.mean([values.sum() / 100 for values, _ in STRANGERS]), rel=0.02)
+    nothing = estimate_null([(np.zeros(0), 50)] * 20, 0.5, "gallery")  # strangers that never match at all
+    assert evidence(np.array([0.4]), 50, nothing, 0.5).wasserstein > 0
+
+
+def test_the_best_of_many_strangers_looks_more_alike_than_one():
+    score = "wasserstein-matched"
+    values = np.sort(NULL.scores[score])
+    p = [stranger_probability(float(value), NULL, score, 50) for value in values]
+    assert all(a >= b for a, b in itertools.pairwise(p))
+    assert p[0] > 0.999
+    assert 0 < stranger_probability(1.0, NULL, score, 50) < 0.01
+    high = float(np.quantile(values, 0.9))
+    alone = stranger_probability(high, NULL, score, 1)
+    assert alone == pytest.approx(0.1, abs=0.04)
+    assert stranger_probability(high, NULL, score, 200) == pytest.approx(1 - (1 - alone) ** 200)
+
+
+def test_the_promise_holds_on_strangers_drawn_anew():
+    """Of queries whose best of 60 strangers decides, about as many get p < 0.2 as 0.2 says."""
+    rng = np.random.default_rng(5)
+    p = []
+    for _ in range(200):
+        best = max(evidence(rng.beta(1, 8, size=int(rng.integers(20, 80))), 100, NULL, 0.5).wasserstein for _ in range(60))
+        p.append(stranger_probability(best, NULL, "wasserstein", 60))
+    assert 0.05 < np.mean(np.array(p) < 0.2) < 0.4
+
+
+def test_verdicts():
+    assert [verdict(p, 0.02, 0.5) for p in (0, 0.02, 0.021, 0.49, 0.5, 1)] == ["match", "match", "unsure", "unsure", "new", "new"]
+
+
+def test_ranking_by_best_reference_with_ties_by_name():
+    scores = [
+        Score("q", "b1", 0.5, 0, 5), Score("q", "a1", 0.1, 0, 1), Score("q", "a2", 0.5, 0, 4), Score("q", "c1", 0.7, 0, 9),
+        Score("q", "x1", 0.6, 0, 2), Score("q", "x2", 0.2, 0, 2),
+    ]  # fmt: skip
+    identities = {"a1": "amber", "a2": "amber", "b1": "basil", "c1": "cora", "x1": None, "x2": None}
+    wanted = (
+        Candidate("cora", 0.7, 9, "c1"), Candidate("unknown (x1)", 0.6, 2, "x1"), Candidate("amber", 0.5, 4, "a2"),
+        Candidate("basil", 0.5, 5, "b1"), Candidate("unknown (x2)", 0.2, 2, "x2"),
+    )  # fmt: skip
+    assert rank(scores, identities) == wanted
+    assert rank(scores[::-1], identities) == wanted

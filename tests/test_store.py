@@ -1,0 +1,116 @@
+import errno
+import os
+import time
+
+import numpy as np
+import pytest
+from conftest import save
+from test_records import features
+
+from reid.errors import PhotoError, StoreError
+from reid.records import PhotoRef
+from reid.store import DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path, "f" * 16)
+
+
+def test_features_come_back_as_they_were(store):
+    rng = np.random.default_rng(0)
+    given = features(5, keypoints=rng.random((5, 2)) * 19, scales=np.ones(5), angles=np.arange(5))
+    store.save(DIGEST, given)
+    found = store.load(DIGEST)
+    assert (found.kind, found.size) == ("sift", (31, 20))
+    for name in ("keypoints", "scores", "descriptors", "scales", "angles"):
+        assert np.array_equal(getattr(found, name), getattr(given, name))
+        assert getattr(found, name).dtype == getattr(given, name).dtype
+    assert DIGEST in store
+    assert store.load("cd" * 32) is None
+
+
+def test_no_keypoint_at_all_is_stored_too(store):
+    store.save(DIGEST, features(0))
+    assert len(store.load(DIGEST)) == 0
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "empty", "text"])
+def test_every_damage_is_found(store, harm):
+    store.save(DIGEST, features(40))
+    path = store.path(DIGEST)
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[-5] ^= 1
+    path.write_bytes({"truncate": data[:-7], "flip": data, "empty": b"", "text": b"hello"}[harm])
+    with pytest.raises(DamagedFile):
+        store.load(DIGEST)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_broken(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "b.json"
+    write_atomically(path, b"old")
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(StoreError, match="free some space and run again"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_parts_of_a_killed_run_are_removed_but_not_those_of_one_that_runs(tmp_path, store):
+    store.save(DIGEST, features())
+    old, young = (store.path(DIGEST).with_name(f".{name}.part") for name in ("old", "young"))
+    for part in (old, young):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    remove_leftovers(tmp_path, time.time() - 3600)
+    assert not old.exists()
+    assert young.exists()
+    assert DIGEST in store
+
+
+def test_digests_follow_content_crop_and_mask_not_names(tmp_path):
+    digests = Digests(tmp_path / "cache")
+    a = save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+    b = save(tmp_path / "b.png", np.zeros((9, 9, 3), np.uint8))
+    plain = digests.of(PhotoRef("a", a))
+    assert plain == digests.of(PhotoRef("b", b))
+    others = {
+        digests.of(PhotoRef("a", a, crop=(0, 0, 5, 5))),
+        digests.of(PhotoRef("a", a, crop=(0, 0, 5, 6))),
+        digests.of(PhotoRef("a", a, mask="[[0, 0, 5, 0, 5, 5]]")),
+        digests.of(PhotoRef("a", a, mask=str(b))),
+    }
+    assert len(others | {plain}) == 5
+    save(a, np.ones((9, 9, 3), np.uint8))
+    os.utime(a, ns=(0, a.stat().st_mtime_ns + 10**9))
+    assert digests.of(PhotoRef("a", a)) != plain
+    with pytest.raises(PhotoError, match="none"):
+        digests.of(PhotoRef("none", tmp_path / "none.png"))
+
+
+def test_a_digest_is_not_computed_twice(tmp_path, monkeypatch):
+    a = save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+    first = Digests(tmp_path / "cache").of(PhotoRef("a", a))
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert Digests(tmp_path / "cache").of(PhotoRef("a", a)) == first
+
+
+def test_matches_of_a_query_grow(tmp_path):
+    store = MatchStore(tmp_path, "m" * 16)
+    assert store.load(DIGEST) == {}
+    values = {"01" * 32: np.array([0.5, 0.25], np.float16), "02" * 32: np.zeros(0, np.float16)}
+    store.save(DIGEST, values)
+    store.save(DIGEST, store.load(DIGEST) | {"00" * 32: np.ones(3, np.float16)})
+    found = store.load(DIGEST)
+    assert {key: value.tolist() for key, value in found.items()} == {"01" * 32: [0.5, 0.25], "02" * 32: [], "00" * 32: [1, 1, 1]}
+    store.path(DIGEST).write_bytes(b"damaged")
+    assert store.load(DIGEST) == {}
