@@ -244,7 +244,9 @@ def evaluate(
         table.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("top1", "top3", "top5")), f"{row['auroc']:.3f}")
     _print(table)
     counts = found["scores"][settings.score]
-    print(f"{counts['n_known']} queries of known animals, {counts['n_new']} of new ones; {found['seconds_per_query']:.1f} s a query")
+    seconds = found["seconds_per_query"]
+    speed = "all matched before" if seconds is None else f"{seconds:.1f} s a query (median)"
+    print(f"{counts['n_known']} queries of known animals, {counts['n_new']} of new ones; {speed}")
     for verdict, row in found["verdicts"].items():
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
     if json is not None:

@@ -50,10 +50,11 @@ def assert_same(ours, theirs):
         assert ours.get(pair, 0) == pytest.approx(theirs.get(pair, 0), abs=TOLERANCE)
 
 
-def kornia_network(n_dims, state, adaptive, **options):
-    network = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0, **options).eval()
+def kornia_network(n_dims, state, adaptive):
+    network = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0).eval()
     network.load_state_dict(state, strict=False)
-    network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
+    defaults = Settings().depth_confidence, Settings().width_confidence
+    network.conf.depth_confidence, network.conf.width_confidence = defaults if adaptive else (-1, -1)
     return network
 
 
@@ -86,13 +87,23 @@ def _renamed(state):
 @pytest.mark.parametrize(("n_dims", "with_scale_and_angle"), [(128, True), (256, False)])
 def test_the_architectures_for_sift_and_superpoint_equal_kornias(n_dims, with_scale_and_angle):
     torch.manual_seed(0)
+    reference = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0, add_scale_ori=with_scale_and_angle).eval()
+    reference.conf.depth_confidence = reference.conf.width_confidence = -1
     ours = LightGlue(n_dims, with_scale_and_angle).eval()
-    reference = kornia_network(n_dims, ours.state_dict(), False, add_scale_ori=with_scale_and_angle)
+    ours.load_published(reference.state_dict())
     query, other = (random_features(n, n_dims, n) for n in (60, 45))
     found = ours.match(ours.encode(query), [ours.encode(other)])[0]
     theirs = kornia_matches(reference, query, other)
     assert len(theirs) > 5
     assert_same(as_dict(found), theirs)
+
+
+def test_weights_of_another_network_are_refused():
+    state = weights.load("aliked-lightglue")
+    with pytest.raises(ValueError, match="no weights of this LightGlue"):
+        LightGlue(128).load_published({name: value for name, value in state.items() if "transformers.3.self_attn" not in name})
+    with pytest.raises(ValueError, match="no weights of this LightGlue"):
+        LightGlue(64).load_published(state)
 
 
 def test_a_pair_gets_in_a_batch_what_it_gets_alone():

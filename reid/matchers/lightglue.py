@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,32 +22,46 @@ from ..config import Settings
 from ..records import Features
 
 DIM, HEADS, LAYERS = 256, 4, 9
-PAIRS_AT_ONCE = 4  # pairs in one table of tokens; on two CPU cores 1 to 8 measured alike, a GPU wants more
+PAIRS_AT_ONCE = 8  # pairs in one table of tokens
 Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32, confidence (S,) float32
 
 
-class _SelfAttention(nn.Module):
-    def __init__(self) -> None:
+class _Attention(nn.Module):
+    """Self- or cross-attention with its update. The published layers, folded: `project` gives queries, keys and values in one product
+    (cross-attention uses one vector for query and key), and the projection of the message is part of the first layer of `ffn`."""
+
+    def __init__(self, n_projected: int) -> None:
         super().__init__()
-        self.Wqkv = nn.Linear(DIM, 3 * DIM)
-        self.out_proj = nn.Linear(DIM, DIM)
+        self.project = nn.Linear(DIM, n_projected * DIM)
         self.ffn = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.LayerNorm(2 * DIM), nn.GELU(), nn.Linear(2 * DIM, DIM))
 
+    def update(self, state: Tensor, context: Callable[[Tensor], Iterable[Tensor]]) -> Tensor:
+        """(T, 256) -> (T, 256); `context` turns projected tokens (T, n, H, 64) into messages (1, H, n, 64), together one a token."""
+        both = state.new_empty((len(state), 2 * DIM))
+        both[:, :DIM] = state
+        start = 0
+        for part in context(self.project(state).view(len(state), -1, HEADS, DIM // HEADS)):
+            stop = start + part.shape[2]
+            both[start:stop, DIM:].view(-1, HEADS, DIM // HEADS).copy_(part[0].transpose(0, 1))
+            start = stop
+        updated: Tensor = state + self.ffn(both)
+        return updated
 
-class _CrossAttention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.to_qk = nn.Linear(DIM, DIM)
-        self.to_v = nn.Linear(DIM, DIM)
-        self.to_out = nn.Linear(DIM, DIM)
-        self.ffn = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.LayerNorm(2 * DIM), nn.GELU(), nn.Linear(2 * DIM, DIM))
+    def load_folded(self, projections: list[tuple[Tensor, Tensor]], out: tuple[Tensor, Tensor], ffn: dict[str, Tensor]) -> None:
+        """Take the published weights: (weight, bias) of each projection, of the message's projection, and of the update."""
+        weight, bias = (torch.cat(parts) for parts in zip(*projections))
+        message = ffn["0.weight"][:, DIM:].double()
+        folded = torch.cat((ffn["0.weight"][:, :DIM].double(), message @ out[0].double()), dim=1).float()
+        shifted = (ffn["0.bias"].double() + message @ out[1].double()).float()
+        self.project.load_state_dict({"weight": weight, "bias": bias})
+        self.ffn.load_state_dict({**ffn, "0.weight": folded, "0.bias": shifted})
 
 
 class _Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.self_attn = _SelfAttention()
-        self.cross_attn = _CrossAttention()
+        self.self_attn = _Attention(3)
+        self.cross_attn = _Attention(2)
 
 
 class _Assignment(nn.Module):
@@ -62,8 +76,7 @@ class _Tokens:
     """Points of one or several photos, end to end."""
 
     state: Tensor  # (T, 256)
-    cosine: Tensor  # (T, 64) of the rotary encoding, float32
-    sine: Tensor  # (T, 64)
+    rotation: Tensor  # (T, 32) complex64, the rotary encoding
 
 
 @dataclass
@@ -81,7 +94,7 @@ class _Pair:
 
 
 class LightGlue(nn.Module):
-    """The network. `match` runs it; parameters are named as in the published files."""
+    """The network. `load_published` gives it its weights, `encode` and `match` run it."""
 
     def __init__(self, n_dims: int, with_scale_and_angle: bool = False):
         super().__init__()
@@ -93,11 +106,31 @@ class LightGlue(nn.Module):
         self.token_confidence = nn.ModuleList(nn.ModuleDict({"token": nn.Sequential(nn.Linear(DIM, 1))}) for _ in range(LAYERS - 1))
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Load a published file, older names included; every parameter must be in it."""
+        """Take a published file, older names included. Raises ValueError if it is of another network."""
         state = {re.sub(r"^(self|cross)_attn\.(\d+)\.", r"transformers.\2.\1_attn.", name): value for name, value in state.items()}
-        found = self.load_state_dict(state, strict=False)
-        if found.missing_keys:
-            raise ValueError(f"these are no weights of this LightGlue: {found.missing_keys[0]} is missing")
+
+        def linear(name: str) -> tuple[Tensor, Tensor]:
+            return state[f"{name}.weight"], state[f"{name}.bias"]
+
+        try:
+            for i in range(LAYERS):
+                layer: Any = self.transformers[i]
+                for kind in ("self_attn", "cross_attn"):
+                    prefix = f"transformers.{i}.{kind}."
+                    ffn = {name.removeprefix(f"{prefix}ffn."): value for name, value in state.items() if name.startswith(f"{prefix}ffn.")}
+                    if kind == "self_attn":  # published with rows in the order (head, dimension, query / key / value)
+                        qkv = [value.view(DIM, 3, -1).transpose(0, 1).reshape(3 * DIM, -1).squeeze(-1) for value in linear(f"{prefix}Wqkv")]
+                        layer.self_attn.load_folded([(qkv[0], qkv[1])], linear(f"{prefix}out_proj"), ffn)
+                    else:
+                        both = [linear(f"{prefix}to_qk"), linear(f"{prefix}to_v")]
+                        layer.cross_attn.load_folded(both, linear(f"{prefix}to_out"), ffn)
+            rest = {name: value for name, value in state.items() if not name.startswith("transformers.")}
+            found = self.load_state_dict(rest, strict=False)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"these are no weights of this LightGlue ({' '.join(str(error).split())[:80]})") from error
+        missing = [name for name in found.missing_keys if not name.startswith("transformers.")]
+        if missing:
+            raise ValueError(f"these are no weights of this LightGlue: {missing[0]} is missing")
 
     @property
     def device(self) -> torch.device:
@@ -112,9 +145,9 @@ class LightGlue(nn.Module):
         if self.with_scale_and_angle:
             assert features.scales is not None and features.angles is not None
             points = torch.cat((points, torch.from_numpy(np.stack((features.scales, features.angles), axis=1))), dim=1)
-        angle = self.posenc["Wr"](points.to(device)).repeat_interleave(2, dim=1)
+        angle = self.posenc["Wr"](points.to(device))
         state = self.input_proj(torch.from_numpy(features.descriptors.astype(np.float32)).to(device))
-        tokens = _Tokens(state, angle.cos(), angle.sin())
+        tokens = _Tokens(state, torch.polar(torch.ones_like(angle), angle))
         if len(state):
             tokens.state = self._attend_self(0, tokens, [len(state)])
         return tokens
@@ -134,7 +167,7 @@ class LightGlue(nn.Module):
         if not pairs:
             return results
         parts = [part for pair in pairs for part in (query, references[pair.position])]
-        tokens = _Tokens(*(torch.cat([getattr(part, name) for part in parts]) for name in ("state", "cosine", "sine")))
+        tokens = _Tokens(torch.cat([part.state for part in parts]), torch.cat([part.rotation for part in parts]))
         for layer in range(LAYERS):
             if layer > 0:  # the first one is done in `encode`
                 tokens.state = self._attend_self(layer, tokens, [n for pair in pairs for n in pair.counts])
@@ -149,23 +182,25 @@ class LightGlue(nn.Module):
         return results
 
     def _attend_self(self, layer: int, tokens: _Tokens, counts: list[int]) -> Tensor:
+        def context(projected: Tensor) -> Iterator[Tensor]:
+            turned = _rotate(projected[:, :2], tokens.rotation)
+            for qk, v in zip(torch.split(turned, counts), torch.split(projected[:, 2], counts)):
+                yield _attention(qk[:, 0], qk[:, 1], v)
+
         block: Any = self.transformers[layer].self_attn
-        # the published projection interleaves (head, dim, q/k/v)
-        q, k, v = block.Wqkv(tokens.state).unflatten(1, (HEADS, DIM // HEADS, 3)).unbind(dim=3)  # (T, H, 64) each
-        cosine, sine = tokens.cosine[:, None], tokens.sine[:, None]
-        q, k = _rotate(q, cosine, sine), _rotate(k, cosine, sine)
-        context = torch.cat([_attention(*part) for part in zip(*(torch.split(x, counts) for x in (q, k, v)))])
-        return _update(block.ffn, tokens.state, block.out_proj(context))
+        updated: Tensor = block.update(tokens.state, context)
+        return updated
 
     def _attend_cross(self, layer: int, state: Tensor, counts: list[tuple[int, int]]) -> Tensor:
+        def context(projected: Tensor) -> Iterator[Tensor]:
+            parts = torch.split(projected, [n for pair in counts for n in pair])
+            for query, reference in zip(parts[::2], parts[1::2]):
+                yield _attention(query[:, 0], reference[:, 0], reference[:, 1])
+                yield _attention(reference[:, 0], query[:, 0], query[:, 1])
+
         block: Any = self.transformers[layer].cross_attn
-        flat = [n for pair in counts for n in pair]
-        keys = torch.split(block.to_qk(state).unflatten(1, (HEADS, -1)), flat)
-        values = torch.split(block.to_v(state).unflatten(1, (HEADS, -1)), flat)
-        context = []
-        for i in range(0, len(flat), 2):
-            context += [_attention(keys[i], keys[i + 1], values[i + 1]), _attention(keys[i + 1], keys[i], values[i])]
-        return _update(block.ffn, state, block.to_out(torch.cat(context)))
+        updated: Tensor = block.update(state, context)
+        return updated
 
     def _stop_and_prune(
         self, layer: int, tokens: _Tokens, pairs: list[_Pair], depth_confidence: float, width_confidence: float, results: list[Matches]
@@ -197,7 +232,7 @@ class LightGlue(nn.Module):
             else:  # one side has nothing left to match
                 keep[here] = False
         if not bool(keep.all()):
-            tokens = _Tokens(tokens.state[keep], tokens.cosine[keep], tokens.sine[keep])
+            tokens = _Tokens(tokens.state[keep], tokens.rotation[keep])
         return tokens, going_on
 
     def _assign(self, layer: int, state: Tensor, pair: _Pair, results: list[Matches]) -> None:
@@ -216,22 +251,16 @@ class LightGlue(nn.Module):
         results[pair.position] = indices.cpu().numpy().astype(np.int32), confidence.cpu().numpy().astype(np.float32)
 
 
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary encoding of neighbouring dimensions: (T, H, 64)."""
-    turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(start_dim=-2)
-    return x * cosine + turned * sine
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotary encoding of (T, n, H, 64) by (T, 32): neighbouring dimensions are a complex number that is turned."""
+    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
+    return torch.view_as_real(pairs).flatten(start_dim=-2)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(n, H, 64), (m, H, 64), (m, H, 64) -> (n, 256)."""
-    q, k, v = (x.transpose(0, 1)[None].contiguous() for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v)
-    return out[0].transpose(0, 1).flatten(start_dim=1)
-
-
-def _update(ffn: nn.Module, state: Tensor, message: Tensor) -> Tensor:
-    updated: Tensor = state + ffn(torch.cat((state, message), dim=1))
-    return updated
+    """(n, H, 64), (m, H, 64), (m, H, 64) -> (1, H, n, 64)."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 class LightGlueMatcher:
