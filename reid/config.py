@@ -37,12 +37,11 @@ class Settings:
     depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
     width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
     ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong
-    weights: str | None = None  # a weights file of one's own for the extractor
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kinds: Any = {"int": int, "float": (int, float), "str": str, "str | None": (str, type(None))}[str(field.type)]
+            kinds: Any = {"int": int, "float": (int, float), "str": str}[str(field.type)]
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
         for name, choices in (("device", DEVICES), ("score", SCORES)):

@@ -232,25 +232,29 @@ class Pipeline:
     def identify(self, query: Indexed, references: Sequence[Indexed], null: Null) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
         evidence = self.evidence(query, references, null)
-        candidates, best = rank_by(self.settings.score, query, references, evidence)
-        p = scoring.stranger_probability(best, null, verdict_score(self.settings.score), len(references))
+        candidates, best = self.rank_by(self.settings.score, query, references, evidence)
+        p = scoring.stranger_probability(best, null, verdict_score(self.settings, self.settings.score), len(references))
         answer = novelty.verdict(p, self.settings.match_below, self.settings.new_above)
         return IdentityRanking(query.ref.image_id, candidates, answer, p)
 
+    def rank_by(
+        self, score: str, query: Indexed, references: Sequence[Indexed], evidence: Sequence[Evidence]
+    ) -> tuple[tuple[Candidate, ...], float]:
+        """The individuals, best first, and what the verdict is made of: how the first one's reference scores by `verdict_score`."""
+        judge = verdict_score(self.settings, score)
+        scores = [
+            Score(query.ref.image_id, item.ref.image_id, seen.by(score), seen.by(judge), seen.n_matches)
+            for item, seen in zip(references, evidence, strict=True)
+        ]
+        candidates = ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
+        return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
 
-def rank_by(score: str, query: Indexed, references: Sequence[Indexed], evidence: Sequence[Evidence]) -> tuple[tuple[Candidate, ...], float]:
-    """The individuals, best first, and what the verdict is made of: how the first one's reference scores by `verdict_score`."""
-    scores = [
-        Score(query.ref.image_id, item.ref.image_id, seen.by(score), seen.by(verdict_score(score)), seen.n_matches)
-        for item, seen in zip(references, evidence, strict=True)
-    ]
-    candidates = ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
-    return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
 
+def verdict_score(settings: Settings, score: str) -> str:
+    """The score that tells known from new where `score` ranks, as measured: see the two ways in `scoring`.
 
-def verdict_score(score: str) -> str:
-    """The score that tells known from new where `score` ranks: see the two ways in `scoring`."""
-    return "wasserstein-matched" if score == "wasserstein" else score
+    Nearest neighbours leave too few doubtful matches for a distribution of the matched ones alone."""
+    return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
 
 
 def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Indexed, Indexed]]:
@@ -469,10 +473,12 @@ def evaluate(
         confidences = pipeline.confidences(query, pool)
         counts = [replace(seen, n_matches=int((confidences[item.digest] > 0.1).sum())) for item, seen in zip(pool, evidence, strict=True)]
         for name, rows in answers.items():
-            candidates, best = rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else rank_by(name, query, pool, evidence)
+            candidates, best = (
+                pipeline.rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else pipeline.rank_by(name, query, pool, evidence)
+            )
             rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
         best = answers[settings.score][-1].surprise
-        p = scoring.stranger_probability(best, null, verdict_score(settings.score), len(pool))
+        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(pool))
         verdicts.append((novelty.verdict(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
     listener.progress("queries", len(queries), len(queries))
     return {

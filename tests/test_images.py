@@ -81,6 +81,14 @@ def test_the_first_frame_of_an_animation_counts(tmp_path):
         assert np.abs(images.decode(path)[0].astype(int) - scene()).mean() < 12
 
 
+def test_heic_is_read(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = save(tmp_path / "phone.heic", scene(), quality=95)
+    assert images.photo_size(path) == (WIDTH, HEIGHT)
+    assert np.abs(images.decode(path)[0].astype(int) - scene()).mean() < 4
+
+
 def test_transparent_pixels_do_not_show_what_they_hide(tmp_path):
     hidden = np.dstack((scene(), np.zeros((HEIGHT, WIDTH), np.uint8)))
     assert (images.decode(save(tmp_path / "a.png", hidden))[0] == 128).all()
