@@ -6,6 +6,7 @@ Exit status: 0 all done; 1 some photos could not be used; 2 nothing could be don
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def _listening() -> Iterator[Listener]:
             speed = f"{task.speed:.2g}/s" if task.speed else ""
             bars.update(task.id, completed=done, total=total, speed=speed)
             if done >= total:
-                if not console.is_terminal:
+                if not console.is_terminal and what != "pairs":
                     console.print(f"{total} {what}", markup=False, highlight=False)
                 bars.remove_task(self.tasks.pop(what))
 
@@ -139,11 +140,6 @@ def identify(
     )
     with _listening() as listener:
         report, answers = pipeline.identify_and_keep(photos, gallery, settings, where or (), orientation, cache, skip_bad, listener)
-        if matches is not None:
-            _draw_all(report, answers, matches, listener)
-    for path, text in ((csv, tables.as_csv), (json, tables.as_json)):
-        if path is not None:
-            write_atomically(path, text(report).encode())
     about = report.gallery
     said = f", filter {about['filter']}" if about["filter"] else ""
     print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
@@ -155,6 +151,13 @@ def identify(
             "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being new)"
         )
     _report_failures(report.failures)
+    sys.stdout.flush()
+    for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
+        if path is not None:
+            write_atomically(path, text(report).encode("utf-8", "backslashreplace"))
+    if matches is not None:
+        with _listening() as listener:
+            _draw_all(report, answers, matches, listener)
     raise typer.Exit(1 if report.failures else 0)
 
 
@@ -241,7 +244,8 @@ def evaluate(
     title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
     table = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
     for name, row in found["scores"].items():
-        table.add_row(name, *(f"{100 * row[key]:.1f} %" for key in ("top1", "top3", "top5")), f"{row['auroc']:.3f}")
+        shares = ("-" if row[key] is None else f"{100 * row[key]:.1f} %" for key in ("top1", "top3", "top5"))
+        table.add_row(name, *shares, "-" if row["auroc"] is None else f"{row['auroc']:.3f}")
     _print(table)
     counts = found["scores"][settings.score]
     seconds = found["seconds_per_query"]
@@ -251,7 +255,9 @@ def evaluate(
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
     if json is not None:
         write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
-    raise typer.Exit(1 if found["n_failures"] else 0)
+    for failure in found["failures"]:
+        print(f"reid: not used: {failure['reason']}", file=sys.stderr)
+    raise typer.Exit(1 if found["failures"] else 0)
 
 
 @models.callback()
@@ -307,6 +313,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main(run: Callable[[], Any] = app) -> None:
     """Run the command line; a user's mistake is one line on standard error, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # file names may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         run()
     except GalleryError as error:

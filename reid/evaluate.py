@@ -37,12 +37,14 @@ def auroc(known: Sequence[float], new: Sequence[float]) -> float:
     return float(wins / (len(known) * len(new)))
 
 
-def summarize(answers: Sequence[Answer]) -> dict[str, float]:
-    """top1, top3, top5 over known animals; auroc of known against new; how many of each."""
+def summarize(answers: Sequence[Answer]) -> dict[str, float | None]:
+    """top1, top3, top5 over known animals; auroc of known against new; how many of each. None where a figure is undefined."""
     known = [answer.surprise for answer in answers if answer.known]
     new = [answer.surprise for answer in answers if not answer.known]
     figures = {f"top{k}": top_k(answers, k) for k in (1, 3, 5)}
-    return {**figures, "auroc": auroc(known, new), "n_known": len(known), "n_new": len(new)}
+    figures["auroc"] = auroc(known, new)
+    defined = {name: None if np.isnan(value) else value for name, value in figures.items()}
+    return {**defined, "n_known": len(known), "n_new": len(new)}
 
 
 def tally(verdicts: Sequence[tuple[str, Answer]]) -> dict[str, dict[str, int]]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import ast
 import csv
 import difflib
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
-
-import pandas as pd
 
 from .errors import GalleryError, PhotoError
 from .records import UNKNOWN, Box, PhotoRef
@@ -47,6 +46,8 @@ def read(root: Path, photo_size: Callable[[Path], Size], table: Path | None = No
     """The gallery at `root`. Raises GalleryError with every problem found; with `skip_bad` bad rows become notes instead."""
     if not root.is_dir():
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE}")
+    if table is not None and not table.is_file():
+        raise GalleryError(f"the table {table} does not exist")
     table = table or root / TABLE
     if table.exists():
         return _read_table(root, table, photo_size, skip_bad)
@@ -54,11 +55,20 @@ def read(root: Path, photo_size: Callable[[Path], Size], table: Path | None = No
 
 
 def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(photos, other files) below `folder`, sorted; hidden files and folders are not looked at."""
+    """(photos, other files) below `folder`, sorted; hidden files and folders are not looked at. Raises GalleryError."""
     photos: list[Path] = []
     others: list[Path] = []
-    for path, folders, names in os.walk(folder, followlinks=True):
+    seen: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        raise GalleryError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    for path, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        seen.add(os.path.realpath(path))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if os.path.realpath(os.path.join(path, name)) in seen:
+                raise GalleryError(f"{os.path.join(path, name)} is a link to a folder that is read already; remove it")
         for name in sorted(names):
             if not name.startswith("."):
                 (photos if Path(name).suffix.lower() in SUFFIXES else others).append(Path(path, name))
@@ -76,7 +86,8 @@ def _read_folders(root: Path) -> Gallery:
         if len(parts) == 1:
             stray.append(path.name)
         else:
-            refs.append(PhotoRef(image_id="/".join(parts), path=path, identity=None if parts[0] == UNKNOWN else parts[0]))
+            name = readable(Path(*parts))
+            refs.append(PhotoRef(image_id=name, path=path, identity=None if parts[0] == UNKNOWN else name.partition("/")[0]))
     notes = []
     if stray:
         notes.append(f"left out {_some(stray)}: in no individual's folder")
@@ -87,35 +98,32 @@ def _read_folders(root: Path) -> Gallery:
     return Gallery(root, tuple(refs), notes=tuple(notes))
 
 
+def readable(path: Path) -> str:
+    """The path as text that can be printed and written, whatever bytes the file system holds."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
 def _some(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _read_table(root: Path, table: Path, photo_size: Callable[[Path], Size], skip_bad: bool) -> Gallery:
-    try:
-        header = table.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
-        separator = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
-        columns = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
-        frame = pd.read_csv(
-            table, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator, skip_blank_lines=False, skiprows=1,
-            names=range(len(columns)), index_col=False,
-        )  # fmt: skip
-    except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors
-        raise GalleryError(f"{table} cannot be read as a table ({' '.join(str(error).split())})") from error
+    columns, rows = _rows(table)
     problems, notes = _check_columns(table, columns)
     if problems:
         raise GalleryError(f"{table}: {len(problems)} problem(s)", tuple(problems))
-    frame.columns = ["orientation" if name == "position" and "orientation" not in columns else name for name in columns]
+    if "orientation" not in columns:
+        columns = ["orientation" if name == "position" else name for name in columns]
     references: list[PhotoRef] = []
     queries: list[PhotoRef] = []
-    seen: dict[str, int] = {}
+    seen: dict[object, int] = {}
     bad: list[str] = []
-    for line, row in enumerate(frame.to_dict("records"), start=2):
-        cells = {str(name): str(value).strip() for name, value in row.items()}
-        if not any(cells.values()):
-            continue
+    for line, values in rows:
+        cells = dict(zip(columns, [*values, *[""] * len(columns)]))
         ref, wrong = _check_row(root, cells, photo_size)
-        key = f"{cells['path']} {cells.get('bbox', '')}"  # one photo may show two animals, each in its box
+        if len(values) > len(columns):
+            wrong.append(f"{len(values)} cells, but {len(columns)} columns; put a value that holds a comma in quotes")
+        key = os.path.realpath(root / cells["path"]), ref.crop if ref else None  # one photo may show two animals, each in its box
         if cells["path"] and key in seen:
             wrong.append(f"path {cells['path']!r} stands in line {seen[key]} already")
         seen.setdefault(key, line)
@@ -131,8 +139,23 @@ def _read_table(root: Path, table: Path, photo_size: Callable[[Path], Size], ski
     return Gallery(root, tuple(_unique_ids(references)), tuple(_unique_ids(queries)), tuple(notes))
 
 
+def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The columns, and each row that holds anything with the number of its (last) line. Raises GalleryError."""
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise GalleryError(f"{table} cannot be read as a table in UTF-8 ({' '.join(str(error).split())})") from error
+    return columns, [(line, row) for line, row in rows if any(row)]
+
+
 def _unique_ids(refs: list[PhotoRef]) -> list[PhotoRef]:
-    """Two animals in one photo get two ids: the path, and the path with a number."""
+    """Two animals in one photo get two ids: the second has a number."""
     counts: dict[str, int] = {}
     unique = []
     for ref in refs:
@@ -163,7 +186,7 @@ def _check_row(root: Path, cells: dict[str, str], photo_size: Callable[[Path], S
     path = root / cells["path"]
     if not cells["path"]:
         return None, ["no path"]
-    if not path.exists():
+    if not os.path.exists(path):
         wrong.append(f"file {cells['path']!r} is missing")
     if not cells["identity"]:
         wrong.append(f"no identity; write {UNKNOWN!r} for an animal that nobody has named")
@@ -172,17 +195,17 @@ def _check_row(root: Path, cells: dict[str, str], photo_size: Callable[[Path], S
         wrong.append(f"unknown split {cells['split']!r}; known: {', '.join(REFERENCE_SPLITS + QUERY_SPLITS)}")
     day = _date(cells.get("date", ""), wrong)
     crop = _box(cells.get("bbox", ""), wrong)
-    if crop is not None and path.exists():
+    if crop is not None and os.path.exists(path):
         _check_box(crop, path, photo_size, wrong)
     mask = cells.get("segmentation") or cells.get("mask") or None
     if mask is not None and not mask.startswith(("[", "{")):
         mask = str(root / mask)
-        if not Path(mask).exists():
+        if not os.path.exists(mask):
             wrong.append(f"mask file {cells.get('segmentation') or cells['mask']!r} is missing")
     if wrong:
         return None, wrong
     return PhotoRef(
-        image_id=Path(cells["path"]).as_posix(),
+        image_id=cells.get("image_id") or readable(Path(cells["path"])),
         path=path,
         identity=None if cells["identity"] == UNKNOWN else cells["identity"],
         orientation=cells.get("orientation") or None,
@@ -212,10 +235,10 @@ def _box(text: str, wrong: list[str]) -> Box | None:
     try:
         value = ast.literal_eval(text)
         x, y, width, height = (float(number) for number in value)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
         wrong.append(f"unreadable bbox {text!r}; write [x, y, width, height] in pixels of the upright photo")
         return None
-    if not (width > 0 and height > 0):
+    if not (0 < width < math.inf and 0 < height < math.inf and abs(x) + abs(y) < math.inf):
         wrong.append(f"bbox {text!r} has no area")
         return None
     return x, y, width, height

@@ -79,7 +79,10 @@ def _line(error: Exception) -> str:
 def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright photo, from its header alone. Raises PhotoError."""
     with _opened(path) as image:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception as error:  # a PNG's EXIF may lie behind its pixels, and those may be cut off
+            raise PhotoError(f"{path} is damaged ({_line(error)})") from error
         return image.size[::-1] if turned else image.size
 
 
@@ -95,6 +98,8 @@ def decode(path: Path, at_least: int | None = None) -> tuple[NDArray[np.uint8], 
                 image.draft("RGB", (smallest, smallest))
             image.seek(0)
             image.load()
+            if image.mode == "F":
+                raise PhotoError(f"the pixels of {path} are floating-point numbers; save it with 8 or 16 bits")
             upright = ImageOps.exif_transpose(image)
             return _rgb(upright), max(upright.size) / full
         except PhotoError:
@@ -104,10 +109,10 @@ def decode(path: Path, at_least: int | None = None) -> tuple[NDArray[np.uint8], 
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        return np.repeat((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise PhotoError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits a pixel, of which a camera may use 10, 12 or 14
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        n_bits = next(n for n in (8, 10, 12, 14, 16) if grey.max() < 1 << n)
+        return np.repeat((grey >> (n_bits - 8)).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
@@ -166,27 +171,42 @@ def read_mask(source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     width, height = size
     text = source.strip()
     if not text.startswith(("[", "{")):
-        grey, _ = decode(Path(text))
-        mask = grey.max(axis=2) > 127
+        mask = _mask_image(Path(text))
         if mask.shape != (height, width):
             if abs(mask.shape[1] * height - mask.shape[0] * width) > 0.02 * mask.shape[0] * width:
                 raise PhotoError(f"the mask {text} is {mask.shape[1]} x {mask.shape[0]} px, its photo {width} x {height}: another shape")
             mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
-        found: NDArray[np.bool_] = mask
-        return found
+        return mask
     try:
         value = json.loads(text) if '"' in text or text.startswith("[") else ast.literal_eval(text)  # pandas writes {'size': ...}
         return _run_lengths(value, size) if isinstance(value, dict) else _polygons(value, size)
-    except (ValueError, SyntaxError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
         raise PhotoError(f"the mask {text[:30]!r}... is neither COCO polygons nor run lengths of {width} x {height} px") from error
+
+
+def _mask_image(path: Path) -> NDArray[np.bool_]:
+    """White or opaque on the animal; a mask of 0 and 1 is one too. Raises PhotoError for one that shows no animal."""
+    with _opened(path) as image:
+        try:
+            upright = ImageOps.exif_transpose(image)
+            bands = np.asarray(upright.convert("RGBA") if upright.mode in ("RGBA", "LA", "P") else upright.convert("L"))
+        except Exception as error:
+            raise PhotoError(f"the mask {path} is damaged ({_line(error)})") from error
+    grey = bands if bands.ndim == 2 else bands[..., :3].max(axis=2).astype(np.uint16) * bands[..., 3] // 255
+    if not grey.any():
+        raise PhotoError(f"the mask {path} is black all over: it shows no animal")
+    mask: NDArray[np.bool_] = grey > grey.max() // 2
+    return mask
 
 
 def _polygons(value: list[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     polygons = value if value and isinstance(value[0], list) else [value]
     canvas = np.zeros((size[1], size[0]), np.uint8)
     for polygon in polygons:  # COCO counts from the pixel's corner
-        corners = np.rint(np.asarray(polygon, np.float64).reshape(-1, 2) - 0.5).astype(np.int32)
-        cv2.fillPoly(canvas, [corners], 1)
+        corners = np.rint(np.asarray(polygon, np.float64).reshape(-1, 2) - 0.5)
+        if len(corners) < 3 or not (np.abs(corners) <= 2 * MAX_SIDE).all():
+            raise ValueError("not a polygon")
+        cv2.fillPoly(canvas, [corners.astype(np.int32)], 1)
     return canvas.astype(bool)
 
 
@@ -196,10 +216,9 @@ def _run_lengths(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.boo
     counts = value["counts"]
     if isinstance(counts, (str, bytes)):
         counts = _decompress(counts if isinstance(counts, bytes) else counts.encode())
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    if flat.size != width * height or (width, height) != size:
+    if (width, height) != size or min(counts) < 0 or sum(counts) != width * height:
         raise ValueError("run lengths of another size")
-    return flat.reshape(width, height).T
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 
 def _decompress(text: bytes) -> list[int]:

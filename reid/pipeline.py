@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from . import gallery as galleries
 from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError, SettingsError
 from .gallery import Gallery
-from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Report, Score
+from .records import UNKNOWN, Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Report, Score
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
@@ -129,6 +130,7 @@ class Pipeline:
                 missing.append(item)
         self.listener.progress("photos checked", len(refs), len(refs))
         bad: set[str] = set()
+        n_extracted = 0
         for done, (item, outcome) in enumerate(self._prepare_ahead(missing)):
             self.listener.progress("photos", done, len(missing))
             try:
@@ -138,9 +140,10 @@ class Pipeline:
                 bad.add(item.digest)
                 continue
             self.features.save(item.digest, self.extractor.extract(photo))
+            n_extracted += 1
         if missing:
             self.listener.progress("photos", len(missing), len(missing))
-        return [item for item in indexed if item.digest not in bad], failures, len(missing) - len(bad)
+        return [item for item in indexed if item.digest not in bad], failures, n_extracted
 
     def _stored(self, item: Indexed) -> Features | None:
         """The stored features; None, and a note, if the file is damaged."""
@@ -178,7 +181,11 @@ class Pipeline:
 
     def confidences(self, query: Indexed, references: Sequence[Indexed]) -> dict[str, np.ndarray]:
         """Match confidences (S,) float16 of the query with each reference, by the reference's digest; stored ones are not matched again."""
-        found = self.matches.load(query.digest)
+        try:
+            found = self.matches.load(query.digest)
+        except DamagedFile as error:
+            self.listener.note(f"{error} is damaged; {query.ref.image_id} is matched again")
+            found = {}
         missing = list({item.digest: item for item in references if item.digest not in found}.values())
         if missing:
             saved = time.monotonic()
@@ -186,7 +193,8 @@ class Pipeline:
                 results = self.matcher.match(self.load(query), (self.load(item) for item in missing))
                 for done, (item, (_, confidence)) in enumerate(zip(missing, results, strict=True)):
                     found[item.digest] = confidence.astype(np.float16)
-                    self.listener.progress("pairs", done + 1, len(missing))
+                    if len(missing) > 1:
+                        self.listener.progress("pairs", done + 1, len(missing))
                     if time.monotonic() - saved > SAVE_EVERY:
                         self.matches.save(query.digest, found)
                         saved = time.monotonic()
@@ -216,10 +224,10 @@ class Pipeline:
         for done, (a, b) in enumerate(pairs):
             self.listener.progress("pairs of strangers", done, len(pairs))
             values.append((self.confidences(a, [b])[b.digest], len(self.load(a))))
+        self.listener.progress("pairs of strangers", len(pairs), len(pairs))
         null = scoring.estimate_null(values, settings.min_confidence, "gallery")
         if null is None:
             return default_null(settings)
-        self.listener.progress("pairs of strangers", len(pairs), len(pairs))
         write_atomically(path, json.dumps(null.as_json()).encode())
         return Null.from_json(null.as_json())  # rounded as it is stored, so that the first run equals the second
 
@@ -261,24 +269,24 @@ def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Index
     """Up to `most` pairs of photos of different named animals, never of one encounter; adding a photo changes few of them.
 
     References stand in a ring by their digests; each is paired with the next, then with the one after the next, and so on."""
-    ring = sorted((item for item in references if item.ref.identity is not None), key=lambda item: item.digest)
-    pairs: list[tuple[Indexed, Indexed]] = []
+    ring = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
+    pairs: dict[frozenset[str], tuple[Indexed, Indexed]] = {}
     for step in range(1, len(ring) // 2 + 1):
         for i, a in enumerate(ring):
             b = ring[(i + step) % len(ring)]
+            if len(pairs) >= most:
+                return list(pairs.values())
             same_encounter = a.ref.encounter is not None and a.ref.encounter == b.ref.encounter
-            if a.ref.identity != b.ref.identity and not same_encounter and len(pairs) < most:
-                pairs.append((a, b))
-    return pairs
+            if a.ref.identity != b.ref.identity and a.digest != b.digest and not same_encounter:
+                pairs.setdefault(frozenset((a.digest, b.digest)), (a, b))
+    return list(pairs.values())
 
 
 def default_null(settings: Settings) -> Null:
-    """The null that ships for this extractor and matcher, or the default extractor's for the same matcher."""
+    """The null that ships for this extractor and matcher, or else for this matcher with the extractor nearest to it."""
     shipped = json.loads(resources.files("reid").joinpath("nulls.json").read_text())
-    for extractor in (settings.extractor, Settings().extractor):
-        if f"{extractor}+{settings.matcher}" in shipped:
-            return Null.from_json(shipped[f"{extractor}+{settings.matcher}"])
-    return Null.from_json(next(iter(shipped.values())))
+    name = next(name for name in (settings.extractor, "aliked-n16") if f"{name}+{settings.matcher}" in shipped)
+    return Null.from_json(shipped[f"{name}+{settings.matcher}"])
 
 
 def _sha256(name: str | None) -> str | None:
@@ -382,28 +390,31 @@ class Answers:
 
 
 def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
-    """The photos asked about. A photo that stands in the gallery's table brings its box, mask and side along."""
-    known = {ref.path.resolve(): ref for ref in (*gallery.references, *gallery.queries)}
+    """The photos asked about. A photo that stands in the gallery's table brings its boxes, masks and sides along, each a query."""
+    known: dict[str, list[PhotoRef]] = {}
+    for ref in (*gallery.references, *gallery.queries):
+        known.setdefault(os.path.realpath(ref.path), []).append(ref)
+    references = {os.path.realpath(ref.path) for ref in gallery.references}
     refs: list[PhotoRef] = []
     failures: list[Failure] = []
     taken: set[str] = set()
     for given in map(Path, photos):
-        if given.is_dir():
-            paths, others = galleries.photos_in(given)
-            if others:
-                listener.note(f"passed over {len(others)} file(s) in {given} that are not photos by their names")
-            if not paths:
-                failures.append(Failure(str(given), f"{given} is a folder without photos"))
-        else:
-            paths = [given]
+        is_folder = os.path.isdir(given)
+        paths, others = galleries.photos_in(given) if is_folder else ([given], [])
+        if others:
+            listener.note(f"passed over {len(others)} file(s) in {given} that are not photos by their names")
+        if not paths:
+            failures.append(Failure(str(given), f"{given} is a folder without photos"))
         for path in paths:
-            row = known.get(path.resolve())
-            name = path.relative_to(given).as_posix() if given.is_dir() else path.name
-            if name in taken:
-                name = path.as_posix()
-            taken.add(name)
-            ref = PhotoRef(image_id=name, path=path)
-            refs.append(ref if row is None else replace(ref, orientation=row.orientation, crop=row.crop, mask=row.mask))
+            real = os.path.realpath(path)
+            if real in references:
+                listener.note(f"{path} is itself a reference of the gallery, and is found as such")
+            for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
+                name = galleries.readable(path.relative_to(given) if is_folder else Path(path.name))
+                name = galleries.readable(path) if name in taken and number == 1 else name
+                name = name if number == 1 else f"{name}#{number}"
+                taken.add(name)
+                refs.append(replace(row, image_id=name, path=path, identity=None))
     if not refs and not failures:
         raise PhotoError("no photo to identify")
     return refs, failures
@@ -457,16 +468,25 @@ def evaluate(
         raise GalleryError(f"{table or found.root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
     pipeline = _open(found, settings, cache, listener)
     references, failures, _ = pipeline.index(found.references)
-    queries, failed, _ = pipeline.index(found.queries[:limit])
+    named = [ref for ref in found.queries if ref.identity is not None]
+    if len(named) < len(found.queries):
+        listener.note(
+            f"left out {len(found.queries) - len(named)} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right"
+        )
+    queries, failed, _ = pipeline.index(named[:limit])
+    failures += failed
     null = pipeline.null(references)
     answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
     verdicts = []
     seconds = []
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
-        started, was_matched = time.monotonic(), bool(pipeline.matches.load(query.digest))
+        started, was_matched = time.monotonic(), pipeline.matches.path(query.digest).exists()
         own = query.ref.encounter
         pool = [item for item in references if own is None or item.ref.encounter != own]
+        if not pool:
+            failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
+            continue
         evidence = pipeline.evidence(query, pool, null)
         if not was_matched:
             seconds.append(time.monotonic() - started)
@@ -486,7 +506,7 @@ def evaluate(
         "verdicts": evaluation.tally(verdicts),
         "n_queries": len(queries),
         "n_references": len(references),
-        "n_failures": len(failures) + len(failed),
+        "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in failures],
         "seconds_per_query": float(np.median(seconds)) if seconds else None,  # of those not matched before
         "settings": settings.as_dict() | {"fingerprint": pipeline_fingerprint(pipeline)},
         "versions": versions(),

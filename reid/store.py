@@ -50,7 +50,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         except OSError:
             pass  # the first error is the one to tell
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        way_out = "free some space" if full else "make it writable, or give another folder with --cache"
+        way_out = "free some space" if full else "make it writable, or name another place"
         raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
 
 
@@ -130,13 +130,15 @@ class MatchStore:
         return self.folder / f"{query}.safetensors"
 
     def load(self, query: str) -> dict[str, NDArray[np.float16]]:
-        """Confidences by the digest of the reference; empty where nothing, or nothing whole, is stored."""
+        """Confidences by the digest of the reference; empty where nothing is stored. Raises DamagedFile."""
         try:
             tensors, _ = _read(self.path(query))
             digests = [row.tobytes().hex() for row in tensors["references"]]
             return dict(zip(digests, np.split(tensors["confidence"], tensors["ends"][:-1]), strict=True))
-        except (FileNotFoundError, DamagedFile, KeyError, ValueError):
+        except FileNotFoundError:
             return {}
+        except (KeyError, ValueError) as error:
+            raise DamagedFile(self.path(query)) from error
 
     def save(self, query: str, confidences: Mapping[str, NDArray[np.float16]]) -> None:
         digests = sorted(confidences)
@@ -152,14 +154,24 @@ class Digests:
     """sha256 of photos with their crop and mask; files are read again only when their size or time of change differs."""
 
     def __init__(self, folder: Path):
+        file = folder / "digests.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.database = sqlite3.connect(folder / "digests.sqlite", timeout=60)
-            self.database.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
-            with self.database:
-                self.database.execute("CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INT, changed INT, digest TEXT)")
+            try:
+                self._open(file)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # damaged: it only saves reading files again
+                file.unlink()
+                self._open(file)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"cannot write under {folder} ({error}); make it writable, or give another folder with --cache") from error
+
+    def _open(self, file: Path) -> None:
+        self.database = sqlite3.connect(file, timeout=60)
+        self.database.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
+        with self.database:
+            self.database.execute("CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT)")
 
     def of(self, ref: PhotoRef) -> str:
         """64 hex digits that name what the features of `ref` depend on. Raises PhotoError."""
@@ -173,7 +185,7 @@ class Digests:
     def _file(self, path: Path) -> str:
         try:
             stat = path.stat()
-            key = str(path.resolve())
+            key = os.fsencode(os.path.realpath(path))
             with self._guard():
                 row = self.database.execute("SELECT size, changed, digest FROM digests WHERE path = ?", (key,)).fetchone()
             if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns):
@@ -211,4 +223,5 @@ def remove_leftovers(folder: Path, older_than: float) -> None:
 
 
 def _parts(folder: Path) -> Iterable[Path]:
-    return folder.glob("*/*/**/.*.part")
+    """Features lie three folders deep, matches two, nulls one."""
+    return (part for depth in ("*", "*/*", "*/*/*") for part in folder.glob(f"{depth}/.*.part"))

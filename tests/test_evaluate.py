@@ -30,6 +30,7 @@ def test_summary():
     assert found == {
         "top1": pytest.approx(1 / 3), "top3": pytest.approx(2 / 3), "top5": 1, "auroc": pytest.approx(5 / 6), "n_known": 3, "n_new": 2,
     }  # fmt: skip
+    assert summarize(ANSWERS[:3])["auroc"] is None
 
 
 def test_tally_tells_a_wrong_match_from_a_false_one():

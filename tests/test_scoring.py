@@ -17,13 +17,23 @@ STRANGERS = [(RNG.beta(1, 8, size=int(RNG.integers(20, 80))), 100) for _ in rang
 NULL = estimate_null(STRANGERS, 0.5, "gallery")
 
 
-def test_the_distance_is_scipys_with_a_sign():
-    null = np.array([0.0, 0.0, 0.1, 0.3])
-    values = np.array([0.9, 0.8])
-    expected = wasserstein_distance([0.9, 0.8, 0, 0, 0], null)
-    assert signed_wasserstein(values, 5, null) == pytest.approx(expected)
-    weak = np.array([0.01])
-    assert signed_wasserstein(weak, 5, null) == pytest.approx(-wasserstein_distance([0.01, 0, 0, 0, 0], null))
+@pytest.mark.parametrize("shift", [0.1, 0.4])
+def test_where_curves_do_not_cross_it_is_scipys_distance_with_a_sign(shift):
+    null = RNG.beta(1, 8, size=500) * 0.5
+    above = null[::5] + shift
+    assert signed_wasserstein(above, len(above), null) == pytest.approx(wasserstein_distance(above, null), rel=0.05)
+    below = null * (1 - shift)
+    assert signed_wasserstein(below, len(below), null) == pytest.approx(-wasserstein_distance(below, null))
+    sparse = np.array([0.9, 0.8])
+    few = np.array([0.0, 0.0, 0.0, 0.3])
+    assert signed_wasserstein(sparse, 4, few) == pytest.approx(wasserstein_distance([0.9, 0.8, 0, 0], few))
+
+
+def test_where_curves_cross_one_area_is_taken_from_the_other():
+    null, values = np.full(10, 0.2), np.array([0.9] + [0.0] * 9)
+    grid = np.linspace(0, 1, 100_001)
+    areas = [np.searchsorted(np.sort(x), grid, side="right") / len(x) for x in (null, values)]
+    assert signed_wasserstein(values, 10, null) == pytest.approx(float(np.mean(areas[0] - areas[1])), abs=1e-4)
 
 
 def test_no_match_is_the_lowest_score_there_is():
@@ -31,9 +41,10 @@ def test_no_match_is_the_lowest_score_there_is():
     assert none.wasserstein == pytest.approx(-NULL.all_keypoints.mean())
     assert none.wasserstein_matched == pytest.approx(-NULL.matched.mean())
     assert (none.n_matches, none.total, none.mean) == (0, 0, 0)
-    some = evidence(np.array([0.02]), 100, NULL, 0.5)
-    for score in ("wasserstein", "wasserstein-matched", "sum", "mean"):
-        assert some.by(score) > none.by(score)
+    for values in ([0.02], [0.05] * 5, [0.99] * 5, [0.01] * 100):
+        some = evidence(np.array(values), 100, NULL, 0.5)
+        for score in ("wasserstein", "wasserstein-matched", "sum", "mean"):
+            assert some.by(score) > none.by(score)
     assert np.isfinite([evidence(np.zeros(0), 0, NULL, 0.5).by(score) for score in SCORES]).all()
 
 
@@ -50,8 +61,7 @@ def test_a_surer_match_never_lowers_a_score(values, which):
     before = np.array(values)
     after = before.copy()
     after[which % len(values)] = 1.0
-    null = Null(np.zeros(9), np.zeros(9), {}, 20, "gallery")
-    a, b = (evidence(confidence, 60, null, 0.5) for confidence in (before, after))
+    a, b = (evidence(confidence, 60, NULL, 0.5) for confidence in (before, after))
     for score in SCORES:
         assert b.by(score) >= a.by(score) - 1e-9
 
@@ -80,14 +90,22 @@ def test_the_best_of_many_strangers_looks_more_alike_than_one():
     assert stranger_probability(high, NULL, score, 200) == pytest.approx(1 - (1 - alone) ** 200)
 
 
-def test_the_promise_holds_on_strangers_drawn_anew():
-    """Of queries whose best of 60 strangers decides, about as many get p < 0.2 as 0.2 says."""
+def test_counts_with_many_ties_are_not_surprising():
+    known = np.repeat([0.0, 1.0, 2.0], [50, 40, 10])
+    null = Null(np.zeros(2), np.zeros(2), {"n_matches": known}, 100, "gallery")
+    assert stranger_probability(1, null, "n_matches", 1) == pytest.approx(0.5)
+    assert stranger_probability(2, null, "n_matches", 1) == pytest.approx(0.1)
+    assert 0 < stranger_probability(5, null, "n_matches", 1) < 0.1
+
+
+def test_what_strangers_drawn_anew_get_is_never_too_sure():
+    """Of queries whose best of 60 strangers decides, at most as many get p < 0.2 as 0.2 says, and some do."""
     rng = np.random.default_rng(5)
     p = []
-    for _ in range(200):
-        best = max(evidence(rng.beta(1, 8, size=int(rng.integers(20, 80))), 100, NULL, 0.5).wasserstein for _ in range(60))
-        p.append(stranger_probability(best, NULL, "wasserstein", 60))
-    assert 0.05 < np.mean(np.array(p) < 0.2) < 0.4
+    for _ in range(300):
+        best = max(evidence(rng.beta(1, 8, size=int(rng.integers(20, 80))), 100, NULL, 0.5).wasserstein_matched for _ in range(60))
+        p.append(stranger_probability(best, NULL, "wasserstein-matched", 60))
+    assert 0.02 < np.mean(np.array(p) < 0.2) < 0.3
 
 
 def test_verdicts():

@@ -97,6 +97,13 @@ def test_digests_follow_content_crop_and_mask_not_names(tmp_path):
         digests.of(PhotoRef("none", tmp_path / "none.png"))
 
 
+def test_a_damaged_table_of_digests_is_made_anew(tmp_path):
+    a = save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+    first = Digests(tmp_path / "cache").of(PhotoRef("a", a))
+    (tmp_path / "cache" / "digests.sqlite").write_bytes(b"not a database at all" * 100)
+    assert Digests(tmp_path / "cache").of(PhotoRef("a", a)) == first
+
+
 def test_a_digest_is_not_computed_twice(tmp_path, monkeypatch):
     a = save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
     first = Digests(tmp_path / "cache").of(PhotoRef("a", a))
@@ -113,4 +120,5 @@ def test_matches_of_a_query_grow(tmp_path):
     found = store.load(DIGEST)
     assert {key: value.tolist() for key, value in found.items()} == {"01" * 32: [0.5, 0.25], "02" * 32: [], "00" * 32: [1, 1, 1]}
     store.path(DIGEST).write_bytes(b"damaged")
-    assert store.load(DIGEST) == {}
+    with pytest.raises(DamagedFile):
+        store.load(DIGEST)
