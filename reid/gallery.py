@@ -123,7 +123,7 @@ def _read_table(root: Path, table: Path, photo_size: Callable[[Path], Size], ski
         ref, wrong = _check_row(root, cells, photo_size)
         if len(values) > len(columns):
             wrong.append(f"{len(values)} cells, but {len(columns)} columns; put a value that holds a comma in quotes")
-        key = os.path.realpath(root / cells["path"]), ref.crop if ref else None  # one photo may show two animals, each in its box
+        key = os.path.realpath(root / cells["path"]), _box(cells.get("bbox", ""), [])  # one photo may show two animals, each in its box
         if cells["path"] and key in seen:
             wrong.append(f"path {cells['path']!r} stands in line {seen[key]} already")
         seen.setdefault(key, line)

@@ -218,8 +218,10 @@ class Pipeline:
         path = self.folder / "nulls" / f"{key}.json"
         try:
             return Null.from_json(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not whole: it is estimated again
+        except FileNotFoundError:
             pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.listener.note(f"{path} is damaged; the null is estimated again")
         values = []
         for done, (a, b) in enumerate(pairs):
             self.listener.progress("pairs of strangers", done, len(pairs))

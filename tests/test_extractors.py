@@ -88,4 +88,4 @@ def test_non_maximum_suppression_keeps_peaks_apart():
     gaps = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
     assert len(rows) > 20
     assert gaps[~torch.eye(len(rows), dtype=torch.bool)].min() > 4
-    assert scores[rows, columns].min() > 0.5
+    assert scores[rows, columns].mean() > 0.9
