@@ -32,7 +32,7 @@ class Settings:
     min_confidence: float = 0.5  # a match above it counts in n_matches and is drawn
     top: int = 5  # individuals shown
     null_pairs: int = 200  # pairs of different animals that the null distribution is estimated from
-    match_below: float = 0.02  # verdict `match` if strangers would look as alike with at most this probability
+    match_below: float = 0.005  # verdict `match` if strangers would look as alike with at most this probability
     new_above: float = 0.5  # verdict `new` if they would with at least this one
     depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
     width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed

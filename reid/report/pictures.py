@@ -17,7 +17,7 @@ from .. import images
 from ..records import Features, PairMatches, PhotoRef
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
-MOST = 150  # lines drawn, the surest
+MOST, COVER = 80, 0.6  # lines drawn, the surest; how much a line hides of the photo
 INK, PAPER = (245, 245, 245), (24, 28, 32)
 
 
@@ -40,8 +40,13 @@ def draw_matches(
     shown = shown[np.argsort(matches.confidence[shown], kind="stable")[-MOST:]]  # the surest last, on top
     starts = at_left[matches.indices[shown, 0]] + (0, BAR)
     ends = at_right[matches.indices[shown, 1]] + (shift, BAR)
-    for start, end, confidence in zip(starts, ends, matches.confidence[shown]):
-        _line(canvas, start, end, _colour(float(confidence), min_confidence))
+    colours = [_colour(float(confidence), min_confidence) for confidence in matches.confidence[shown]]
+    lined = canvas.copy()
+    for start, end, colour in zip(starts, ends, colours):
+        cv2.line(lined, _fixed(start), _fixed(end), colour, 1, cv2.LINE_AA, FINE)
+    canvas = cv2.addWeighted(lined, COVER, canvas, 1 - COVER, 0)
+    for point, colour in zip([*starts, *ends], colours * 2):
+        cv2.circle(canvas, _fixed(point), 3 << FINE, colour, 1, cv2.LINE_AA, FINE)
     return _captioned(canvas, shift, captions)
 
 
@@ -65,11 +70,10 @@ def _colour(confidence: float, lowest: float) -> tuple[int, int, int]:
     return int(255 * (1 - sure)), int(200 + 30 * sure), int(60 * sure + 20)
 
 
-def _line(canvas: NDArray[np.uint8], start: NDArray[np.float64], end: NDArray[np.float64], colour: tuple[int, int, int]) -> None:
-    a, b = (tuple(int(value) for value in np.rint(point * (1 << FINE))) for point in (start, end))
-    cv2.line(canvas, a, b, colour, 1, cv2.LINE_AA, FINE)
-    for point in (a, b):
-        cv2.circle(canvas, point, 3 << FINE, colour, 1, cv2.LINE_AA, FINE)
+def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
+    """A point in OpenCV's fixed-point pixels."""
+    x, y = np.rint(point * (1 << FINE))
+    return int(x), int(y)
 
 
 def _captioned(canvas: NDArray[np.uint8], shift: int, captions: tuple[str, str]) -> NDArray[np.uint8]:
