@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .config import DEVICES, SCORES, Settings
 from .errors import GalleryError, ReidError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .config import Settings
     from .pipeline import Answers, Listener
     from .records import Failure, Report
 
@@ -31,23 +31,26 @@ app = typer.Typer(
 models = typer.Typer(help="The networks' weights: what is here, where it is from, and how to fetch the rest.", invoke_without_command=True)
 app.add_typer(models, name="models")
 
+DEFAULTS = Settings()
+
+
+def choices(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 Gallery = Annotated[Path, typer.Argument(help="Folder of known animals: a folder per individual, or a metadata.csv.", show_default=False)]
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings; options given here win over it.")]
-Extractor = Annotated[str | None, typer.Option(help="Local features; `reid models` lists them. [default: aliked-n16]")]
-Matcher = Annotated[str | None, typer.Option(help="lightglue or nearest. [default: lightglue]")]
-MaxKeypoints = Annotated[int | None, typer.Option(help="Keypoints a photo, the strongest. [default: 512]")]
-Resize = Annotated[int | None, typer.Option(help="Longest side of the photos worked on, in pixels. [default: 640]")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
-ScoreName = Annotated[
-    str | None, typer.Option("--score", help="wasserstein, wasserstein-matched, n_matches, sum, mean. [default: wasserstein]")
-]
-Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. [default: .reid in the gallery]")]
+Extractor = Annotated[str | None, typer.Option(help=f"Local features; `reid models` lists them. (default: {DEFAULTS.extractor})")]
+Matcher = Annotated[str | None, typer.Option(help=f"lightglue or nearest. (default: {DEFAULTS.matcher})")]
+MaxKeypoints = Annotated[int | None, typer.Option(help=f"Keypoints a photo, the strongest. (default: {DEFAULTS.max_keypoints})")]
+Resize = Annotated[int | None, typer.Option(help=f"Longest side of the photos worked on, in pixels. (default: {DEFAULTS.resize})")]
+Device = Annotated[str | None, typer.Option(help=f"{choices(DEVICES)}. (default: {DEFAULTS.device})")]
+ScoreName = Annotated[str | None, typer.Option("--score", help=f"{choices(SCORES)}. (default: {DEFAULTS.score})")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. (default: .reid in the gallery)")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.")]
 
 
 def _settings(config: Path | None, **given: Any) -> Settings:
-    from .config import Settings
-
     return Settings.load(config, **given)
 
 
@@ -124,7 +127,7 @@ def identify(
     csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")] = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
-    top: Annotated[int | None, typer.Option(help="Individuals shown for each photo. [default: 5]")] = None,
+    top: Annotated[int | None, typer.Option(help=f"Individuals shown for each photo. (default: {DEFAULTS.top})")] = None,
     where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
     orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
     config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
@@ -200,7 +203,7 @@ def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[st
 def show(
     query: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     reference: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The picture. [default: QUERY-REFERENCE-matches.png here]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The picture. (default: QUERY-REFERENCE-matches.png here)")] = None,
     config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
     device: Device = None,
 ) -> None:  # fmt: skip
@@ -222,7 +225,7 @@ def show(
 @app.command()
 def evaluate(
     gallery: Gallery,
-    metadata: Annotated[Path | None, typer.Option(help="Table with a split column. [default: GALLERY/metadata.csv]")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Table with a split column. (default: GALLERY/metadata.csv)")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
     config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
