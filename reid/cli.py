@@ -7,6 +7,7 @@ Exit status: 0 all done; 1 some photos could not be used; 2 nothing could be don
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .config import DEVICES, SCORES, Settings
-from .errors import GalleryError, ReidError
+from .config import DEVICES, EXACT, SCORES, Settings
+from .errors import GalleryError, ReidError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,11 +48,13 @@ Resize = Annotated[int | None, typer.Option(help=f"Longest side of the photos wo
 Device = Annotated[str | None, typer.Option(help=f"{choices(DEVICES)}. (default: {DEFAULTS.device})")]
 ScoreName = Annotated[str | None, typer.Option("--score", help=f"{choices(SCORES)}. (default: {DEFAULTS.score})")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. (default: .reid in the gallery)")]
+Shortlist = Annotated[int | None, typer.Option(help=f"Match only so many references; 0: all. (default: {DEFAULTS.shortlist})")]
+Exact = Annotated[bool, typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.")]
 
 
-def _settings(config: Path | None, **given: Any) -> Settings:
-    return Settings.load(config, **given)
+def _settings(config: Path | None, exact: bool = False, **given: Any) -> Settings:
+    return Settings.load(config, **(given | (EXACT if exact else {})))
 
 
 @contextmanager
@@ -112,6 +115,9 @@ def index(
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if done.null is not None:
         print(f"null distribution: {_null_in_words(done.null.source, done.null.n_pairs)}")
+    if done.recall is not None and done.recall.n_queries:
+        kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
+        print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")
     _report_failures(done.failures)
     raise typer.Exit(1 if done.failures else 0)
 
@@ -131,7 +137,8 @@ def identify(
     where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
     orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
     config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None, score: ScoreName = None, cache: Cache = None, skip_bad: SkipBad = False,
+    device: Device = None, score: ScoreName = None, shortlist: Shortlist = None, exact: Exact = False, cache: Cache = None,
+    skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
     """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
     from . import pipeline
@@ -139,8 +146,9 @@ def identify(
     from .store import write_atomically
 
     settings = _settings(
-        config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score, top=top
-    )
+        config, exact, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score,
+        top=top, shortlist=shortlist,
+    )  # fmt: skip
     with _listening() as listener:
         report, answers = pipeline.identify_and_keep(photos, gallery, settings, where or (), orientation, cache, skip_bad, listener)
     about = report.gallery
@@ -229,7 +237,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
     config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None, score: ScoreName = None, cache: Cache = None,
+    device: Device = None, score: ScoreName = None, shortlist: Shortlist = None, exact: Exact = False, cache: Cache = None,
 ) -> None:  # fmt: skip
     """How often is the answer right? Matches every query row of the table with every reference row, and scores them in every way."""
     import json as jsons
@@ -240,8 +248,9 @@ def evaluate(
     from .store import write_atomically
 
     settings = _settings(
-        config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score
-    )
+        config, exact, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score,
+        shortlist=shortlist,
+    )  # fmt: skip
     with _listening() as listener:
         found = pipeline.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
     title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
@@ -261,6 +270,38 @@ def evaluate(
     for failure in found["failures"]:
         print(f"reid: not used: {failure['reason']}", file=sys.stderr)
     raise typer.Exit(1 if found["failures"] else 0)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="matching, extraction, shortlist or identify.", show_default=False)],
+    gallery: Annotated[Path | None, typer.Option(help="Photos to measure on. (default: drawn noise)")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write rows and machine.")] = None,
+    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
+    device: Device = None, cache: Cache = None,
+) -> None:  # fmt: skip
+    """How fast is it on this machine, beside kornia's networks? Both run in turn; a ratio above 1 says that reid is faster."""
+    import json as jsons
+
+    from rich.table import Table
+
+    from . import bench as benchmark
+    from .store import write_atomically
+
+    if what not in benchmark.BENCHES:
+        raise SettingsError(f"unknown benchmark {what!r}; known: {', '.join(benchmark.BENCHES)}")
+    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
+    with _listening() as listener:
+        found = benchmark.run(what, gallery, settings, cache, listener)
+    here = found["machine"]
+    title = f"{here['processor']}, {here['threads']} threads, {here['instructions']}, fast precision {here['precision']}"
+    table = Table("what", "unit", "reid", "kornia", "ratio", title=title)
+    for row in found["rows"]:
+        figures = ("-" if row[key] is None else f"{row[key]:.4g}" for key in ("ours", "peer", "ratio"))
+        table.add_row(row["name"], row["unit"], *figures)
+    _print(table)
+    if json is not None:
+        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
 
 
 @models.callback()
@@ -288,7 +329,6 @@ def models_list(context: typer.Context) -> None:
 def models_fetch(names: Annotated[list[str], typer.Argument(help="Names from `reid models`.", show_default=False)]) -> None:
     """Fetch weights, check their sha256 and keep them. A download cut off goes on where it stopped."""
     from . import weights
-    from .errors import SettingsError
 
     unknown = [name for name in names if name not in weights.REGISTRY]
     if unknown:
@@ -316,6 +356,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main(run: Callable[[], Any] = app) -> None:
     """Run the command line; a user's mistake is one line on standard error, never a traceback."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait give the processor away: two runs at once do not fight for it
     for stream in (sys.stdout, sys.stderr):  # file names may hold bytes that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -16,7 +16,10 @@ from typing import Any
 from .errors import SettingsError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("fast", "full")
 SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
+EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
+# reference through every layer in float32: what the faster settings are measured against
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,23 @@ class Settings:
     new_above: float = 0.5  # verdict `new` if they would with at least this one
     depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
     width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
+    shortlist: int = 300  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
+    race: bool = True  # LightGlue: a heat with few keypoints and layers chooses 32 of them to be matched in full; false matches all
+    precision: str = "fast"  # LightGlue: half precision where the device is faster with it; full is float32 throughout
     ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kinds: Any = {"int": int, "float": (int, float), "str": str}[str(field.type)]
-            if not isinstance(value, kinds) or isinstance(value, bool):
+            kinds: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(field.type)]
+            if not isinstance(value, kinds) or (isinstance(value, bool) and field.type != "bool"):
                 raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
-        for name, choices in (("device", DEVICES), ("score", SCORES)):
+        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
         for name, low, high in (
-            ("max_keypoints", 8, 20000), ("resize", 64, 8192), ("top", 1, 10**6), ("null_pairs", 0, 10**6), ("min_confidence", 0, 1),
+            ("max_keypoints", 8, 20000), ("resize", 64, 8192), ("top", 1, 10**6), ("shortlist", 0, 10**7), ("null_pairs", 0, 10**6),
+            ("min_confidence", 0, 1),
             ("match_below", 0, 1), ("new_above", 0, 1), ("depth_confidence", -1, 1), ("width_confidence", -1, 1), ("ratio", 0.1, 1),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:

@@ -11,14 +11,14 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,11 @@ from .records import UNKNOWN, Candidate, Failure, Features, IdentityRanking, Pai
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
+if TYPE_CHECKING:
+    from .shortlist import Shortlist
+
 AHEAD = 4  # photos decoded ahead of the network
+RECALL_QUERIES = 100  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
 COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
@@ -58,6 +62,15 @@ class Indexed:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """How often the right animal was on a shortlist of this length, measured on the gallery itself."""
+
+    length: int
+    n_queries: int
+    share: float  # 0..1; 0 without queries
+
+
+@dataclass(frozen=True)
 class IndexSummary:
     """What `index` did."""
 
@@ -66,6 +79,7 @@ class IndexSummary:
     n_extracted: int
     failures: tuple[Failure, ...]
     null: Null | None
+    recall: Recall | None  # of the shortlist, where the gallery needs one
     folder: Path
 
 
@@ -89,7 +103,9 @@ class Pipeline:
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
         own = settings.extractor, settings.max_keypoints, settings.resize
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
-        options = {"lightglue": (settings.depth_confidence, settings.width_confidence), "nearest": (settings.ratio,)}[settings.matcher]
+        options = {"lightglue": (settings.depth_confidence, settings.width_confidence, settings.precision), "nearest": (settings.ratio,)}[
+            settings.matcher
+        ]
         matcher_sha256 = _sha256(matchers.weights_name(settings))
         self.matches_fingerprint = fingerprint(self.features_fingerprint, settings.matcher, options, matcher_sha256)
         self.digests = Digests(folder)
@@ -107,6 +123,12 @@ class Pipeline:
     @cached_property
     def matcher(self) -> matchers.Matcher:
         return matchers.create(self.settings, self.device)
+
+    @cached_property
+    def searched(self) -> Shortlist:
+        from .shortlist import Shortlist
+
+        return Shortlist(self.device, matchers.fast_dtype(self.device))
 
     # -- photos -> features
 
@@ -131,7 +153,7 @@ class Pipeline:
         self.listener.progress("photos checked", len(refs), len(refs))
         bad: set[str] = set()
         n_extracted = 0
-        for done, (item, outcome) in enumerate(self._prepare_ahead(missing)):
+        for done, (item, outcome) in enumerate(self.prepare_ahead(missing)):
             self.listener.progress("photos", done, len(missing))
             try:
                 photo = outcome.result()
@@ -154,7 +176,7 @@ class Pipeline:
             self.features.delete(item.digest)
             return None
 
-    def _prepare_ahead(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
+    def prepare_ahead(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
         """Photos decoded and resized by another thread while the network works on the one before."""
         with ThreadPoolExecutor(1) as pool:
             waiting: deque[tuple[Indexed, Future[Photo]]] = deque()
@@ -173,39 +195,94 @@ class Pipeline:
         """The stored features, extracted again if the file has been deleted or damaged since."""
         features = self._stored(item)
         if features is None:
-            features = self.extractor.extract(images.prepare(item.ref, self.settings.resize))
-            self.features.save(item.digest, features)
+            self.features.save(item.digest, self.extractor.extract(images.prepare(item.ref, self.settings.resize)))
+            features = self.features.load(item.digest)
+        assert features is not None
         return features
 
     # -- features -> matches
 
-    def confidences(self, query: Indexed, references: Sequence[Indexed]) -> dict[str, np.ndarray]:
-        """Match confidences (S,) float16 of the query with each reference, by the reference's digest; stored ones are not matched again."""
+    def shortlist(self, query: Indexed, references: Sequence[Indexed]) -> list[int]:
+        """Places of the references that are worth matching, in order: all of them where they are no more than the settings allow."""
+        most = self.settings.shortlist
+        if not 0 < most < len(references):
+            return list(range(len(references)))
+        votes = self.votes(query, references)
+        return sorted(np.argsort(-votes, kind="stable")[:most].tolist())
+
+    def votes(self, query: Indexed, references: Sequence[Indexed]) -> np.ndarray:
+        """(R,) the votes of the query's descriptors for each reference, see `shortlist`."""
+        new = [item for item in references if item.digest not in self.searched.descriptors]
+        for done, item in enumerate(new):
+            self.listener.progress("photos read", done, len(new))
+            self.searched.add(item.digest, self.load(item))
+        if new:
+            self.listener.progress("photos read", len(new), len(new))
+        return self.searched.votes(self.load(query), [item.digest for item in references])
+
+    def recall(self, references: Sequence[Indexed], length: int) -> Recall:
+        """How often the right animal is among the first `length` by votes, asked of references that have another encounter's photo.
+
+        At most `RECALL_QUERIES` of them, spread over the gallery; photos without an encounter count as of one each."""
+        photos: dict[str | None, list[Indexed]] = {}
+        for item in references:
+            photos.setdefault(item.ref.identity, []).append(item)
+        asked = [item for item in references if any(_other_encounter(item, other) for other in photos[item.ref.identity])]
+        asked = asked[:: -(-len(asked) // RECALL_QUERIES) or 1]
+        found = 0
+        for done, item in enumerate(asked):
+            self.listener.progress("shortlists tried", done, len(asked))
+            votes = self.votes(item, references)
+            order = [i for i in np.argsort(-votes, kind="stable") if _other_encounter(item, references[i])]
+            found += any(references[i].ref.identity == item.ref.identity for i in order[:length])
+        if asked:
+            self.listener.progress("shortlists tried", len(asked), len(asked))
+        return Recall(length, len(asked), found / len(asked) if asked else 0.0)
+
+    def confidences(self, query: Indexed, references: Sequence[Indexed]) -> list[np.ndarray]:
+        """Match confidences (S,) float16 of the query with each reference; stored ones are not matched again, those that are not on
+        the shortlist have none."""
+        chosen = self.shortlist(query, references)
+        found = self._match([references[place] for place in chosen], query)
+        of_all = [np.zeros(0, np.float16)] * len(references)
+        for place in chosen:
+            of_all[place] = found[references[place].digest]
+        return of_all
+
+    def _match(self, references: Sequence[Indexed], query: Indexed) -> dict[str, np.ndarray]:
+        """Confidences by the digest of the reference. Where references race, what each gets depends on the others: then they are stored
+        together, under a name that tells whom the query met."""
+        digests = {item.digest: item for item in references}
+        race = self.settings.race and self.settings.matcher == "lightglue" and len(digests) > matchers.FINALISTS
+        key = f"{query.digest}-{fingerprint(sorted(digests))}" if race else query.digest
         try:
-            found = self.matches.load(query.digest)
+            found = self.matches.load(key)
         except DamagedFile as error:
             self.listener.note(f"{error} is damaged; {query.ref.image_id} is matched again")
             found = {}
-        missing = list({item.digest: item for item in references if item.digest not in found}.values())
+        missing = [item for digest, item in digests.items() if digest not in found]
+        if race and missing:
+            missing, found = list(digests.values()), {}
         if missing:
             saved = time.monotonic()
             try:
-                results = self.matcher.match(self.load(query), (self.load(item) for item in missing))
-                for done, (item, (_, confidence)) in enumerate(zip(missing, results, strict=True)):
-                    found[item.digest] = confidence.astype(np.float16)
+                results = self.matcher.match(self.load(query), _Lazy(self.load, missing))
+                for done, (place, (_, confidence)) in enumerate(results):
+                    found[missing[place].digest] = confidence.astype(np.float16)
                     if len(missing) > 1:
                         self.listener.progress("pairs", done + 1, len(missing))
-                    if time.monotonic() - saved > SAVE_EVERY:
-                        self.matches.save(query.digest, found)
+                    if time.monotonic() - saved > SAVE_EVERY and not race:
+                        self.matches.save(key, found)
                         saved = time.monotonic()
             finally:  # also when interrupted
-                self.matches.save(query.digest, found)
-        return {item.digest: found[item.digest] for item in references}
+                if not race or len(found) == len(digests):
+                    self.matches.save(key, found)
+        return found
 
     def match_pair(self, query: Indexed, reference: Indexed) -> PairMatches:
         """The matches of one pair, with their indices."""
         a, b = self.load(query), self.load(reference)
-        indices, confidence = next(iter(self.matcher.match(a, [b])))
+        [(_, (indices, confidence))] = self.matcher.match(a, [b])
         return PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence, (len(a), len(b)))
 
     # -- matches -> scores -> individuals
@@ -225,7 +302,7 @@ class Pipeline:
         values = []
         for done, (a, b) in enumerate(pairs):
             self.listener.progress("pairs of strangers", done, len(pairs))
-            values.append((self.confidences(a, [b])[b.digest], len(self.load(a))))
+            values.append((self.confidences(a, [b])[0], len(self.load(a))))
         self.listener.progress("pairs of strangers", len(pairs), len(pairs))
         null = scoring.estimate_null(values, settings.min_confidence, "gallery")
         if null is None:
@@ -237,7 +314,7 @@ class Pipeline:
         """What the query's matches with each reference say, by every score."""
         confidences = self.confidences(query, references)
         n_keypoints = len(self.load(query))
-        return [scoring.evidence(confidences[item.digest], n_keypoints, null, self.settings.min_confidence) for item in references]
+        return [scoring.evidence(found, n_keypoints, null, self.settings.min_confidence) for found in confidences]
 
     def identify(self, query: Indexed, references: Sequence[Indexed], null: Null) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
@@ -260,11 +337,30 @@ class Pipeline:
         return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
 
 
+class _Lazy(Sequence[Features]):
+    """Features that are loaded when they are asked for, and not kept."""
+
+    def __init__(self, load: Callable[[Indexed], Features], items: Sequence[Indexed]):
+        self.load, self.items = load, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.load(self.items[place])
+
+
 def verdict_score(settings: Settings, score: str) -> str:
     """The score that tells known from new where `score` ranks, as measured: see the two ways in `scoring`.
 
     Nearest neighbours leave too few doubtful matches for a distribution of the matched ones alone."""
     return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
+
+
+def _other_encounter(item: Indexed, other: Indexed) -> bool:
+    if item.ref.identity is None or item.digest == other.digest:
+        return False
+    return item.ref.encounter is None or item.ref.encounter != other.ref.encounter
 
 
 def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Indexed, Indexed]]:
@@ -324,7 +420,8 @@ def index(
     pipeline = _open(found, settings, cache, listener)
     items, failures, n_extracted = pipeline.index(found.references)
     null = pipeline.null(items) if items else None
-    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, pipeline.folder)
+    recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
+    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, pipeline.folder)
 
 
 def identify(
@@ -437,7 +534,14 @@ def pipeline_fingerprint(pipeline: Pipeline) -> str:
     """16 hex digits over all that changes an answer; the device and the number shown do not."""
     settings = pipeline.settings
     return fingerprint(
-        pipeline.matches_fingerprint, settings.score, settings.min_confidence, settings.null_pairs, settings.match_below, settings.new_above
+        pipeline.matches_fingerprint,
+        settings.shortlist,
+        settings.race,
+        settings.score,
+        settings.min_confidence,
+        settings.null_pairs,
+        settings.match_below,
+        settings.new_above,
     )
 
 
@@ -493,7 +597,7 @@ def evaluate(
         if not was_matched:
             seconds.append(time.monotonic() - started)
         confidences = pipeline.confidences(query, pool)
-        counts = [replace(seen, n_matches=int((confidences[item.digest] > 0.1).sum())) for item, seen in zip(pool, evidence, strict=True)]
+        counts = [replace(seen, n_matches=int((found > 0.1).sum())) for found, seen in zip(confidences, evidence, strict=True)]
         for name, rows in answers.items():
             candidates, best = (
                 pipeline.rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else pipeline.rank_by(name, query, pool, evidence)

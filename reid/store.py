@@ -29,7 +29,7 @@ from safetensors.numpy import save as save_tensors
 from .errors import PhotoError, StoreError
 from .records import Features, PhotoRef
 
-FORMAT = 1  # part of every fingerprint: raise it when what is stored changes its meaning
+FORMAT = 2  # part of every fingerprint: raise it when what is stored changes its meaning
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -86,7 +86,10 @@ def _checksum(tensors: Tensors) -> str:
 
 
 class FeatureStore:
-    """Features of one fingerprint (extractor, preparation, weights, format) by the digest of their photo."""
+    """Features of one fingerprint (extractor, preparation, weights, format) by the digest of their photo.
+
+    Descriptors are kept as whole numbers, each scaled so that its largest value is 127: a unit vector again when it is read, within a
+    cosine of 0.9995 of what it was, at half the size. What is matched is always what was read."""
 
     def __init__(self, folder: Path, fingerprint: str):
         self.folder = folder / "features" / fingerprint
@@ -102,14 +105,18 @@ class FeatureStore:
         try:
             tensors, metadata = _read(self.path(digest))
             width, height = metadata["size"]
-            return Features(metadata["kind"], (width, height), **tensors)
+            descriptors = tensors["descriptors"].astype(np.float32)
+            descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True).clip(min=1)
+            return Features(metadata["kind"], (width, height), **(tensors | {"descriptors": descriptors.astype(np.float16)}))
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFile(self.path(digest)) from error
 
     def save(self, digest: str, features: Features) -> None:
-        tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": features.descriptors}
+        largest = np.abs(features.descriptors).max(axis=1, keepdims=True, initial=1e-6).astype(np.float32)
+        descriptors = np.rint(features.descriptors / largest * 127).astype(np.int8)
+        tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": descriptors}
         if features.scales is not None and features.angles is not None:
             tensors |= {"scales": features.scales, "angles": features.angles}
         _write(self.path(digest), tensors, {"kind": features.kind, "size": features.size})

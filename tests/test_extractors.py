@@ -1,5 +1,6 @@
 """Every extractor with its real weights on a drawn photo that is not square."""
 
+import kornia.feature
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,25 @@ def test_a_photo_of_nothing_is_no_mistake(name, pixels):
     found = create(name).extract(Photo("a", pixels))
     assert found.size == (pixels.shape[1], pixels.shape[0])
     assert np.isfinite(found.descriptors).all()
+
+
+@pytest.mark.parametrize("name", [name for name in HERE if name.startswith("aliked")])
+def test_aliked_equals_kornias(name):
+    """The same points to a thousandth of a pixel, the same scores to 1e-4, the same descriptors to half precision."""
+    reference = kornia.feature.ALIKED(name, max_num_keypoints=500, detection_threshold=-1).eval()
+    reference.load_state_dict(weights.load(name), strict=False)
+    pixels = draw_animal(4, 1, SIZE)
+    with torch.inference_mode():
+        theirs = reference(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)[0]
+    ours = create(name, 500).extract(Photo("a", pixels))
+    distance = np.linalg.norm(ours.keypoints[:, None] - theirs.keypoints.numpy()[None], axis=2)
+    nearest = distance.argmin(axis=1)
+    assert len(ours) == len(theirs.keypoints) == 500
+    assert np.mean(distance.min(axis=1) < 1e-3) > 0.99  # the last of equal strength may differ
+    same = distance.min(axis=1) < 1e-3
+    assert np.allclose(ours.scores[same], theirs.keypoint_scores.numpy()[nearest][same], atol=1e-4)
+    cosine = (ours.descriptors.astype(np.float32) * theirs.descriptors.numpy()[nearest]).sum(axis=1)
+    assert cosine[same].min() > 0.999  # half precision
 
 
 def test_superpoint_is_built_as_its_weights_want(monkeypatch):

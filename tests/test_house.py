@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"config", "images", "gallery", "store", "weights", "scoring", "ranking", "novelty", "evaluate"},
+    {"config", "images", "gallery", "store", "weights", "shortlist", "scoring", "ranking", "novelty", "evaluate"},
     {"extractors", "matchers"},
     {"pipeline"},
-    {"report", "cli"},
+    {"report", "bench", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-ALLOWED = {("scoring", "config"), ("matchers", "extractors"), ("cli", "report")}  # beside a level's own rule
+ALLOWED = {("scoring", "config"), ("matchers", "extractors"), ("cli", "report"), ("cli", "bench")}  # beside a level's own rule
 
 
 def room(path: Path) -> str:
@@ -70,7 +70,7 @@ def test_importing_loads_and_changes_nothing():
 
 def test_the_readmes_commands_exist_and_every_command_is_in_the_readme():
     readme = (ROOT / "README.md").read_text()
-    commands = {"index", "identify", "show", "evaluate", "models"}
+    commands = {"index", "identify", "show", "evaluate", "bench", "models"}
     helps = subprocess.run([sys.executable, "-m", "reid", "--help"], capture_output=True, text=True, check=True).stdout
     assert commands == {word for word in re.findall(r"│ (\w+)\s", helps)}
     used = set(re.findall(r"\breid (\w+) ", " ".join(re.findall(r"```(?:sh|bash)?\n(.*?)```", readme, re.DOTALL))))

@@ -1,5 +1,7 @@
 """Our LightGlue against kornia's, pair by pair; nearest neighbours against plain NumPy."""
 
+import weakref
+
 import kornia.feature
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from conftest import draw_animal
 from reid import extractors, matchers, weights
 from reid.config import Settings
 from reid.errors import SettingsError
+from reid.matchers import lightglue
 from reid.matchers.lightglue import LightGlue
 from reid.records import Features, Photo
 
@@ -39,6 +42,11 @@ def kornia_matches(network, query: Features, reference: Features) -> dict[tuple[
     return dict(zip(map(tuple, out["matches"][0].tolist()), out["scores"][0].tolist()))
 
 
+def in_order(found) -> list:
+    """The matches of each reference, in the references' order."""
+    return [matches for _, matches in sorted(found, key=lambda one: one[0])]
+
+
 def as_dict(found) -> dict[tuple[int, int], float]:
     indices, confidence = found
     return dict(zip(map(tuple, indices.tolist()), confidence.tolist()))
@@ -62,12 +70,12 @@ def kornia_network(n_dims, state, adaptive):
 @pytest.mark.parametrize("extractor", ["aliked-n16", "disk"])
 def test_lightglue_equals_kornias_on_drawn_animals(extractor, adaptive):
     changes = {} if adaptive else {"depth_confidence": -1.0, "width_confidence": -1.0}
-    settings = Settings(extractor=extractor, max_keypoints=256, **changes)
+    settings = Settings(extractor=extractor, max_keypoints=256, race=False, precision="full", **changes)
     network = extractors.create(settings, "cpu")
     shots = [(1, 0, (313, 471)), (1, 1, (400, 241)), (2, 0, (313, 241)), (1, 2, (471, 313))]
     photos = [network.extract(Photo(str(i), draw_animal(*shot))) for i, shot in enumerate(shots)]
     reference = kornia_network(128, _renamed(weights.load(f"{extractor.partition('-')[0]}-lightglue")), adaptive)
-    found = list(matchers.create(settings, "cpu").match(photos[0], photos[1:]))
+    found = in_order(matchers.create(settings, "cpu").match(photos[0], photos[1:]))
     for ours, other in zip(found, photos[1:], strict=True):
         assert_same(as_dict(ours), kornia_matches(reference, photos[0], other))
     assert sum(found[0][1] > 0.5) > 20 > sum(found[1][1] > 0.5)  # the same animal, another one
@@ -92,7 +100,7 @@ def test_the_architectures_for_sift_and_superpoint_equal_kornias(n_dims, with_sc
     ours = LightGlue(n_dims, with_scale_and_angle).eval()
     ours.load_published(reference.state_dict())
     query, other = (random_features(n, n_dims, n) for n in (60, 45))
-    found = ours.match(ours.encode(query), [ours.encode(other)])[0]
+    [found] = in_order(ours.match(ours.encode(query), [ours.encode(other)]))
     theirs = kornia_matches(reference, query, other)
     assert len(theirs) > 5
     assert_same(as_dict(found), theirs)
@@ -115,20 +123,125 @@ def test_a_pair_gets_in_a_batch_what_it_gets_alone():
     references = [extractor.extract(Photo(str(i), draw_animal(1 + i % 2, i, size))) for i, size in enumerate(sizes)]
     references.insert(2, random_features(0, 128, 0))
     assert len({len(reference) for reference in references}) > 3
-    together = list(matcher.match(query, references))
+    together = in_order(matcher.match(query, references))
     for reference, found in zip(references, together, strict=True):
-        alone = next(iter(matcher.match(query, [reference])))
+        [alone] = in_order(matcher.match(query, [reference]))
         assert np.array_equal(found[0], alone[0])
         assert np.allclose(found[1], alone[1], atol=1e-5)
     assert len(together[2][1]) == 0
-    assert [len(found[1]) for found in matcher.match(random_features(0, 128, 0), references)] == [0] * 5
+    assert [len(found[1]) for found in in_order(matcher.match(random_features(0, 128, 0), references))] == [0] * 5
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Features of a query, of another photo of its animal, and of five other animals."""
+    extractor = extractors.create(Settings(max_keypoints=160), "cpu")
+    shots = [(1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0)]
+    photos = [extractor.extract(Photo(str(shot), draw_animal(*shot))) for shot in shots]
+    return photos[0], [photos[2], photos[3], photos[1], photos[4], photos[5], photos[6]]
+
+
+def test_the_race_matches_its_finalists_as_they_would_be_alone_and_the_others_not_at_all(crowd, monkeypatch):
+    query, references = crowd
+    monkeypatch.setattr(lightglue, "FINALISTS", 2)
+    everyone = in_order(matchers.create(Settings(race=False), "cpu").match(query, references))
+    raced = in_order(matchers.create(Settings(), "cpu").match(query, references))
+    finalists = [place for place, found in enumerate(raced) if len(found[1])]
+    assert len(finalists) == 2
+    assert 2 in finalists  # the animal's own photo
+    for place in finalists:
+        assert np.array_equal(raced[place][0], everyone[place][0])
+        assert np.allclose(raced[place][1], everyone[place][1], atol=0.02)  # bfloat16 in another batch
+
+
+def test_fewer_layers_are_assigned_by_their_own_head(crowd):
+    query, references = crowd
+    network = LightGlue(128).eval()
+    network.load_published(weights.load("aliked-lightglue"))
+    encoded, photos = network.encode(query), [network.encode(reference) for reference in references]
+    sums = {n: [found[1].sum() for found in in_order(network.match(encoded, photos, n_layers=n))] for n in (1, 3, 9)}
+    assert all(int(np.argmax(values)) == 2 for values in sums.values())
+    assert sums[1] != sums[3] != sums[9]
+
+
+def test_matching_holds_two_tables_however_many_references_there_are(crowd):
+    """References are taken as they are needed and let go: memory does not grow with the gallery."""
+    query, references = crowd
+    network = LightGlue(128).eval()
+    network.load_published(weights.load("aliked-lightglue"))
+    encoded = network.encode(query)
+    alive = weakref.WeakSet()
+
+    def stream():
+        for number in range(24):
+            photo = network.encode(references[number % 6])
+            alive.add(photo)
+            most.append(len(alive))
+            yield photo
+            del photo
+
+    most = []
+    found = list(network.match(encoded, stream(), 0.9, 0.95, at_once=3))
+    assert len(found) == 24
+    assert max(most) <= 2 * 3  # a table and the one before it
+
+
+def test_half_precision_ranks_as_full_precision_does(crowd):
+    query, references = crowd
+    sums = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        network = LightGlue(128).eval()
+        network.load_published(weights.load("aliked-lightglue"))
+        network.lower_precision(dtype)
+        found = in_order(network.match(network.encode(query), [network.encode(reference) for reference in references]))
+        sums[dtype] = np.array([matches[1].sum() for matches in found])
+    assert sums[torch.float32].argmax() == sums[torch.bfloat16].argmax() == 2
+    assert np.allclose(sums[torch.float32], sums[torch.bfloat16], atol=3, rtol=0.05)
+
+
+def test_one_thread_and_two_give_the_same(crowd):
+    query, references = crowd
+    settings = Settings(max_keypoints=160, precision="full")
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            found.append(in_order(matchers.create(settings, "cpu").match(query, references)))
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(*found, strict=True):
+        assert np.array_equal(one[0], two[0])
+        assert np.allclose(one[1], two[1], atol=1e-5)
+
+
+def test_attention_of_unequal_photos_on_a_gpu_is_asked_for_as_pytorch_wants_it(monkeypatch):
+    """The packed call, its starts and longest counts, against one photo at a time; the call itself needs a GPU and is stood in for."""
+
+    def stand_in(q, k, v, starts_q, starts_k, longest_q, longest_k, scale):
+        parts = []
+        for a, b, c, d in zip(starts_q[:-1], starts_q[1:], starts_k[:-1], starts_k[1:]):
+            assert b - a <= longest_q
+            assert d - c <= longest_k
+            one = (x.transpose(0, 1)[None] for x in (q[a:b], k[c:d], v[c:d]))
+            parts.append(torch.nn.functional.scaled_dot_product_attention(*one, scale=scale)[0].transpose(0, 1))
+        return torch.cat(parts)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", stand_in)
+    torch.manual_seed(0)
+    queries, keys = [5, 2, 7], [3, 9, 1]
+    q, k, v = torch.randn(14, 4, 64), torch.randn(13, 4, 64), torch.randn(13, 4, 64)
+    plain, packed = torch.zeros(14, 4, 64), torch.zeros(14, 4, 64)
+    lightglue._attention(q, k, v, queries, keys, plain)
+    lightglue._attend_packed(q, k, v, queries, keys, packed)
+    assert torch.allclose(plain, packed, atol=1e-6)
 
 
 def test_lightglue_repeats_itself_exactly():
     settings = Settings(max_keypoints=128)
     extractor, matcher = extractors.create(settings, "cpu"), matchers.create(settings, "cpu")
     a, b = (extractor.extract(Photo("x", draw_animal(1, view))) for view in (0, 1))
-    first, second = (next(iter(matcher.match(a, [b]))) for _ in range(2))
+    (first,), (second,) = (in_order(matcher.match(a, [b])) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
 
@@ -139,7 +252,7 @@ def test_nearest_neighbours_by_hand():
     mixed = np.concatenate((near / np.linalg.norm(near, axis=1, keepdims=True), reference.descriptors[10:]))
     reference = Features("test", reference.size, reference.keypoints, reference.scores, mixed)
     matcher = matchers.create(Settings(extractor="sift", matcher="nearest", ratio=0.8), "cpu")
-    indices, confidence = next(iter(matcher.match(query, [reference])))
+    [(indices, confidence)] = in_order(matcher.match(query, [reference]))
     a, b = query.descriptors.astype(np.float64), reference.descriptors.astype(np.float64)
     distance = np.linalg.norm(a[:, None] - b[None], axis=2)
     wanted = {}
@@ -158,9 +271,9 @@ def test_nearest_neighbours_by_hand():
 def test_nearest_neighbours_of_none_and_of_one():
     matcher = matchers.create(Settings(matcher="nearest"), "cpu")
     none, one, some = (random_features(n, 16, n) for n in (0, 1, 5))
-    assert [len(found[1]) for found in matcher.match(none, [none, one, some])] == [0, 0, 0]
-    assert [len(found[1]) for found in matcher.match(some, [none, one])] == [0, 1]
-    assert next(iter(matcher.match(some, [one])))[1][0] < 0.01  # no second neighbour, no evidence
+    assert [len(found[1]) for found in in_order(matcher.match(none, [none, one, some]))] == [0, 0, 0]
+    assert [len(found[1]) for found in in_order(matcher.match(some, [none, one]))] == [0, 1]
+    assert in_order(matcher.match(some, [one]))[0][1][0] < 0.01  # no second neighbour, no evidence
 
 
 def test_a_pair_that_cannot_work_names_what_can():

@@ -20,16 +20,30 @@ def store(tmp_path):
 
 
 def test_features_come_back_as_they_were(store):
+    """All but the descriptors, which are kept in 8 bits a dimension, exactly; what is stored again does not change further."""
     rng = np.random.default_rng(0)
-    given = features(5, keypoints=rng.random((5, 2)) * 19, scales=np.ones(5), angles=np.arange(5))
+    descriptors = rng.normal(size=(5, 128))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    given = features(5, keypoints=rng.random((5, 2)) * 19, scales=np.ones(5), angles=np.arange(5), descriptors=descriptors)
     store.save(DIGEST, given)
     found = store.load(DIGEST)
     assert (found.kind, found.size) == ("sift", (31, 20))
-    for name in ("keypoints", "scores", "descriptors", "scales", "angles"):
+    for name in ("keypoints", "scores", "scales", "angles"):
         assert np.array_equal(getattr(found, name), getattr(given, name))
         assert getattr(found, name).dtype == getattr(given, name).dtype
+    read = found.descriptors.astype(np.float64)
+    assert found.descriptors.dtype == np.float16
+    assert np.allclose(np.linalg.norm(read, axis=1), 1, atol=2e-3)
+    assert (read * descriptors).sum(axis=1).min() > 0.9995
+    store.save(DIGEST, found)
+    assert np.allclose(store.load(DIGEST).descriptors, found.descriptors, atol=1e-3)
     assert DIGEST in store
     assert store.load("cd" * 32) is None
+
+
+def test_a_photo_of_1024_keypoints_takes_at_most_150_kib(store):
+    store.save(DIGEST, features(1024, descriptors=np.random.default_rng(0).normal(0, 0.09, (1024, 128))))
+    assert store.path(DIGEST).stat().st_size <= 150 * 1024
 
 
 def test_no_keypoint_at_all_is_stored_too(store):

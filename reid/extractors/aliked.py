@@ -1,9 +1,19 @@
-"""ALIKED (Zhao et al. 2023, arXiv 2304.03608): kornia's network, the published weights."""
+"""ALIKED (Zhao et al. 2023, arXiv 2304.03608): the published weights, in kornia's blocks, with nothing computed that no keypoint reads.
+
+The published network upsamples four feature maps to the photo's size, joins them, and reads scores and descriptors from the result. Here
+scores are formed at each map's own size and then upsampled (a 1 x 1 convolution and an upsampling commute), and the joined map is formed
+only where a descriptor reads it. The features are kornia's, within the rounding that a test states.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from kornia.feature import ALIKED
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .. import weights
 from ..config import Settings
@@ -11,6 +21,171 @@ from ..records import Features, Photo
 from . import entry, strongest
 
 CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit
+RADIUS = 2  # px, of the window in which a keypoint is the maximum
+TEMPERATURE = 0.1  # of the soft maximum that gives a keypoint its sub-pixel position
+STRIDE = 32  # px, of the coarsest map: photos are padded to a multiple of it
+
+
+class _Deformable(nn.Module):
+    """A deformable convolution, 3 x 3 (Dai et al. 2017, arXiv 1703.06211): each tap reads the map where its offset says."""
+
+    def __init__(self, published: Any):
+        super().__init__()
+        self.offset_conv, self.regular_conv = published.offset_conv, published.regular_conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, C, H, W) -> (1, D, H, W)."""
+        _, _, height, width = x.shape
+        furthest = max(height, width) / 4
+        offset = self.offset_conv(x)[0].clamp(-furthest, furthest).view(9, 2, height, width).permute(2, 3, 0, 1)  # (H, W, 9, dy dx)
+        rows, columns = torch.meshgrid(_steps(height, x), _steps(width, x), indexing="ij")
+        taps_y, taps_x = torch.meshgrid(_steps(3, x) - 1, _steps(3, x) - 1, indexing="ij")
+        xy = torch.stack(
+            (columns[..., None] + taps_x.flatten() + offset[..., 1], rows[..., None] + taps_y.flatten() + offset[..., 0]), dim=-1
+        )
+        read = _read(_table(x), (width, height), xy.view(-1, 2)).view(height * width, -1)
+        weight = self.regular_conv.weight.permute(0, 2, 3, 1).flatten(start_dim=1)  # as `read`: taps, then channels
+        return F.linear(read, weight, self.regular_conv.bias).T.view(1, -1, height, width)
+
+
+class _Network(nn.Module):
+    """Photo in, keypoints, scores and descriptors out."""
+
+    def __init__(self, name: str, state: dict[str, Tensor]):
+        super().__init__()
+        published: Any = ALIKED(name)
+        found = published.load_state_dict(state, strict=False)
+        assert found.missing_keys == ["dkd.hw_grid"] and not found.unexpected_keys, found  # a constant grid, not a weight
+        published.eval()
+        self.blocks = nn.ModuleList((published.block1, published.block2, published.block3, published.block4))
+        for block in self.blocks:
+            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):
+                setattr(block, conv, _folded(getattr(block, conv), getattr(block, norm)))
+                setattr(block, norm, nn.Identity())
+        self.levels = nn.ModuleList((published.conv1, published.conv2, published.conv3, published.conv4))
+        self.score_head, self.desc_head = published.score_head, published.desc_head
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, image: Tensor, max_keypoints: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(1, 3, H, W) in 0..1 -> keypoints (N, 2) px, scores (N,), descriptors (N, D); the strongest maxima, whatever their score."""
+        height, width = image.shape[2:]
+        left, top = (-width % STRIDE) // 2, (-height % STRIDE) // 2
+        padded = F.pad(image, (left, -width % STRIDE - left, top, -height % STRIDE - top), mode="replicate")
+        maps = self._maps(padded.contiguous(memory_format=torch.channels_last))
+        scores = self._scores(maps)[top : top + height, left : left + width]
+        keypoints, strength = _maxima(scores, max_keypoints)
+        if not len(keypoints):
+            return keypoints, strength, strength.new_zeros((0, self.desc_head.agg_weights.shape[-1]))
+        return keypoints, strength, self._describe(maps, keypoints, (width, height), (left, top))
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        """Four maps (1, D / 4, h, w) of the padded photo: at its size, a half, an eighth and a thirty-second of it."""
+        maps = []
+        for block, level, pool in zip(self.blocks, self.levels, (1, 2, 4, 4)):
+            x = block(F.avg_pool2d(x, pool) if pool > 1 else x)
+            maps.append(F.selu(level(x), inplace=True))
+        return maps
+
+    def _scores(self, maps: list[Tensor]) -> Tensor:
+        """(H, W) score map of the padded photo."""
+        size = maps[0].shape[2:]
+        first, *rest = self.score_head
+        total = None
+        for level, weight in zip(maps, first.weight.chunk(len(maps), dim=1)):
+            part = F.conv2d(level, weight)
+            part = part if part.shape[2:] == size else F.interpolate(part, size, mode="bilinear", align_corners=True)
+            total = part if total is None else total.add_(part)
+        for layer in rest:
+            total = layer(total)
+        return total.sigmoid()[0, 0]  # type: ignore[union-attr]
+
+    def _describe(self, maps: list[Tensor], keypoints: Tensor, size: tuple[int, int], corner: tuple[int, int]) -> Tensor:
+        """(N, D) unit descriptors: 3 x 3 points around a keypoint say where further points are read, and those are joined."""
+        head = self.desc_head
+        tables = [_table(level) for level in maps]
+        sizes = [(level.shape[3], level.shape[2]) for level in maps]
+        limit = torch.tensor(size, device=keypoints.device) - 1
+
+        def dense(xy: Tensor) -> Tensor:
+            """(M, 2) whole pixels of the photo -> (M, D) unit vectors of the joined map."""
+            on_padded = (xy + torch.tensor(corner, device=xy.device)).float()
+            full = torch.tensor(sizes[0], device=xy.device) - 1
+            read = [_read(tables[0], sizes[0], on_padded, whole=True)]
+            for table, its_size in zip(tables[1:], sizes[1:]):
+                read.append(_read(table, its_size, on_padded * ((torch.tensor(its_size, device=xy.device) - 1) / full)))
+            return F.normalize(torch.cat(read, dim=1), dim=1)
+
+        around = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")[::-1], dim=-1).to(keypoints.device)
+        start = torch.minimum((keypoints.long() - 0.5).long(), limit - 3).clamp(min=0)  # as published, the last row and column left out
+        patches = dense((start[:, None, None] + around).view(-1, 2)).view(len(keypoints), 3, 3, -1).permute(0, 3, 1, 2)
+        offset = head.offset_conv(patches).clamp(-max(size) / 4, max(size) / 4)
+        places = (keypoints[:, None] + offset.view(len(keypoints), 2, head.n_pos).transpose(1, 2)).reshape(-1, 2)
+        neighbours, share = _neighbours(places, size)
+        distinct, index = torch.unique(neighbours[..., 1] * size[0] + neighbours[..., 0], return_inverse=True)
+        table = dense(torch.stack((distinct % size[0], distinct // size[0]), dim=1))
+        read = F.selu(F.linear(_weighted(table, index, share), head.sf_conv.weight.flatten(start_dim=1)), inplace=True)
+        return F.normalize(read.view(len(keypoints), -1) @ head.agg_weights.flatten(end_dim=1), dim=1)
+
+
+def _folded(conv: Any, norm: Any) -> nn.Module:
+    """The convolution and its batch norm as one."""
+    if isinstance(conv, nn.Conv2d):
+        return fuse_conv_bn_eval(conv, norm)
+    conv.regular_conv = fuse_conv_bn_eval(conv.regular_conv, norm)
+    return _Deformable(conv)
+
+
+def _maxima(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The strict local maxima of a score map (H, W), strongest first: positions (N, 2) px below the pixel, scores (N,) read there."""
+    height, width = scores.shape
+    side = 2 * RADIUS + 1
+    inner = scores[RADIUS:-RADIUS, RADIUS:-RADIUS]
+    highest = F.max_pool2d(F.max_pool2d(scores[None, None], (side, 1), stride=1), (1, side), stride=1)[0, 0]
+    rows, columns = torch.nonzero(inner == highest, as_tuple=True)  # their window starts there
+    window = scores.unfold(0, side, 1).unfold(1, side, 1)[rows, columns].flatten(start_dim=1)
+    strict = (window == window.amax(dim=1, keepdim=True)).sum(dim=1) == 1
+    rows, columns, window = rows[strict], columns[strict], window[strict]
+    order = torch.sort(window[:, side * RADIUS + RADIUS], descending=True, stable=True).indices[:most]
+    rows, columns, window = rows[order], columns[order], window[order]
+    share = ((window - window.amax(dim=1, keepdim=True)) / TEMPERATURE).softmax(dim=1)
+    steps = _steps(side, scores) - RADIUS
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")[::-1], dim=-1).view(-1, 2)
+    keypoints = torch.stack((columns, rows), dim=1) + RADIUS + share @ grid
+    return keypoints, _read(scores.reshape(-1, 1), (width, height), keypoints)[:, 0]
+
+
+def _steps(n: int, like: Tensor) -> Tensor:
+    return torch.arange(n, device=like.device, dtype=torch.float32)
+
+
+def _table(level: Tensor) -> Tensor:
+    """(1, C, H, W) -> (H W, C)."""
+    return level.permute(0, 2, 3, 1).flatten(end_dim=2)
+
+
+def _neighbours(xy: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The four pixels around each point, (M, 4, 2) whole px, and their bilinear shares (M, 4); those outside the map have none."""
+    limit = torch.tensor(size, device=xy.device) - 1
+    low = xy.floor()
+    part = xy - low
+    corners = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=xy.device)
+    pixels = low.long()[:, None] + corners
+    share = torch.where(corners == 1, part[:, None], 1 - part[:, None]).prod(dim=2)
+    inside = ((pixels >= 0) & (pixels <= limit)).all(dim=2)
+    return torch.minimum(pixels.clamp(min=0), limit), share * inside
+
+
+def _weighted(table: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Rows of a table (R, C) at (M, K), each times its share, added up: (M, C)."""
+    return F.embedding_bag(index, table, per_sample_weights=share.to(table.dtype), mode="sum")
+
+
+def _read(table: Tensor, size: tuple[int, int], xy: Tensor, whole: bool = False) -> Tensor:
+    """A map (H W, C) read at points (M, 2) px, bilinearly, 0 outside; `whole` points lie on pixels of the map."""
+    if whole:
+        return table[xy[:, 1].long() * size[0] + xy[:, 0].long()]
+    pixels, share = _neighbours(xy, size)
+    return _weighted(table, pixels[..., 1] * size[0] + pixels[..., 0], share)
 
 
 class AlikedExtractor:
@@ -20,21 +195,15 @@ class AlikedExtractor:
         self.name = settings.extractor
         self.device = device
         self.max_keypoints = settings.max_keypoints
-        network = ALIKED(self.name, max_num_keypoints=settings.max_keypoints, detection_threshold=-1)
-        missing = network.load_state_dict(weights.load(str(entry(self.name).weights)), strict=False)
-        assert missing.missing_keys == ["dkd.hw_grid"] and not missing.unexpected_keys, missing  # a constant grid, not a weight
-        self.network = network.eval().to(device)
+        self.network = _Network(self.name, weights.load(str(entry(self.name).weights))).to(device)
 
     @torch.inference_mode()
     def extract(self, photo: Photo) -> Features:
         """Features with sub-pixel keypoints; descriptors have 128 dimensions (t16: 64)."""
         image = torch.from_numpy(photo.pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
-        self.network.dkd.top_k = self.max_keypoints if photo.mask is None else CANDIDATES
-        found = self.network(image)[0]
-        keypoints = found.keypoints.cpu().numpy()
-        return strongest(
-            photo, self.name, self.max_keypoints, keypoints, found.keypoint_scores.cpu().numpy(), found.descriptors.cpu().numpy()
-        )
+        found = self.network(image, self.max_keypoints if photo.mask is None else CANDIDATES)
+        keypoints, scores, descriptors = (part.cpu().numpy() for part in found)
+        return strongest(photo, self.name, self.max_keypoints, keypoints, scores, descriptors)
 
 
 def create(settings: Settings, device: str) -> AlikedExtractor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,11 +19,19 @@ MATCHERS = {
 }
 
 
+FINALISTS = 32  # references of LightGlue's race that are matched in full; where there are no more, there is no race
+Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1
+
+
+if TYPE_CHECKING:
+    import torch
+
+
 class Matcher(Protocol):
     """What every matcher offers."""
 
-    def match(self, query: Features, references: Iterable[Features]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each reference in order: indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1."""
+    def match(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, Matches]]:
+        """For each reference its place among them and its matches, in the order in which they are ready."""
         ...
 
 
@@ -51,3 +59,13 @@ def create(settings: Settings, device: str) -> Matcher:
         return nearest.NearestMatcher(settings, device)
     matcher: Any = lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
     return matcher  # type: ignore[no-any-return]
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """The precision in which products and attention are fastest on `device`; bfloat16 on a processor that computes in it."""
+    import torch
+
+    if device == "cuda":
+        return torch.float16
+    native = device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32

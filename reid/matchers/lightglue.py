@@ -2,14 +2,18 @@
 
 The pairs of a batch lie end to end in one table of tokens: the linear layers see the whole table, attention sees one photo or one
 pair at a time. So nothing is padded, and each pair stops and drops points by itself: it gets what it gets alone.
+
+The references of a query run a race: a heat over the first layers with few keypoints decides who is matched in full.
+Keypoints, rotary encoding, the running state and the assignment are float32; products and attention have half of it where that is faster.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,10 +24,13 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features
+from . import FINALISTS, Matches, fast_dtype
 
 DIM, HEADS, LAYERS = 256, 4, 9
-PAIRS_AT_ONCE = 8  # pairs in one table of tokens
-Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32, confidence (S,) float32
+ROWS = 1024  # of an attention matrix held at a time
+HEAT_KEYPOINTS, HEAT_LAYERS = 128, 3  # of the race's heat, as measured in the README
+AT_ONCE = {"cpu": 8, "mps": 8, "cuda": 64}  # pairs in one table of tokens
+Found = tuple[int, Matches]  # a reference's place, and what matches there
 
 
 class _Attention(nn.Module):
@@ -35,15 +42,12 @@ class _Attention(nn.Module):
         self.project = nn.Linear(DIM, n_projected * DIM)
         self.ffn = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.LayerNorm(2 * DIM), nn.GELU(), nn.Linear(2 * DIM, DIM))
 
-    def update(self, state: Tensor, context: Callable[[Tensor], Iterable[Tensor]]) -> Tensor:
-        """(T, 256) -> (T, 256); `context` turns projected tokens (T, n, H, 64) into messages (1, H, n, 64), together one a token."""
-        both = state.new_empty((len(state), 2 * DIM))
+    def update(self, state: Tensor, attend: Callable[[Tensor, Tensor], None]) -> Tensor:
+        """(T, 256) float32 -> (T, 256); `attend` reads projected tokens (T, n, H, 64) and writes their messages (T, H, 64)."""
+        both = state.new_empty((len(state), 2 * DIM), dtype=self.project.weight.dtype)
         both[:, :DIM] = state
-        start = 0
-        for part in context(self.project(state).view(len(state), -1, HEADS, DIM // HEADS)):
-            stop = start + part.shape[2]
-            both[start:stop, DIM:].view(-1, HEADS, DIM // HEADS).copy_(part[0].transpose(0, 1))
-            start = stop
+        projected = self.project(both[:, :DIM]).view(len(state), -1, HEADS, DIM // HEADS)
+        attend(projected, both[:, DIM:].view(-1, HEADS, DIM // HEADS))
         updated: Tensor = state + self.ffn(both)
         return updated
 
@@ -71,26 +75,39 @@ class _Assignment(nn.Module):
         self.final_proj = nn.Linear(DIM, DIM)
 
 
+@dataclass(eq=False)
+class _Photo:
+    """The points of one photo after all that depends on it alone: projection, rotary encoding and the first self-attention."""
+
+    state: Tensor  # (n, 256) float32
+    rotation: Tensor  # (n, 32) complex64, the rotary encoding
+
+
 @dataclass
-class _Tokens:
-    """Points of one or several photos, end to end."""
+class _Table:
+    """The points that are still in play, of pairs laid end to end: query, reference, query, reference, ..."""
 
-    state: Tensor  # (T, 256)
-    rotation: Tensor  # (T, 32) complex64, the rotary encoding
+    state: Tensor  # (T, 256) float32
+    rotation: Tensor  # (T, 32) complex64
+    rows: Tensor  # (T,) which keypoint of its photo each is
+    pairs: list[int]  # where each pair is in the caller's list
+    n_points: list[int]  # of both photos of each pair, before any was dropped
+    counts: list[int]  # points of each photo, two for a pair
+
+    def select(self, keep: Tensor, going_on: Sequence[bool], counts: list[int]) -> _Table:
+        """The points of `keep` and the pairs that go on; `counts` as they are then."""
+        pairs = [pair for pair, stays in zip(self.pairs, going_on) if stays]
+        n_points = [n for n, stays in zip(self.n_points, going_on) if stays]
+        rows = torch.nonzero(keep)[:, 0]
+        return _Table(self.state[rows], self.rotation[rows], self.rows[rows], pairs, n_points, counts)
 
 
-@dataclass
-class _Pair:
-    """Where a pair is in the caller's list, and which of its points are still in play."""
+def _join(tables: Sequence[_Table]) -> _Table:
+    def together(name: str) -> Any:
+        parts = [getattr(table, name) for table in tables]
+        return torch.cat(parts) if isinstance(parts[0], Tensor) else [value for part in parts for value in part]
 
-    position: int
-    n_points: int  # of both photos, before any was dropped
-    query_rows: Tensor  # (n,)
-    reference_rows: Tensor  # (m,)
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        return len(self.query_rows), len(self.reference_rows)
+    return _Table(*(together(field.name) for field in fields(_Table)))
 
 
 class LightGlue(nn.Module):
@@ -120,9 +137,14 @@ class LightGlue(nn.Module):
                     ffn = {name.removeprefix(f"{prefix}ffn."): value for name, value in state.items() if name.startswith(f"{prefix}ffn.")}
                     if kind == "self_attn":  # published with rows in the order (head, dimension, query / key / value)
                         qkv = [value.view(DIM, 3, -1).transpose(0, 1).reshape(3 * DIM, -1).squeeze(-1) for value in linear(f"{prefix}Wqkv")]
+                        for value in qkv:
+                            value[:DIM] *= (DIM // HEADS) ** -0.5  # the queries carry the scale of attention
                         layer.self_attn.load_folded([(qkv[0], qkv[1])], linear(f"{prefix}out_proj"), ffn)
                     else:
-                        both = [linear(f"{prefix}to_qk"), linear(f"{prefix}to_v")]
+                        weight, bias = (
+                            value * (DIM // HEADS) ** -0.25 for value in linear(f"{prefix}to_qk")
+                        )  # either side, half the scale
+                        both = [(weight, bias), linear(f"{prefix}to_v")]
                         layer.cross_attn.load_folded(both, linear(f"{prefix}to_out"), ffn)
             rest = {name: value for name, value in state.items() if not name.startswith("transformers.")}
             found = self.load_state_dict(rest, strict=False)
@@ -136,8 +158,13 @@ class LightGlue(nn.Module):
     def device(self) -> torch.device:
         return self.log_assignment[0].final_proj.weight.device  # type: ignore[union-attr,return-value]
 
+    def lower_precision(self, dtype: torch.dtype) -> LightGlue:
+        """Let the layers' products and attention work in `dtype`; everything else stays float32."""
+        self.transformers.to(dtype)
+        return self
+
     @torch.inference_mode()
-    def encode(self, features: Features) -> _Tokens:
+    def encode(self, features: Features) -> _Photo:
         """What depends on one photo alone: projection, rotary encoding and the first self-attention."""
         device = self.device
         size = torch.tensor(features.size, dtype=torch.float32)
@@ -146,143 +173,199 @@ class LightGlue(nn.Module):
             assert features.scales is not None and features.angles is not None
             points = torch.cat((points, torch.from_numpy(np.stack((features.scales, features.angles), axis=1))), dim=1)
         angle = self.posenc["Wr"](points.to(device))
+        rotation = torch.polar(torch.ones_like(angle), angle)
         state = self.input_proj(torch.from_numpy(features.descriptors.astype(np.float32)).to(device))
-        tokens = _Tokens(state, torch.polar(torch.ones_like(angle), angle))
-        if len(state):
-            tokens.state = self._attend_self(0, tokens, [len(state)])
-        return tokens
+        return _Photo(self._attend_self(0, state, rotation, [len(state)]) if len(state) else state, rotation)
 
     @torch.inference_mode()
-    def match(self, query: _Tokens, references: list[_Tokens], depth_confidence: float = -1, width_confidence: float = -1) -> list[Matches]:
-        """Mutual best assignments of each pair, whatever their confidence; -1 turns early stopping or pruning off.
+    def match(
+        self,
+        query: _Photo,
+        references: Iterable[_Photo],
+        depth_confidence: float = -1,
+        width_confidence: float = -1,
+        n_layers: int = LAYERS,
+        at_once: int = 8,
+    ) -> Iterator[Found]:
+        """Mutual best assignments of each pair with its place among the references, in the order in which they are ready.
 
-        A pair's result does not depend on the others beyond rounding (float32: about 1e-6 of a confidence)."""
-        empty = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
-        results: list[Matches] = [empty for _ in references]
-        pairs = []
-        for i, reference in enumerate(references):
-            n, m = len(query.state), len(reference.state)
-            if n and m:
-                pairs.append(_Pair(i, n + m, torch.arange(n, device=self.device), torch.arange(m, device=self.device)))
-        if not pairs:
-            return results
-        parts = [part for pair in pairs for part in (query, references[pair.position])]
-        tokens = _Tokens(torch.cat([part.state for part in parts]), torch.cat([part.rotation for part in parts]))
-        for layer in range(LAYERS):
-            if layer > 0:  # the first one is done in `encode`
-                tokens.state = self._attend_self(layer, tokens, [n for pair in pairs for n in pair.counts])
-            tokens.state = self._attend_cross(layer, tokens.state, [pair.counts for pair in pairs])
-            if layer == LAYERS - 1:
-                for pair, state in zip(pairs, torch.split(tokens.state, [sum(pair.counts) for pair in pairs])):
-                    self._assign(layer, state, pair, results)
-            else:
-                tokens, pairs = self._stop_and_prune(layer, tokens, pairs, depth_confidence, width_confidence, results)
-                if not pairs:
+        `depth_confidence` and `width_confidence` are the paper's thresholds of early stopping and pruning; -1 turns them off. After
+        `n_layers` the pairs are assigned by that layer's head. What a pair gets does not depend on which others share its table, nor on
+        `at_once`, beyond rounding. At most twice `at_once` pairs are held at a time, however many references there are."""
+        empty: list[int] = []
+        for table in self._start(query, references, at_once, empty):
+            for layer in range(n_layers):
+                table, finished = self._advance(layer, table, depth_confidence, width_confidence)
+                yield from finished
+                if not table.pairs:
                     break
-        return results
+            else:
+                yield from self._assign(n_layers - 1, table)
+        yield from ((place, _no_match()) for place in empty)
 
-    def _attend_self(self, layer: int, tokens: _Tokens, counts: list[int]) -> Tensor:
-        def context(projected: Tensor) -> Iterator[Tensor]:
-            turned = _rotate(projected[:, :2], tokens.rotation)
-            for qk, v in zip(torch.split(turned, counts), torch.split(projected[:, 2], counts)):
-                yield _attention(qk[:, 0], qk[:, 1], v)
+    def _start(self, query: _Photo, references: Iterable[_Photo], at_once: int, empty: list[int]) -> Iterator[_Table]:
+        """Tables of `at_once` pairs; the places of pairs without a point on one side go to `empty`."""
+        n = len(query.state)
+        rows = torch.arange(n, device=self.device)
+        places = enumerate(references)
+        while block := list(islice(places, at_once)):
+            empty += [place for place, photo in block if not (n and len(photo.state))]
+            tables = [
+                _Table(
+                    torch.cat((query.state, photo.state)), torch.cat((query.rotation, photo.rotation)),
+                    torch.cat((rows, torch.arange(m, device=self.device))), [place], [n + m], [n, m],
+                )
+                for place, photo in block if n and (m := len(photo.state))
+            ]  # fmt: skip
+            if tables:
+                yield _join(tables)
 
-        block: Any = self.transformers[layer].self_attn
-        updated: Tensor = block.update(tokens.state, context)
-        return updated
-
-    def _attend_cross(self, layer: int, state: Tensor, counts: list[tuple[int, int]]) -> Tensor:
-        def context(projected: Tensor) -> Iterator[Tensor]:
-            parts = torch.split(projected, [n for pair in counts for n in pair])
-            for query, reference in zip(parts[::2], parts[1::2]):
-                yield _attention(query[:, 0], reference[:, 0], reference[:, 1])
-                yield _attention(reference[:, 0], query[:, 0], query[:, 1])
-
-        block: Any = self.transformers[layer].cross_attn
-        updated: Tensor = block.update(state, context)
-        return updated
-
-    def _stop_and_prune(
-        self, layer: int, tokens: _Tokens, pairs: list[_Pair], depth_confidence: float, width_confidence: float, results: list[Matches]
-    ) -> tuple[_Tokens, list[_Pair]]:
-        """Section 3.3 of the paper, pair by pair: assign the pairs that are sure enough, drop surely unmatchable points of the rest."""
-        if depth_confidence <= 0 and width_confidence <= 0:
-            return tokens, pairs
+    def _advance(self, layer: int, table: _Table, depth_confidence: float, width_confidence: float) -> tuple[_Table, list[Found]]:
+        """One layer; the pairs that are finished leave the table. Section 3.3 of the paper, pair by pair: pairs that are sure enough
+        stop, the others drop the points that are surely unmatchable."""
+        state = table.state if layer == 0 else self._attend_self(layer, table.state, table.rotation, table.counts)
+        table.state = self._attend_cross(layer, state, table.counts)
+        if layer == LAYERS - 1 or (depth_confidence <= 0 and width_confidence <= 0):
+            return table, []
         threshold = 0.8 + 0.1 * math.exp(-4 * layer / LAYERS)
         token: Any = self.token_confidence[layer]
         head: Any = self.log_assignment[layer]
-        sure = token["token"](tokens.state)[:, 0].sigmoid()
+        sure = token["token"](table.state)[:, 0].sigmoid()
         keep = torch.ones_like(sure, dtype=torch.bool)
         if width_confidence > 0:
-            keep = head.matchability(tokens.state)[:, 0].sigmoid() > 1 - width_confidence
+            keep = head.matchability(table.state)[:, 0].sigmoid() > 1 - width_confidence
             if depth_confidence > 0:
                 keep |= sure <= threshold
-        going_on, start = [], 0
-        for pair in pairs:
-            n, m = pair.counts
-            here, start = slice(start, start + n + m), start + n + m
-            if depth_confidence > 0 and 1 - int((sure[here] < threshold).sum()) / pair.n_points > depth_confidence:
-                self._assign(layer, tokens.state[here], pair, results)
-                keep[here] = False
-                continue
-            kept = keep[here]
-            left = _Pair(pair.position, pair.n_points, pair.query_rows[kept[:n]], pair.reference_rows[kept[n:]])
-            if min(left.counts):
-                going_on.append(left)
-            else:  # one side has nothing left to match
-                keep[here] = False
-        if not bool(keep.all()):
-            tokens = _Tokens(tokens.state[keep], tokens.rotation[keep])
-        return tokens, going_on
+        photo = torch.repeat_interleave(torch.tensor(table.counts, device=keep.device))
+        sums = torch.stack((keep, sure < threshold)).float()
+        kept, unsure = torch.zeros(2, len(table.counts), device=keep.device).index_add_(1, photo, sums).int().tolist()
+        stop = [depth_confidence > 0 and 1 - (a + b) / n > depth_confidence for a, b, n in zip(unsure[::2], unsure[1::2], table.n_points)]
+        finished = []
+        if any(stop):
+            ends = torch.tensor([stops for stops in stop for _ in range(2)], device=keep.device)[photo]
+            counts = [n for i, n in enumerate(table.counts) if stop[i // 2]]
+            finished = self._assign(layer, table.select(ends, stop, counts))
+            keep &= ~ends
+        finished += [(pair, _no_match()) for pair, stops, *n in zip(table.pairs, stop, kept[::2], kept[1::2]) if not stops and not min(n)]
+        going_on = [not stops and min(n) > 0 for stops, *n in zip(stop, kept[::2], kept[1::2])]
+        if all(going_on) and sum(kept) == len(keep):
+            return table, finished
+        keep &= torch.tensor([goes for goes in going_on for _ in range(2)], device=keep.device)[photo]
+        return table.select(keep, going_on, [n for i, n in enumerate(kept) if going_on[i // 2]]), finished
 
-    def _assign(self, layer: int, state: Tensor, pair: _Pair, results: list[Matches]) -> None:
+    def _attend_self(self, layer: int, state: Tensor, rotation: Tensor, counts: list[int]) -> Tensor:
+        def attend(projected: Tensor, message: Tensor) -> None:
+            turned = _rotate(projected[:, :2], rotation)
+            _attention(turned[:, 0], turned[:, 1], projected[:, 2], counts, counts, message)
+
+        block: Any = self.transformers[layer].self_attn
+        updated: Tensor = block.update(state, attend)
+        return updated
+
+    def _attend_cross(self, layer: int, state: Tensor, counts: list[int]) -> Tensor:
+        others = [n for query, reference in zip(counts[::2], counts[1::2]) for n in (reference, query)]
+
+        def attend(projected: Tensor, message: Tensor) -> None:
+            parts = torch.split(projected, counts)
+            swapped = torch.cat([part for query, reference in zip(parts[::2], parts[1::2]) for part in (reference, query)])
+            _attention(projected[:, 0], swapped[:, 0], swapped[:, 1], counts, others, message)
+
+        block: Any = self.transformers[layer].cross_attn
+        updated: Tensor = block.update(state, attend)
+        return updated
+
+    def _assign(self, layer: int, table: _Table) -> list[Found]:
         """Equations 6 to 8: similarity, dual softmax, matchability; keep what is the best of its row and of its column."""
         head: Any = self.log_assignment[layer]
-        n = len(pair.query_rows)
-        projected = head.final_proj(state) / DIM**0.25
-        similarity = projected[:n] @ projected[n:].T
-        certainty = F.logsigmoid(head.matchability(state)[:, 0])
-        scores = similarity.log_softmax(dim=1) + similarity.log_softmax(dim=0) + certainty[:n, None] + certainty[None, n:]
-        best, column = scores.max(dim=1)
-        rows = torch.arange(n, device=scores.device)
-        rows = rows[scores.max(dim=0).indices[column] == rows]
-        indices = torch.stack((pair.query_rows[rows], pair.reference_rows[column[rows]]), dim=1)
-        confidence = best[rows].exp().clamp(max=1)
-        results[pair.position] = indices.cpu().numpy().astype(np.int32), confidence.cpu().numpy().astype(np.float32)
+        projected = torch.split(head.final_proj(table.state) / DIM**0.25, table.counts)
+        certainty = torch.split(F.logsigmoid(head.matchability(table.state)[:, 0]), table.counts)
+        partners, confidences = [], []
+        for i in range(0, len(projected), 2):
+            similarity = projected[i] @ projected[i + 1].T
+            scores = similarity.log_softmax(dim=1).add_(similarity.log_softmax(dim=0)).add_(certainty[i][:, None]).add_(certainty[i + 1])
+            best, column = scores.max(dim=1)
+            mutual = scores.max(dim=0).indices[column] == torch.arange(len(best), device=best.device)
+            partners.append(torch.where(mutual, column, -1))
+            confidences.append(best.exp().clamp(max=1))
+        partner, confidence = torch.cat(partners).cpu().numpy(), torch.cat(confidences).cpu().numpy()
+        rows = np.split(table.rows.cpu().numpy(), np.cumsum(table.counts)[:-1])
+        ends = np.cumsum([len(part) for part in partners])[:-1]
+        found = []
+        for i, (pair, chosen, sure) in enumerate(zip(table.pairs, np.split(partner, ends), np.split(confidence, ends))):
+            matched = chosen >= 0
+            indices = np.stack((rows[2 * i][matched], rows[2 * i + 1][chosen[matched]]), axis=1).astype(np.int32)
+            found.append((pair, (indices, sure[matched])))
+        return found
+
+
+def _no_match() -> Matches:
+    return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotary encoding of (T, n, H, 64) by (T, 32): neighbouring dimensions are a complex number that is turned."""
-    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
-    return torch.view_as_real(pairs).flatten(start_dim=-2)
+    """Rotary encoding of (T, n, H, 64) by (T, 32), float32: neighbouring dimensions are a complex number that is turned."""
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
+    return torch.view_as_real(pairs).flatten(start_dim=-2).to(x.dtype)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(n, H, 64), (m, H, 64), (m, H, 64) -> (1, H, n, 64)."""
-    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v)
+def _attention(q: Tensor, k: Tensor, v: Tensor, queries: list[int], keys: list[int], message: Tensor) -> None:
+    """Attention of each photo's queries to its keys: (T, H, 64), (S, H, 64), (S, H, 64) -> `message` (T, H, 64). Queries and keys
+    come scaled, see `load_folded`."""
+    if q.is_cuda and q.dtype != torch.float32:
+        return _attend_packed(q, k, v, queries, keys, message)
+    parts: Any = (torch.split(part.transpose(0, 1), counts, dim=1) for part, counts in ((q, queries), (k, keys), (v, keys)))
+    for (one_q, one_k, one_v), out in zip(zip(*parts), torch.split(message, queries)):
+        if q.dtype == torch.float32:
+            out.copy_(F.scaled_dot_product_attention(one_q[None], one_k[None], one_v[None], scale=1.0)[0].transpose(0, 1))
+            continue
+        for rows, part in zip(
+            torch.split(one_q, ROWS, dim=1), torch.split(out, ROWS)
+        ):  # on a processor the plain products use its bfloat16, PyTorch's
+            part.copy_((torch.bmm(rows, one_k.transpose(1, 2)).softmax(dim=2) @ one_v).transpose(0, 1))  # fused attention does not
+
+
+def _attend_packed(q: Tensor, k: Tensor, v: Tensor, queries: list[int], keys: list[int], message: Tensor) -> None:
+    """The same in one call, on a GPU in half precision."""
+    from torch.nn.attention.varlen import varlen_attn  # a second to import, for nothing where there is no GPU
+
+    starts = (F.pad(torch.tensor(counts, device=q.device).cumsum(0), (1, 0)).int() for counts in (queries, keys))
+    packed: Any = varlen_attn
+    message.copy_(packed(q, k, v, *starts, max(queries), max(keys), scale=1.0))
 
 
 class LightGlueMatcher:
     """The matcher of `reid`: features in, matches of every reference out."""
 
     def __init__(self, settings: Settings, weights_name: str, n_dims: int, device: str):
-        self.depth_confidence, self.width_confidence = settings.depth_confidence, settings.width_confidence
+        self.confidences = settings.depth_confidence, settings.width_confidence
+        self.race = settings.race
+        self.at_once = AT_ONCE[device]
         self.network = LightGlue(n_dims, with_scale_and_angle=weights_name == "sift-lightglue")
         self.network.load_published(weights.load(weights_name))
         self.network.eval().to(device)
+        if settings.precision == "fast":
+            self.network.lower_precision(fast_dtype(device))
 
-    def match(self, query: Features, references: Iterable[Features]) -> Iterator[Matches]:
-        """Indices and confidences of the query with each reference, in order, a few references at a time."""
-        encoded = self.network.encode(query)
-        batch: list[_Tokens] = []
-        for reference in references:
-            batch.append(self.network.encode(reference))
-            if len(batch) == PAIRS_AT_ONCE:
-                yield from self._run(encoded, batch)
-                batch = []
-        if batch:
-            yield from self._run(encoded, batch)
+    def match(self, query: Features, references: Sequence[Features]) -> Iterator[Found]:
+        """Each reference's place with its indices and confidences, in the order in which they are ready; those that lose the race have
+        no matches."""
+        chosen = list(range(len(references)))
+        if self.race and len(references) > FINALISTS:
+            totals = np.zeros(len(references))
+            for place, (_, confidence) in self._match(_strongest(query), map(_strongest, references), (-1, -1), HEAT_LAYERS):
+                totals[place] = confidence.sum()
+            chosen = sorted(np.argsort(-totals, kind="stable")[:FINALISTS].tolist())
+            yield from ((place, _no_match()) for place in sorted(set(range(len(references))) - set(chosen)))
+        for place, found in self._match(query, (references[place] for place in chosen), self.confidences, LAYERS):
+            yield chosen[place], found
 
-    def _run(self, query: _Tokens, batch: list[_Tokens]) -> list[Matches]:
-        return self.network.match(query, batch, self.depth_confidence, self.width_confidence)
+    def _match(self, query: Features, references: Iterable[Features], confidences: tuple[float, float], n_layers: int) -> Iterator[Found]:
+        photos = (self.network.encode(reference) for reference in references)
+        return self.network.match(self.network.encode(query), photos, *confidences, n_layers, self.at_once)
+
+
+def _strongest(features: Features) -> Features:
+    """The keypoints that run the heat."""
+    names = [field.name for field in fields(Features) if isinstance(getattr(features, field.name), np.ndarray)]
+    few: dict[str, Any] = {name: getattr(features, name)[:HEAT_KEYPOINTS] for name in names}
+    return replace(features, **few)

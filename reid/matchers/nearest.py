@@ -6,13 +6,14 @@ both directions: 0.5 at Lowe's ratio, so that counting matches above 0.5 is his 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from ..config import Settings
 from ..records import Features
+from . import Matches
 
 SPREAD = 0.04  # the ratio's change that takes the confidence from 0.5 to 0.73
 
@@ -24,14 +25,14 @@ class NearestMatcher:
         self.ratio, self.device = settings.ratio, device
 
     @torch.inference_mode()
-    def match(self, query: Features, references: Iterable[Features]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Indices and confidences of the query with each reference, in order."""
+    def match(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, Matches]]:
+        """Each reference's place with its indices and confidences, in order."""
         mine = torch.from_numpy(query.descriptors.astype(np.float32)).to(self.device)
-        for reference in references:
+        for place, reference in enumerate(references):
             theirs = torch.from_numpy(reference.descriptors.astype(np.float32)).to(self.device)
-            yield self._match_pair(mine, theirs)
+            yield place, self._match_pair(mine, theirs)
 
-    def _match_pair(self, mine: torch.Tensor, theirs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _match_pair(self, mine: torch.Tensor, theirs: torch.Tensor) -> Matches:
         if not len(mine) or not len(theirs):
             return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
         distance = (2 - 2 * (mine @ theirs.T)).clamp(min=0).sqrt()  # of unit vectors

@@ -1,0 +1,297 @@
+"""How fast is it here, beside kornia's networks: both paths alternate in one process, on the same photos; medians and their ratio.
+
+A row's ratio is the peer's time by ours (for a rate: ours by the peer's): above 1, ours is faster. Rows without a peer have none.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import kornia.feature
+import numpy as np
+import torch
+
+from . import extractors, images, matchers, weights
+from . import gallery as galleries
+from .config import Settings
+from .errors import GalleryError
+from .pipeline import Indexed, Listener, Pipeline, choose_device, versions
+from .records import Features, Photo, PhotoRef
+from .shortlist import Shortlist
+
+BENCHES = ("matching", "extraction", "shortlist", "identify")
+ROUNDS = 5  # times that each path runs, in turn with the other
+PAIRS = 24  # references that a query meets in a round of the matching bench
+PHOTOS = 8  # photos in a round of the extraction bench
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times are medians over the rounds."""
+
+    name: str
+    unit: str
+    ours: float
+    peer: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.peer is None else self.peer / self.ours
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"ratio": self.ratio}
+
+
+def run(what: str, gallery: Path | None, settings: Settings, cache: Path | None, listener: Listener) -> dict[str, Any]:
+    """`{"rows": [...], "machine": {...}}` of one of `BENCHES`, on the photos of a gallery or, without one, on drawn noise."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = gallery or _drawn_gallery(Path(folder) / "drawn")
+        pipeline = Pipeline(settings, cache or (root / galleries.FOLDER if gallery else Path(folder)), listener)
+        found = galleries.read(root, images.photo_size, table=None, skip_bad=True)
+        benches: dict[str, Callable[[Pipeline, Sequence[PhotoRef], Path], Iterator[Row]]] = {
+            "matching": _matching, "extraction": _extraction, "shortlist": _shortlist, "identify": _identify
+        }  # fmt: skip
+        rows = list(benches[what](pipeline, found.references, root))
+    return {"rows": [row.as_json() for row in rows], "machine": machine(settings), "settings": settings.as_dict()}
+
+
+def machine(settings: Settings) -> dict[str, Any]:
+    """What the figures depend on."""
+    device = choose_device(settings.device)
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    here = {
+        "processor": name,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    return here | {"precision": str(matchers.fast_dtype(device)).removeprefix("torch."), "versions": versions()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, listener: Listener, what: str) -> tuple[float, float | None]:
+    """Median seconds of each, run in turn; the first round warms up and does not count."""
+    taken: dict[str, list[float]] = {"ours": [], "peer": []}
+    for done in range(ROUNDS + 1):
+        listener.progress(what, done, ROUNDS + 1)
+        for name, call in (("ours", ours), ("peer", peer)):
+            if call is not None:
+                started = time.perf_counter()
+                call()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                taken[name].append(time.perf_counter() - started)
+    listener.progress(what, ROUNDS + 1, ROUNDS + 1)
+    return float(np.median(taken["ours"][1:])), float(np.median(taken["peer"][1:])) if peer is not None else None
+
+
+# -- matching
+
+
+def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+    """One query against references: the ways ours can run, and kornia's network pair by pair in float32 and in its own batches."""
+    settings, device = pipeline.settings, pipeline.device
+    chosen = _some(refs, PAIRS + 1)
+    items, _, _ = pipeline.index(chosen)
+    query, *references = (pipeline.load(item) for item in items)
+    n_dims, name = extractors.entry(settings.extractor).n_dims, str(matchers.weights_name(settings))
+
+    def ours(**changes: Any) -> Callable[[], Any]:
+        matcher = matchers.create(settings.replace(**changes), device)
+        return lambda: list(matcher.match(query, references))
+
+    def theirs(adaptive: bool, at_once: int = 1) -> Callable[[], Any]:
+        network: Any = kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=name == "sift-lightglue").eval().to(device)
+        network.load_state_dict(_renamed(weights.load(name)), strict=False)
+        network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
+        batches = [references[i : i + at_once] for i in range(0, len(references), at_once)]
+
+        def call() -> None:
+            with torch.inference_mode():
+                for batch in batches:
+                    network({"image0": _tensors([query] * len(batch), device), "image1": _tensors(batch, device)})
+
+        return call
+
+    every = {"depth_confidence": -1.0, "width_confidence": -1.0, "race": False}
+    float32 = "kornia pair by pair in float32"
+    lines: list[tuple[str, dict[str, Any], Callable[[], Any]]] = [
+        (f"default (early stopping, pruning; no race among so few) against {float32}, early stopping, pruning", {}, theirs(True)),
+        ("the same without the race", {"race": False}, theirs(True)),
+        ("every layer, float32 on both sides", {**every, "precision": "full"}, theirs(False)),
+        (f"every layer, fast precision against {float32}", every, theirs(False)),
+        ("every layer, fast precision against kornia's batches of 8", every, theirs(False, 8)),
+    ]
+    for text, changes, peer in lines:
+        seconds, other = _alternate(ours(**changes), peer, pipeline.listener, "rounds")
+        yield Row(f"{text}, {settings.max_keypoints} keypoints", "ms a pair", seconds / PAIRS * 1e3, (other or 0) / PAIRS * 1e3)
+
+
+def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tensor]:
+    """Kornia's input: padded to the longest of the batch by repeating points, which its own batches need."""
+    most = max(len(one) for one in features)
+    rows = [np.arange(most) % max(len(one), 1) for one in features]
+    return {
+        "keypoints": torch.tensor(np.stack([one.keypoints[row] for one, row in zip(features, rows)]), device=device),
+        "descriptors": torch.tensor(np.stack([one.descriptors[row].astype(np.float32) for one, row in zip(features, rows)]), device=device),
+        "image_size": torch.tensor([one.size for one in features], device=device),
+    }
+
+
+def _renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Older files name their layers `self_attn.0`, kornia `transformers.0.self_attn`."""
+    found = {}
+    for name, value in state.items():
+        first, _, rest = name.partition(".")
+        number, _, last = rest.partition(".")
+        found[f"transformers.{number}.{first}.{last}" if first in ("self_attn", "cross_attn") else name] = value
+    return found
+
+
+# -- extraction
+
+
+def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+    """ALIKED on prepared photos, and from the file; kornia's network takes one photo at a time."""
+    settings, device = pipeline.settings, pipeline.device
+    chosen = _some(refs, PHOTOS)
+    photos = [images.prepare(ref, settings.resize) for ref in chosen]
+    theirs: Any = None
+    if settings.extractor.startswith("aliked"):
+        theirs = kornia.feature.ALIKED(settings.extractor, max_num_keypoints=settings.max_keypoints, detection_threshold=-1)
+        theirs.load_state_dict(weights.load(str(extractors.entry(settings.extractor).weights)), strict=False)
+        theirs.eval().to(device)
+
+    def peer(photos: Sequence[Photo]) -> None:
+        with torch.inference_mode():
+            for photo in photos:
+                theirs(torch.from_numpy(photo.pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255)
+
+    sides = f"{settings.extractor}, {settings.resize} px, {settings.max_keypoints} keypoints"
+    ours, other = _alternate(
+        lambda: [pipeline.extractor.extract(photo) for photo in photos],
+        (lambda: peer(photos)) if theirs else None,
+        pipeline.listener,
+        "rounds",
+    )
+    yield Row(f"{sides}, network alone", "ms a photo", ours / PHOTOS * 1e3, other and other / PHOTOS * 1e3)
+    ours, other = _alternate(
+        lambda: [pipeline.extractor.extract(photo.result()) for _, photo in pipeline.prepare_ahead([Indexed(ref, "") for ref in chosen])],
+        (lambda: peer([images.prepare(ref, settings.resize) for ref in chosen])) if theirs else None,
+        pipeline.listener,
+        "rounds",
+    )
+    yield Row(f"{sides}, decoding included", "ms a photo", ours / PHOTOS * 1e3, other and other / PHOTOS * 1e3)
+
+
+# -- shortlist
+
+
+def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+    """How often the right animal is among the first tenth, and the time a query takes in galleries drawn from this one with noise."""
+    items, _, _ = pipeline.index(refs)
+    recall = pipeline.recall(items, max(1, len(items) // 10))
+    if recall.n_queries:
+        yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
+    device, dtype = pipeline.device, matchers.fast_dtype(pipeline.device)
+    features = [pipeline.load(item) for item in items]
+    rng = np.random.default_rng(0)
+    for n in (1_000, 10_000):
+        large = Shortlist(device, dtype)
+        for i in range(n):
+            large.add(str(i), _noisy(features[i % len(features)], rng))
+        vote = partial(large.votes, features[0], list(large.descriptors))
+        seconds, _ = _alternate(vote, None, pipeline.listener, "rounds")
+        held = sum(one.numel() * one.element_size() for one in large.descriptors.values()) / 2**20
+        yield Row(f"votes among {n:,} references", "ms a query", seconds * 1e3)
+        yield Row(f"memory of {n:,} references", "MiB", held)
+
+
+def _noisy(features: Features, rng: np.random.Generator) -> Features:
+    """As another photo would have them: the same keypoints, descriptors turned by about 25 degrees."""
+    descriptors = features.descriptors.astype(np.float32)
+    descriptors = descriptors + rng.normal(0, 0.47 / max(descriptors.shape[1], 1) ** 0.5, descriptors.shape).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return replace(features, descriptors=descriptors.astype(np.float16))
+
+
+# -- identify
+
+
+def _identify(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+    """The command itself, from the start of its process to its answer, features indexed; the photo is new each time."""
+    items, _, _ = pipeline.index(refs)
+    pipeline.null(items)
+    settings = pipeline.settings
+    with tempfile.TemporaryDirectory() as folder:
+        options = [
+            f"--{name.replace('_', '-')}={getattr(settings, name)}"
+            for name in ("extractor", "matcher", "max_keypoints", "resize", "device")
+        ]
+        seconds = []
+        for number, ref in enumerate(_some(refs, ROUNDS)):
+            pipeline.listener.progress("queries", number, ROUNDS)
+            pixels, _ = images.decode(ref.path)
+            photo = Path(folder) / f"{number}.png"
+            cv2.imwrite(str(photo), cv2.cvtColor(pixels[1:, 1:], cv2.COLOR_RGB2BGR))
+            started = time.perf_counter()
+            command = [
+                sys.executable,
+                "-m",
+                "reid",
+                "identify",
+                str(photo),
+                "--gallery",
+                str(root),
+                "--cache",
+                str(pipeline.folder),
+                *options,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+            if done.returncode:
+                raise GalleryError(f"reid identify failed: {done.stderr.strip().splitlines()[-1]}")
+            seconds.append(time.perf_counter() - started)
+        pipeline.listener.progress("queries", ROUNDS, ROUNDS)
+    yield Row(f"a query among {len(items)} references, process start to answer", "s a query", float(np.median(seconds)))
+
+
+# -- photos
+
+
+def _some(refs: Sequence[PhotoRef], n: int) -> list[PhotoRef]:
+    """`n` photos spread over the gallery."""
+    if len(refs) < n:
+        raise GalleryError(f"the benchmark needs {n} photos, the gallery has {len(refs)}")
+    return [refs[i * len(refs) // n] for i in range(n)]
+
+
+def _drawn_gallery(root: Path) -> Path:
+    """Smoothed noise, a photo an animal: enough to time networks on, nothing to recognise."""
+    rng = np.random.default_rng(0)
+    for number in range(PAIRS + 8):
+        grey = sum(cv2.resize(rng.random((48 << i, 64 << i)).astype(np.float32), (640, 480)) / 2 ** (3 - i) for i in range(4))
+        folder = root / f"animal-{number:02}"
+        folder.mkdir(parents=True)
+        cv2.imwrite(
+            str(folder / "1.png"),
+            cv2.cvtColor(cv2.normalize(np.asarray(grey), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8), cv2.COLOR_GRAY2BGR),
+        )
+    return root
