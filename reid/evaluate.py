@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ def top_k(answers: Sequence[Answer], k: int) -> float:
 
 def auroc(known: Sequence[float], new: Sequence[float]) -> float:
     """The probability that a known animal's query scores above a new one's, ties counting half (Mann-Whitney U); NaN if one is empty."""
+    from scipy.stats import rankdata  # most of a second to import, and only here
+
     if not len(known) or not len(new):
         return float("nan")
     ranks = rankdata([*known, *new])

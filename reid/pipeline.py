@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .shortlist import Shortlist
 
 AHEAD = 4  # photos decoded ahead of the network
+KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 100  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
@@ -111,6 +112,7 @@ class Pipeline:
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
         self.matches = MatchStore(folder, self.matches_fingerprint)
+        self._kept: dict[str, Features] = {}  # the oldest first
 
     @cached_property
     def device(self) -> str:
@@ -168,13 +170,19 @@ class Pipeline:
         return [item for item in indexed if item.digest not in bad], failures, n_extracted
 
     def _stored(self, item: Indexed) -> Features | None:
-        """The stored features; None, and a note, if the file is damaged."""
-        try:
-            return self.features.load(item.digest)
-        except DamagedFile as error:
-            self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
-            self.features.delete(item.digest)
-            return None
+        """The stored features; None, and a note, if the file is damaged. The last `KEPT` stay in memory."""
+        features = self._kept.pop(item.digest, None)
+        if features is None:
+            try:
+                features = self.features.load(item.digest)
+            except DamagedFile as error:
+                self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
+                self.features.delete(item.digest)
+        if features is not None:
+            self._kept[item.digest] = features
+            if len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return features
 
     def prepare_ahead(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
         """Photos decoded and resized by another thread while the network works on the one before."""
