@@ -5,6 +5,7 @@ A row's ratio is the peer's time by ours (for a rate: ours by the peer's): above
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -25,7 +26,7 @@ import torch
 from . import extractors, images, matchers, weights
 from . import gallery as galleries
 from .config import Settings
-from .errors import GalleryError
+from .errors import GalleryError, SettingsError
 from .pipeline import Indexed, Listener, Pipeline, choose_device, versions
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
@@ -57,8 +58,8 @@ def run(what: str, gallery: Path | None, settings: Settings, cache: Path | None,
     """`{"rows": [...], "machine": {...}}` of one of `BENCHES`, on the photos of a gallery or, without one, on drawn noise."""
     with tempfile.TemporaryDirectory() as folder:
         root = gallery or _drawn_gallery(Path(folder) / "drawn")
-        pipeline = Pipeline(settings, cache or (root / galleries.FOLDER if gallery else Path(folder)), listener)
         found = galleries.read(root, images.photo_size, table=None, skip_bad=True)
+        pipeline = Pipeline(settings, cache or (root / galleries.FOLDER if gallery else Path(folder)), listener)
         benches: dict[str, Callable[[Pipeline, Sequence[PhotoRef], Path], Iterator[Row]]] = {
             "matching": _matching, "extraction": _extraction, "shortlist": _shortlist, "identify": _identify
         }  # fmt: skip
@@ -109,7 +110,9 @@ def _alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, listener
 def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
     """One query against references: the ways ours can run, and kornia's network pair by pair in float32 and in its own batches."""
     settings, device = pipeline.settings, pipeline.device
-    items, _, _ = pipeline.index(_some(refs, PAIRS + 1))
+    if matchers.weights_name(settings) is None:
+        raise SettingsError("the matching bench compares LightGlue; leave out --matcher")
+    items = _usable(pipeline, refs, PAIRS + 1)
     features = [pipeline.load(item) for item in items]
     query = features.pop(int(np.argmax([len(one) for one in features])))
     references = features[:PAIRS]
@@ -121,7 +124,9 @@ def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
         return lambda: list(matcher.match(query, met))
 
     def theirs(adaptive: bool, at_once: int = 1) -> Callable[[], Any]:
-        network: Any = kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=name == "sift-lightglue").eval().to(device)
+        network: Any = (
+            kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=name == "sift-lightglue", flash=False).eval().to(device)
+        )
         network.load_state_dict(_renamed(weights.load(name)), strict=False)
         network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
         batches = [references[i : i + at_once] for i in range(0, len(references), at_once)]
@@ -154,7 +159,11 @@ def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tenso
     """Kornia's input: padded to the longest of the batch by repeating points, which its own batches need."""
     most = max(len(one) for one in features)
     rows = [np.arange(most) % max(len(one), 1) for one in features]
-    return {
+    more = {}
+    if features[0].scales is not None:
+        for theirs, name in (("scales", "scales"), ("oris", "angles")):
+            more[theirs] = torch.tensor(np.stack([getattr(one, name)[row] for one, row in zip(features, rows)]), device=device)
+    return more | {
         "keypoints": torch.tensor(np.stack([one.keypoints[row] for one, row in zip(features, rows)]), device=device),
         "descriptors": torch.tensor(np.stack([one.descriptors[row].astype(np.float32) for one, row in zip(features, rows)]), device=device),
         "image_size": torch.tensor([one.size for one in features], device=device),
@@ -212,7 +221,7 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
 
 def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
     """How often the right animal is among the first tenth, and the time a query takes in galleries drawn from this one with noise."""
-    items, _, _ = pipeline.index(refs)
+    items = _usable(pipeline, refs, 1, of_all=True)
     recall = pipeline.recall(items, max(1, len(items) // 10))
     if recall.n_queries:
         yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
@@ -243,36 +252,23 @@ def _noisy(features: Features, rng: np.random.Generator) -> Features:
 
 def _identify(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
     """The command itself, from the start of its process to its answer, features indexed; the photo is new each time."""
-    items, _, _ = pipeline.index(refs)
+    items = _usable(pipeline, refs, ROUNDS, of_all=True)
     pipeline.null(items)
-    settings = pipeline.settings
     with tempfile.TemporaryDirectory() as folder:
-        options = [
-            f"--{name.replace('_', '-')}={getattr(settings, name)}"
-            for name in ("extractor", "matcher", "max_keypoints", "resize", "device")
-        ]
+        config = Path(folder) / "settings.toml"
+        config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in pipeline.settings.as_dict().items()))
         seconds = []
-        for number, ref in enumerate(_some(refs, ROUNDS)):
+        for number, ref in enumerate(_some([item.ref for item in items], ROUNDS)):
             pipeline.listener.progress("queries", number, ROUNDS)
             pixels = images.decode(ref.path)[0].copy()
             pixels[0, 0] = list(os.urandom(3))  # another photo than any that was asked about before: nothing of it is stored
             photo = Path(folder) / f"{number}.png"
             cv2.imwrite(str(photo), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             started = time.perf_counter()
-            command = [
-                sys.executable,
-                "-m",
-                "reid",
-                "identify",
-                str(photo),
-                "--gallery",
-                str(root),
-                "--cache",
-                str(pipeline.folder),
-                *options,
-            ]
+            command = [sys.executable, "-m", "reid", "identify", str(photo), "--gallery", str(root), "--cache", str(pipeline.folder)]
+            command += ["--config", str(config), "--skip-bad"]
             done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-            if done.returncode:
+            if done.returncode > 1:  # 1: answered, and some photos of the gallery could not be used
                 raise GalleryError(f"reid identify failed: {done.stderr.strip().splitlines()[-1]}")
             seconds.append(time.perf_counter() - started)
         pipeline.listener.progress("queries", ROUNDS, ROUNDS)
@@ -287,6 +283,14 @@ def _some(refs: Sequence[PhotoRef], n: int) -> list[PhotoRef]:
     if len(refs) < n:
         raise GalleryError(f"the benchmark needs {n} photos, the gallery has {len(refs)}")
     return [refs[i * len(refs) // n] for i in range(n)]
+
+
+def _usable(pipeline: Pipeline, refs: Sequence[PhotoRef], n: int, of_all: bool = False) -> list[Indexed]:
+    """The photos of `_some`, or all, indexed. GalleryError if fewer than `n` can be used."""
+    items, failures, _ = pipeline.index(refs if of_all else _some(refs, n))
+    if len(items) < n:
+        raise GalleryError(f"the benchmark needs {n} photos that can be used: {failures[0].reason if failures else 'there are fewer'}")
+    return items
 
 
 def _drawn_gallery(root: Path) -> Path:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import resources
@@ -33,6 +33,8 @@ from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
 if TYPE_CHECKING:
+    import torch
+
     from .shortlist import Shortlist
 
 AHEAD = 4  # photos decoded ahead of the network
@@ -104,19 +106,33 @@ class Pipeline:
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
         own = settings.extractor, settings.max_keypoints, settings.resize
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
-        options = {"lightglue": (settings.depth_confidence, settings.width_confidence, settings.precision), "nearest": (settings.ratio,)}[
-            settings.matcher
-        ]
-        matcher_sha256 = _sha256(matchers.weights_name(settings))
-        self.matches_fingerprint = fingerprint(self.features_fingerprint, settings.matcher, options, matcher_sha256)
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
-        self.matches = MatchStore(folder, self.matches_fingerprint)
+        self.n_matched = 0  # pairs matched by this pipeline, stored ones not counted
         self._kept: dict[str, Features] = {}  # the oldest first
 
     @cached_property
     def device(self) -> str:
         return choose_device(self.settings.device)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """What the matcher's products and the votes are computed in."""
+        import torch
+
+        return matchers.fast_dtype(self.device) if self.settings.precision == "fast" else torch.float32
+
+    @cached_property
+    def matches_fingerprint(self) -> str:
+        """Covers features, matcher, its settings and weights, and the precision it has here: two devices do not share their results."""
+        settings = self.settings
+        glue = settings.depth_confidence, settings.width_confidence, str(self.dtype)
+        options = {"lightglue": glue, "nearest": (settings.ratio,)}[settings.matcher]
+        return fingerprint(self.features_fingerprint, settings.matcher, options, _sha256(matchers.weights_name(settings)))
+
+    @cached_property
+    def matches(self) -> MatchStore:
+        return MatchStore(self.folder, self.matches_fingerprint)
 
     @cached_property
     def extractor(self) -> extractors.Extractor:
@@ -130,7 +146,7 @@ class Pipeline:
     def searched(self) -> Shortlist:
         from .shortlist import Shortlist
 
-        return Shortlist(self.device, matchers.fast_dtype(self.device))
+        return Shortlist(self.device, self.dtype)
 
     # -- photos -> features
 
@@ -231,7 +247,14 @@ class Pipeline:
     def recall(self, references: Sequence[Indexed], length: int) -> Recall:
         """How often the right animal is among the first `length` by votes, asked of references that have another encounter's photo.
 
-        At most `RECALL_QUERIES` of them, spread over the gallery; photos without an encounter count as of one each."""
+        At most `RECALL_QUERIES` of them, spread over the gallery; photos without an encounter count as of one each. Measured once for the
+        present photos."""
+        about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
+        path = self.folder / "recall" / f"{fingerprint(self.features_fingerprint, str(self.dtype), length, about)}.json"
+        try:
+            return Recall(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            pass  # not measured yet, or damaged
         photos: dict[str | None, list[Indexed]] = {}
         for item in references:
             photos.setdefault(item.ref.identity, []).append(item)
@@ -240,12 +263,14 @@ class Pipeline:
         found = 0
         for done, item in enumerate(asked):
             self.listener.progress("shortlists tried", done, len(asked))
-            votes = self.votes(item, references)
-            order = [i for i in np.argsort(-votes, kind="stable") if _other_encounter(item, references[i])]
-            found += any(references[i].ref.identity == item.ref.identity for i in order[:length])
+            pool = [other for other in references if _other_encounter(item, other)]
+            first = np.argsort(-self.votes(item, pool), kind="stable")[:length]
+            found += any(pool[place].ref.identity == item.ref.identity for place in first)
         if asked:
             self.listener.progress("shortlists tried", len(asked), len(asked))
-        return Recall(length, len(asked), found / len(asked) if asked else 0.0)
+        recall = Recall(length, len(asked), found / len(asked) if asked else 0.0)
+        write_atomically(path, json.dumps(asdict(recall)).encode())
+        return recall
 
     def confidences(self, query: Indexed, references: Sequence[Indexed]) -> list[np.ndarray]:
         """Match confidences (S,) float16 of the query with each reference; stored ones are not matched again, those that are not on
@@ -261,8 +286,8 @@ class Pipeline:
         """Confidences by the digest of the reference. Where references race, what each gets depends on the others: then they are stored
         together, under a name that tells whom the query met."""
         digests = {item.digest: item for item in references}
-        race = self.settings.race and self.settings.matcher == "lightglue" and len(digests) > matchers.FINALISTS
-        key = f"{query.digest}-{fingerprint(sorted(digests))}" if race else query.digest
+        race = self.settings.race and self.settings.matcher == "lightglue" and len(digests) > matchers.RACE[2]
+        key = f"{query.digest}-{fingerprint(sorted(digests), matchers.RACE)}" if race else query.digest
         try:
             found = self.matches.load(key)
         except DamagedFile as error:
@@ -277,6 +302,7 @@ class Pipeline:
                 results = self.matcher.match(self.load(query), _Lazy(self.load, missing))
                 for done, (place, (_, confidence)) in enumerate(results):
                     found[missing[place].digest] = confidence.astype(np.float16)
+                    self.n_matched += 1
                     if len(missing) > 1:
                         self.listener.progress("pairs", done + 1, len(missing))
                     if time.monotonic() - saved > SAVE_EVERY and not race:
@@ -318,15 +344,14 @@ class Pipeline:
         write_atomically(path, json.dumps(null.as_json()).encode())
         return Null.from_json(null.as_json())  # rounded as it is stored, so that the first run equals the second
 
-    def evidence(self, query: Indexed, references: Sequence[Indexed], null: Null) -> list[Evidence]:
+    def evidence(self, query: Indexed, confidences: Sequence[np.ndarray], null: Null) -> list[Evidence]:
         """What the query's matches with each reference say, by every score."""
-        confidences = self.confidences(query, references)
         n_keypoints = len(self.load(query))
         return [scoring.evidence(found, n_keypoints, null, self.settings.min_confidence) for found in confidences]
 
     def identify(self, query: Indexed, references: Sequence[Indexed], null: Null) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
-        evidence = self.evidence(query, references, null)
+        evidence = self.evidence(query, self.confidences(query, references), null)
         candidates, best = self.rank_by(self.settings.score, query, references, evidence)
         p = scoring.stranger_probability(best, null, verdict_score(self.settings, self.settings.score), len(references))
         answer = novelty.verdict(p, self.settings.match_below, self.settings.new_above)
@@ -539,7 +564,7 @@ def show(
 
 
 def pipeline_fingerprint(pipeline: Pipeline) -> str:
-    """16 hex digits over all that changes an answer; the device and the number shown do not."""
+    """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
     settings = pipeline.settings
     return fingerprint(
         pipeline.matches_fingerprint,
@@ -595,16 +620,16 @@ def evaluate(
     seconds = []
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
-        started, was_matched = time.monotonic(), pipeline.matches.path(query.digest).exists()
+        started, n_before = time.monotonic(), pipeline.n_matched
         own = query.ref.encounter
         pool = [item for item in references if own is None or item.ref.encounter != own]
         if not pool:
             failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
             continue
-        evidence = pipeline.evidence(query, pool, null)
-        if not was_matched:
-            seconds.append(time.monotonic() - started)
         confidences = pipeline.confidences(query, pool)
+        evidence = pipeline.evidence(query, confidences, null)
+        if pipeline.n_matched > n_before:
+            seconds.append(time.monotonic() - started)
         counts = [replace(seen, n_matches=int((found > 0.1).sum())) for found, seen in zip(confidences, evidence, strict=True)]
         for name, rows in answers.items():
             candidates, best = (

@@ -1,7 +1,8 @@
 """What has been computed stays computed: features by the content of a photo, matches by the content of both.
 
     <folder>/features/<fingerprint>/<digest[:2]>/<digest>.safetensors     one photo
-    <folder>/matches/<fingerprint>/<digest of the query>.safetensors      one query with every reference it has met
+    <folder>/matches/<fingerprint>/<digest of the query>.safetensors      one query with every reference it has met; where references
+                                                                          race, a file for each set of them, its name after the query's
     <folder>/digests.sqlite                                               sha256 of files, by path, size and time of change
 
 Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
@@ -128,7 +129,7 @@ class FeatureStore:
 class MatchStore:
     """Confidences of one query with the references it has been matched with, so that a long run goes on where it stopped.
 
-    Half precision; what is scored is always what was stored, so a resumed run gives the scores of an uninterrupted one."""
+    Half precision; what is scored is always what was stored, so that a run repeats itself."""
 
     def __init__(self, folder: Path, fingerprint: str):
         self.folder = folder / "matches" / fingerprint

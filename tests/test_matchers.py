@@ -143,7 +143,7 @@ def crowd():
 
 def test_the_race_matches_its_finalists_as_they_would_be_alone_and_the_others_not_at_all(crowd, monkeypatch):
     query, references = crowd
-    monkeypatch.setattr(lightglue, "FINALISTS", 2)
+    monkeypatch.setattr(lightglue, "RACE", (128, 3, 2))
     everyone = in_order(matchers.create(Settings(race=False), "cpu").match(query, references))
     raced = in_order(matchers.create(Settings(), "cpu").match(query, references))
     finalists = [place for place, found in enumerate(raced) if len(found[1])]
@@ -218,13 +218,13 @@ def test_one_thread_and_two_give_the_same(crowd):
 def test_attention_of_unequal_photos_on_a_gpu_is_asked_for_as_pytorch_wants_it(monkeypatch):
     """The packed call, its starts and longest counts, against one photo at a time; the call itself needs a GPU and is stood in for."""
 
-    def stand_in(q, k, v, starts_q, starts_k, longest_q, longest_k, scale):
+    def stand_in(q, k, v, starts_q, starts_k, longest_q, longest_k):
         parts = []
         for a, b, c, d in zip(starts_q[:-1], starts_q[1:], starts_k[:-1], starts_k[1:]):
             assert b - a <= longest_q
             assert d - c <= longest_k
             one = (x.transpose(0, 1)[None] for x in (q[a:b], k[c:d], v[c:d]))
-            parts.append(torch.nn.functional.scaled_dot_product_attention(*one, scale=scale)[0].transpose(0, 1))
+            parts.append(torch.nn.functional.scaled_dot_product_attention(*one)[0].transpose(0, 1))
         return torch.cat(parts)
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", stand_in)

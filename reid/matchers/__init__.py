@@ -19,7 +19,7 @@ MATCHERS = {
 }
 
 
-FINALISTS = 32  # references of LightGlue's race that are matched in full; where there are no more, there is no race
+RACE = (128, 3, 32)  # LightGlue: keypoints and layers of the heat, and how many references are then matched in full; no race among fewer
 Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1
 
 
@@ -65,7 +65,7 @@ def fast_dtype(device: str) -> torch.dtype:
     """The precision in which products and attention are fastest on `device`; bfloat16 on a processor that computes in it."""
     import torch
 
-    if device == "cuda":
-        return torch.float16
+    if device == "cuda":  # attention over pairs of unequal length needs an Ampere GPU or later
+        return torch.float16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
     native = device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.bfloat16 if native else torch.float32

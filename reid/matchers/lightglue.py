@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,11 +25,10 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features
-from . import FINALISTS, Matches, fast_dtype
+from . import RACE, Matches, fast_dtype
 
 DIM, HEADS, LAYERS = 256, 4, 9
 ROWS = 1024  # of an attention matrix held at a time
-HEAT_KEYPOINTS, HEAT_LAYERS = 128, 3  # of the race's heat, as measured in the README
 AT_ONCE = {"cpu": 8, "mps": 8, "cuda": 64}  # pairs in one table of tokens
 Found = tuple[int, Matches]  # a reference's place, and what matches there
 
@@ -329,8 +329,9 @@ def _attend_packed(q: Tensor, k: Tensor, v: Tensor, queries: list[int], keys: li
     from torch.nn.attention.varlen import varlen_attn  # a second to import, for nothing where there is no GPU
 
     starts = (F.pad(torch.tensor(counts, device=q.device).cumsum(0), (1, 0)).int() for counts in (queries, keys))
+    scaled = q * (DIM // HEADS) ** 0.5  # it divides by that, and older versions cannot be told otherwise
     packed: Any = varlen_attn
-    message.copy_(packed(q, k, v, *starts, max(queries), max(keys), scale=1.0))
+    message.copy_(packed(scaled, k, v, *starts, max(queries), max(keys)))
 
 
 class LightGlueMatcher:
@@ -350,11 +351,13 @@ class LightGlueMatcher:
         """Each reference's place with its indices and confidences, in the order in which they are ready; those that lose the race have
         no matches."""
         chosen = list(range(len(references)))
-        if self.race and len(references) > FINALISTS:
+        n_keypoints, n_layers, n_finalists = RACE
+        if self.race and len(references) > n_finalists:
+            few = partial(_strongest, n=n_keypoints)
             totals = np.zeros(len(references))
-            for place, (_, confidence) in self._match(_strongest(query), map(_strongest, references), (-1, -1), HEAT_LAYERS):
+            for place, (_, confidence) in self._match(few(query), map(few, references), (-1, -1), n_layers):
                 totals[place] = confidence.sum()
-            chosen = sorted(np.argsort(-totals, kind="stable")[:FINALISTS].tolist())
+            chosen = sorted(np.argsort(-totals, kind="stable")[:n_finalists].tolist())
             yield from ((place, _no_match()) for place in sorted(set(range(len(references))) - set(chosen)))
         for place, found in self._match(query, (references[place] for place in chosen), self.confidences, LAYERS):
             yield chosen[place], found
@@ -364,8 +367,8 @@ class LightGlueMatcher:
         return self.network.match(self.network.encode(query), photos, *confidences, n_layers, self.at_once)
 
 
-def _strongest(features: Features) -> Features:
+def _strongest(features: Features, n: int) -> Features:
     """The keypoints that run the heat."""
     names = [field.name for field in fields(Features) if isinstance(getattr(features, field.name), np.ndarray)]
-    few: dict[str, Any] = {name: getattr(features, name)[:HEAT_KEYPOINTS] for name in names}
+    few: dict[str, Any] = {name: getattr(features, name)[:n] for name in names}
     return replace(features, **few)

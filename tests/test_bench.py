@@ -1,0 +1,53 @@
+"""The benchmark's table has every row that it promises, with figures; how large they are is the machine's business."""
+
+import json
+
+import pytest
+
+from reid import bench, cli, pipeline
+from reid.config import Settings
+
+SMALL = Settings(max_keypoints=64, resize=160, shortlist=40)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "PAIRS", 3)
+    monkeypatch.setattr(bench, "PHOTOS", 2)
+
+
+@pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 2, 2)])
+def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
+    found = bench.run(what, None, SMALL, None, pipeline.Listener())
+    assert len(found["rows"]) == n_rows
+    assert sum(row["peer"] is not None for row in found["rows"]) == n_peers
+    for row in found["rows"]:
+        assert row["ours"] > 0
+        assert row["ratio"] == pytest.approx(row["peer"] / row["ours"])
+    assert found["machine"]["threads"] >= 1
+    assert found["machine"]["versions"]["torch"]
+    json.dumps(found)
+
+
+def test_the_whole_command_is_timed_on_a_photo_that_was_never_asked_about(quick, animals):
+    fast = Settings(extractor="sift", matcher="nearest", max_keypoints=100, resize=160)
+    first, second = (bench.run("identify", animals, fast, None, pipeline.Listener())["rows"] for _ in range(2))
+    assert [row["unit"] for row in first + second] == ["s a query"] * 2
+    assert len(list((animals / ".reid" / "matches").rglob("*.safetensors"))) >= 2
+
+
+def test_an_unknown_benchmark_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["reid", "bench", "speed"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "reid: unknown benchmark 'speed'; known: matching, extraction, shortlist, identify\n"
+
+
+def test_a_gallery_too_small_to_measure_on_says_so(animals):
+    for folder in sorted(animals.glob("animal-*"))[3:]:
+        for photo in folder.iterdir():
+            photo.unlink()
+    with pytest.raises(bench.GalleryError, match="needs 13 photos, the gallery has 6"):
+        bench.run("matching", animals, SMALL, None, pipeline.Listener())
