@@ -286,8 +286,9 @@ class Pipeline:
         """Confidences by the digest of the reference. Where references race, what each gets depends on the others: then they are stored
         together, under a name that tells whom the query met."""
         digests = {item.digest: item for item in references}
-        race = self.settings.race and self.settings.matcher == "lightglue" and len(digests) > matchers.RACE[2]
-        key = f"{query.digest}-{fingerprint(sorted(digests), matchers.RACE)}" if race else query.digest
+        rules = matchers.race(self.settings)
+        race = rules is not None and len(digests) > rules[2]
+        key = f"{query.digest}-{fingerprint(sorted(digests), rules)}" if race else query.digest
         try:
             found = self.matches.load(key)
         except DamagedFile as error:

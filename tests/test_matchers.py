@@ -143,7 +143,7 @@ def crowd():
 
 def test_the_race_matches_its_finalists_as_they_would_be_alone_and_the_others_not_at_all(crowd, monkeypatch):
     query, references = crowd
-    monkeypatch.setattr(lightglue, "RACE", (128, 3, 2))
+    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 2))
     everyone = in_order(matchers.create(Settings(race=False), "cpu").match(query, references))
     raced = in_order(matchers.create(Settings(), "cpu").match(query, references))
     finalists = [place for place, found in enumerate(raced) if len(found[1])]

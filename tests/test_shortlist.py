@@ -6,7 +6,7 @@ import torch
 from test_pipeline import FAST
 
 import reid
-from reid import pipeline
+from reid import matchers, pipeline
 from reid.config import EXACT, Settings
 from reid.records import Features
 from reid.shortlist import Shortlist
@@ -73,8 +73,7 @@ def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
 
 
 def test_the_race_gives_the_same_again_whether_stored_or_not(animals, monkeypatch):
-    monkeypatch.setattr("reid.matchers.RACE", (128, 3, 4))
-    monkeypatch.setattr("reid.matchers.lightglue.RACE", (128, 3, 4))
+    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
     settings = Settings(max_keypoints=150, resize=320, null_pairs=20)
     query = animals.parent / "photos" / "known.png"
     first, second = (reid.identify(query, gallery=animals, settings=settings) for _ in range(2))
@@ -89,8 +88,7 @@ def test_the_race_gives_the_same_again_whether_stored_or_not(animals, monkeypatc
 
 
 def test_an_interrupted_race_is_run_again(animals, monkeypatch):
-    monkeypatch.setattr("reid.matchers.RACE", (128, 3, 4))
-    monkeypatch.setattr("reid.matchers.lightglue.RACE", (128, 3, 4))
+    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
     settings = Settings(max_keypoints=150, resize=320, null_pairs=0)
     query = animals.parent / "photos" / "known.png"
 

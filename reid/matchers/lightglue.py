@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features
-from . import RACE, Matches, fast_dtype
+from . import Matches, fast_dtype, race
 
 DIM, HEADS, LAYERS = 256, 4, 9
 ROWS = 1024  # of an attention matrix held at a time
@@ -339,7 +339,7 @@ class LightGlueMatcher:
 
     def __init__(self, settings: Settings, weights_name: str, n_dims: int, device: str):
         self.confidences = settings.depth_confidence, settings.width_confidence
-        self.race = settings.race
+        self.race = race(settings)
         self.at_once = AT_ONCE[device]
         self.network = LightGlue(n_dims, with_scale_and_angle=weights_name == "sift-lightglue")
         self.network.load_published(weights.load(weights_name))
@@ -351,8 +351,8 @@ class LightGlueMatcher:
         """Each reference's place with its indices and confidences, in the order in which they are ready; those that lose the race have
         no matches."""
         chosen = list(range(len(references)))
-        n_keypoints, n_layers, n_finalists = RACE
-        if self.race and len(references) > n_finalists:
+        if self.race and len(references) > self.race[2]:
+            n_keypoints, n_layers, n_finalists = self.race
             few = partial(_strongest, n=n_keypoints)
             totals = np.zeros(len(references))
             for place, (_, confidence) in self._match(few(query), map(few, references), (-1, -1), n_layers):
