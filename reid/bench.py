@@ -1,6 +1,6 @@
 """How fast is it here, beside kornia's networks: both paths alternate in one process, on the same photos; medians and their ratio.
 
-A row's ratio is the peer's time by ours (for a rate: ours by the peer's): above 1, ours is faster. Rows without a peer have none.
+A row's ratio is the peer's time by ours: above 1, ours is faster. Rows without a peer have none.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from . import extractors, images, matchers, weights
 from . import gallery as galleries
 from .config import Settings
 from .errors import GalleryError, SettingsError
+from .matchers.lightglue import renamed
 from .pipeline import Indexed, Listener, Pipeline, choose_device, versions
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
@@ -127,7 +128,7 @@ def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
         network: Any = (
             kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=name == "sift-lightglue", flash=False).eval().to(device)
         )
-        network.load_state_dict(_renamed(weights.load(name)), strict=False)
+        network.load_state_dict(renamed(weights.load(name)), strict=False)
         network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
         batches = [references[i : i + at_once] for i in range(0, len(references), at_once)]
 
@@ -168,16 +169,6 @@ def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tenso
         "descriptors": torch.tensor(np.stack([one.descriptors[row].astype(np.float32) for one, row in zip(features, rows)]), device=device),
         "image_size": torch.tensor([one.size for one in features], device=device),
     }
-
-
-def _renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Older files name their layers `self_attn.0`, kornia `transformers.0.self_attn`."""
-    found = {}
-    for name, value in state.items():
-        first, _, rest = name.partition(".")
-        number, _, last = rest.partition(".")
-        found[f"transformers.{number}.{first}.{last}" if first in ("self_attn", "cross_attn") else name] = value
-    return found
 
 
 # -- extraction
@@ -225,11 +216,10 @@ def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iter
     recall = pipeline.recall(items, max(1, len(items) // 10))
     if recall.n_queries:
         yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
-    device, dtype = pipeline.device, matchers.fast_dtype(pipeline.device)
     features = [pipeline.load(item) for item in items]
     rng = np.random.default_rng(0)
     for n in (1_000, 10_000):
-        large = Shortlist(device, dtype)
+        large = Shortlist(pipeline.device, pipeline.dtype)
         for i in range(n):
             large.add(str(i), _noisy(features[i % len(features)], rng))
         vote = partial(large.votes, features[0], list(large.descriptors))

@@ -255,15 +255,20 @@ class Pipeline:
             return Recall(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             pass  # not measured yet, or damaged
-        photos: dict[str | None, list[Indexed]] = {}
-        for item in references:
-            photos.setdefault(item.ref.identity, []).append(item)
-        asked = [item for item in references if any(_other_encounter(item, other) for other in photos[item.ref.identity])]
+
+        def apart(item: Indexed, other: Indexed) -> bool:
+            return item.digest != other.digest and not _same_encounter(item.ref, other.ref)
+
+        photos: dict[str, list[Indexed]] = {}
+        named = [item for item in references if item.ref.identity is not None]
+        for item in named:
+            photos.setdefault(str(item.ref.identity), []).append(item)
+        asked = [item for item in named if any(apart(item, other) for other in photos[str(item.ref.identity)])]
         asked = asked[:: -(-len(asked) // RECALL_QUERIES) or 1]
         found = 0
         for done, item in enumerate(asked):
             self.listener.progress("shortlists tried", done, len(asked))
-            pool = [other for other in references if _other_encounter(item, other)]
+            pool = [other for other in references if apart(item, other)]
             first = np.argsort(-self.votes(item, pool), kind="stable")[:length]
             found += any(pool[place].ref.identity == item.ref.identity for place in first)
         if asked:
@@ -372,7 +377,7 @@ class Pipeline:
 
 
 class _Lazy(Sequence[Features]):
-    """Features that are loaded when they are asked for, and not kept."""
+    """Features that are loaded when they are asked for."""
 
     def __init__(self, load: Callable[[Indexed], Features], items: Sequence[Indexed]):
         self.load, self.items = load, items
@@ -391,10 +396,9 @@ def verdict_score(settings: Settings, score: str) -> str:
     return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
 
 
-def _other_encounter(item: Indexed, other: Indexed) -> bool:
-    if item.ref.identity is None or item.digest == other.digest:
-        return False
-    return item.ref.encounter is None or item.ref.encounter != other.ref.encounter
+def _same_encounter(a: PhotoRef, b: PhotoRef) -> bool:
+    """Photos without an encounter count as of one each."""
+    return a.encounter is not None and a.encounter == b.encounter
 
 
 def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Indexed, Indexed]]:
@@ -408,8 +412,7 @@ def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Index
             b = ring[(i + step) % len(ring)]
             if len(pairs) >= most:
                 return list(pairs.values())
-            same_encounter = a.ref.encounter is not None and a.ref.encounter == b.ref.encounter
-            if a.ref.identity != b.ref.identity and a.digest != b.digest and not same_encounter:
+            if a.ref.identity != b.ref.identity and a.digest != b.digest and not _same_encounter(a.ref, b.ref):
                 pairs.setdefault(frozenset((a.digest, b.digest)), (a, b))
     return list(pairs.values())
 
@@ -622,8 +625,7 @@ def evaluate(
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
         started, n_before = time.monotonic(), pipeline.n_matched
-        own = query.ref.encounter
-        pool = [item for item in references if own is None or item.ref.encounter != own]
+        pool = [item for item in references if not _same_encounter(item.ref, query.ref)]
         if not pool:
             failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
             continue

@@ -108,9 +108,9 @@ class _Network(nn.Module):
 
         def dense(xy: Tensor) -> Tensor:
             """(M, 2) whole pixels of the photo -> (M, D) unit vectors of the joined map."""
-            on_padded = (xy + torch.tensor(corner, device=xy.device)).float()
+            on_padded = xy + torch.tensor(corner, device=xy.device)
             full = torch.tensor(sizes[0], device=xy.device) - 1
-            read = [_read(tables[0], sizes[0], on_padded, whole=True)]
+            read = [tables[0][on_padded[:, 1] * sizes[0][0] + on_padded[:, 0]]]
             for table, its_size in zip(tables[1:], sizes[1:]):
                 read.append(_read(table, its_size, on_padded * ((torch.tensor(its_size, device=xy.device) - 1) / full)))
             return F.normalize(torch.cat(read, dim=1), dim=1)
@@ -180,10 +180,8 @@ def _weighted(table: Tensor, index: Tensor, share: Tensor) -> Tensor:
     return F.embedding_bag(index, table, per_sample_weights=share.to(table.dtype), mode="sum")
 
 
-def _read(table: Tensor, size: tuple[int, int], xy: Tensor, whole: bool = False) -> Tensor:
-    """A map (H W, C) read at points (M, 2) px, bilinearly, 0 outside; `whole` points lie on pixels of the map."""
-    if whole:
-        return table[xy[:, 1].long() * size[0] + xy[:, 0].long()]
+def _read(table: Tensor, size: tuple[int, int], xy: Tensor) -> Tensor:
+    """A map (H W, C) read at points (M, 2) px, bilinearly, 0 outside."""
     pixels, share = _neighbours(xy, size)
     return _weighted(table, pixels[..., 1] * size[0] + pixels[..., 0], share)
 

@@ -13,6 +13,9 @@ from ..extractors import REGISTRY as EXTRACTORS
 from ..extractors import entry
 from ..records import Features
 
+if TYPE_CHECKING:
+    import torch
+
 MATCHERS = {
     "lightglue": "LightGlue (Lindenberger 2023): attention over both photos' keypoints",
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
@@ -22,10 +25,6 @@ MATCHERS = {
 RACES = {"aliked-lightglue": (128, 3, 32)}  # LightGlue by its weights: keypoints and layers of the heat, references matched in full;
 RACE = (256, 3, 48)  # all others: of DISK's 128 strongest keypoints too many lie together, which cost a quarter of its right answers
 Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1
-
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Matcher(Protocol):

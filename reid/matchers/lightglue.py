@@ -124,7 +124,7 @@ class LightGlue(nn.Module):
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Take a published file, older names included. Raises ValueError if it is of another network."""
-        state = {re.sub(r"^(self|cross)_attn\.(\d+)\.", r"transformers.\2.\1_attn.", name): value for name, value in state.items()}
+        state = renamed(state)
 
         def linear(name: str) -> tuple[Tensor, Tensor]:
             return state[f"{name}.weight"], state[f"{name}.bias"]
@@ -296,6 +296,11 @@ class LightGlue(nn.Module):
             indices = np.stack((rows[2 * i][matched], rows[2 * i + 1][chosen[matched]]), axis=1).astype(np.int32)
             found.append((pair, (indices, sure[matched])))
         return found
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Older files name their layers `self_attn.0`, newer ones and kornia `transformers.0.self_attn`."""
+    return {re.sub(r"^(self|cross)_attn\.(\d+)\.", r"transformers.\2.\1_attn.", name): value for name, value in state.items()}
 
 
 def _no_match() -> Matches:
