@@ -35,6 +35,7 @@ from .shortlist import Shortlist
 BENCHES = ("matching", "extraction", "shortlist", "identify")
 ROUNDS = 3  # times that each path runs, in turn with the other
 PAIRS = 12  # references that a query meets in a round of the matching bench
+SIZES = (1_000, 10_000, 100_000)  # photos of the galleries that the shortlist is asked among
 PHOTOS = 8  # photos in a round of the extraction bench
 
 
@@ -211,22 +212,52 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
 
 
 def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
-    """How often the right animal is among the first tenth, and the time a query takes in galleries drawn from this one with noise."""
+    """How often the right animal is among the first tenth, and what a query takes in galleries drawn from this one with noise."""
     items = _usable(pipeline, refs, 1, of_all=True)
-    recall = pipeline.recall(items, max(1, len(items) // 10))
-    if recall.n_queries:
-        yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
-    features = [pipeline.load(item) for item in items]
-    rng = np.random.default_rng(0)
-    for n in (1_000, 10_000):
-        large = Shortlist(pipeline.device, pipeline.dtype)
-        for i in range(n):
-            large.add(str(i), _noisy(features[i % len(features)], rng))
-        vote = partial(large.votes, features[0], list(large.descriptors))
-        seconds, _ = _alternate(vote, None, pipeline.listener, "rounds")
-        held = sum(one.numel() * one.element_size() for one in large.descriptors.values()) / 2**20
-        yield Row(f"votes among {n:,} references", "ms a query", seconds * 1e3)
-        yield Row(f"memory of {n:,} references", "MiB", held)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Pipeline(pipeline.settings.replace(shortlist=max(1, len(items) // 10)), pipeline.folder, pipeline.listener)
+        own.update_shortlist(items)
+        recall = own.recall(items, own.settings.shortlist)
+        if recall.n_queries:
+            yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
+        features = [pipeline.load(item) for item in items]
+        for n in SIZES:
+            yield from _asked(features, n, Path(folder), pipeline.listener)
+
+
+def _asked(features: Sequence[Features], n: int, folder: Path, listener: Listener) -> Iterator[Row]:
+    """The index of `n` photos: laid out, filled, stored, opened and asked."""
+    digests = [f"{number:064x}" for number in range(n)]
+    large = Shortlist(folder, str(n))
+    started = time.perf_counter()
+    drawn = 0.0
+
+    def draw(digest: str) -> Features:
+        nonlocal drawn
+        before = time.perf_counter()
+        number = int(digest, 16)
+        found = _noisy(features[number % len(features)], np.random.default_rng(number))
+        drawn += time.perf_counter() - before
+        return found
+
+    large.update(digests, draw, partial(listener.progress, f"photos of {n:,}"))
+    yield Row(f"{n:,} references: index laid out and filled", "ms a photo", (time.perf_counter() - started - drawn) / n * 1e3)
+    yield Row(f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.folder.iterdir()) / n / 1024)
+    large = Shortlist(folder, str(n))
+    before = _resident()
+    seconds, _ = _alternate(lambda: large.votes(features[0], digests), None, listener, "rounds")
+    yield Row(f"{n:,} references: votes", "ms a query", seconds * 1e3)
+    yield Row(f"{n:,} references: memory, of which the mapped file can be dropped", "MiB", max(_resident() - before, 0))
+    seconds, _ = _alternate(lambda: Shortlist(folder, str(n)).votes(features[0], digests), None, listener, "rounds")
+    yield Row(f"{n:,} references: the index opened, and votes", "ms", seconds * 1e3)
+
+
+def _resident() -> float:
+    """MiB of memory that this process has; NaN where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        return float("nan")
 
 
 def _noisy(features: Features, rng: np.random.Generator) -> Features:

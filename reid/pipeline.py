@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import evaluate as evaluation
-from . import extractors, images, matchers, novelty, ranking, scoring, weights
+from . import extractors, images, matchers, novelty, ranking, scoring, shortlist, weights
 from . import gallery as galleries
 from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError, SettingsError
@@ -35,11 +35,9 @@ from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remov
 if TYPE_CHECKING:
     import torch
 
-    from .shortlist import Shortlist
-
 AHEAD = 4  # photos decoded ahead of the network
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
-RECALL_QUERIES = 100  # references asked for, to measure the shortlist
+RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
 COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
@@ -117,7 +115,7 @@ class Pipeline:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """What the matcher's products and the votes are computed in."""
+        """What the matcher's products are computed in."""
         import torch
 
         return matchers.fast_dtype(self.device) if self.settings.precision == "fast" else torch.float32
@@ -143,10 +141,8 @@ class Pipeline:
         return matchers.create(self.settings, self.device)
 
     @cached_property
-    def searched(self) -> Shortlist:
-        from .shortlist import Shortlist
-
-        return Shortlist(self.device, self.dtype)
+    def searched(self) -> shortlist.Shortlist:
+        return shortlist.Shortlist(self.folder, self.features_fingerprint)
 
     # -- photos -> features
 
@@ -231,18 +227,18 @@ class Pipeline:
         most = self.settings.shortlist
         if not 0 < most < len(references):
             return list(range(len(references)))
-        votes = self.votes(query, references)
-        return sorted(np.argsort(-votes, kind="stable")[:most].tolist())
+        return sorted(self.first(query, references, most))
 
-    def votes(self, query: Indexed, references: Sequence[Indexed]) -> np.ndarray:
-        """(R,) the votes of the query's descriptors for each reference, see `shortlist`."""
-        new = [item for item in references if item.digest not in self.searched.descriptors]
-        for done, item in enumerate(new):
-            self.listener.progress("photos read", done, len(new))
-            self.searched.add(item.digest, self.load(item))
-        if new:
-            self.listener.progress("photos read", len(new), len(new))
-        return self.searched.votes(self.load(query), [item.digest for item in references])
+    def first(self, query: Indexed, references: Sequence[Indexed], most: int) -> list[int]:
+        """Places of the references that go first by the votes of the query's descriptors, see `shortlist`."""
+        votes = self.searched.votes(self.load(query), [item.digest for item in references])
+        return shortlist.first(votes, [item.ref.identity for item in references], most)
+
+    def update_shortlist(self, references: Sequence[Indexed]) -> None:
+        """Bring the index of descriptors to the photos of a gallery that needs one."""
+        if 0 < self.settings.shortlist < len(references):
+            items = {item.digest: item for item in references}
+            self.searched.update(list(items), lambda digest: self.load(items[digest]), partial(self.listener.progress, "photos voted for"))
 
     def recall(self, references: Sequence[Indexed], length: int) -> Recall:
         """How often the right animal is among the first `length` by votes, asked of references that have another encounter's photo.
@@ -250,7 +246,7 @@ class Pipeline:
         At most `RECALL_QUERIES` of them, spread over the gallery; photos without an encounter count as of one each. Measured once for the
         present photos."""
         about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
-        path = self.folder / "recall" / f"{fingerprint(self.features_fingerprint, str(self.dtype), length, about)}.json"
+        path = self.folder / "recall" / f"{fingerprint(self.features_fingerprint, length, about)}.json"
         try:
             return Recall(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
@@ -269,8 +265,7 @@ class Pipeline:
         for done, item in enumerate(asked):
             self.listener.progress("shortlists tried", done, len(asked))
             pool = [other for other in references if apart(item, other)]
-            first = np.argsort(-self.votes(item, pool), kind="stable")[:length]
-            found += any(pool[place].ref.identity == item.ref.identity for place in first)
+            found += any(pool[place].ref.identity == item.ref.identity for place in self.first(item, pool, length))
         if asked:
             self.listener.progress("shortlists tried", len(asked), len(asked))
         recall = Recall(length, len(asked), found / len(asked) if asked else 0.0)
@@ -457,6 +452,7 @@ def index(
     pipeline = _open(found, settings, cache, listener)
     items, failures, n_extracted = pipeline.index(found.references)
     null = pipeline.null(items) if items else None
+    pipeline.update_shortlist(items)
     recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
     return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, pipeline.folder)
 
@@ -501,6 +497,7 @@ def identify_and_keep(
     if not references:
         raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
     null = pipeline.null(everything)
+    pipeline.update_shortlist(everything)
     asked, failed, _ = pipeline.index(queries)
     failures += failed
     rankings = []
@@ -619,6 +616,7 @@ def evaluate(
     queries, failed, _ = pipeline.index(named[:limit])
     failures += failed
     null = pipeline.null(references)
+    pipeline.update_shortlist(references)
     answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
     verdicts = []
     seconds = []

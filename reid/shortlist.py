@@ -1,50 +1,157 @@
-"""Which references are worth matching: the query's descriptors vote, every reference is heard.
+"""Which references are worth matching: the query's descriptors vote in an index of the gallery's own.
 
-A keypoint votes for a reference where it has its mutual nearest neighbour there, by as much as that neighbour is nearer than the
-keypoint's neighbours in other references are (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo
-votes for none.
+The index holds every descriptor of every reference in a few bytes (inverted lists of product-quantised residuals, Jegou et al. 2011,
+TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
+the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
+
+    <folder>/shortlist/<fingerprint>/photos.safetensors   digests of the photos in the index, and the name of its file
+    <folder>/shortlist/<fingerprint>/<name>.faiss         the index; it is mapped into memory, not read, when it is asked
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from .config import fingerprint
 from .records import Features
+from .store import DamagedFile, read_tensors, write_atomically, write_tensors
 
-BACKGROUND = 10  # a keypoint's neighbour in so many references lies nearer than what it votes against
+NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
+PROBED = 16  # inverted lists read for each keypoint
+PER_CODE = 4  # dimensions that share a code of 4 bits
+EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
+TRAINING = 64  # descriptors for each inverted list, to find its centre
+AT_ONCE = 64  # photos added at a time
+
+Load = Callable[[str], Features]
 
 
 class Shortlist:
-    """Descriptors of references, in memory: 128 KiB for 512 of them in half precision."""
+    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` asks it."""
 
-    def __init__(self, device: str, dtype: torch.dtype):
-        self.device, self.dtype = device, dtype
-        self.descriptors: dict[str, Tensor] = {}  # (N, D) by the photo's digest
+    def __init__(self, folder: Path, features_fingerprint: str):
+        self.folder = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
+        self.index: Any = None
+        self.numbers: dict[str, int] = {}  # of the photos in the index, by digest
+        self.n_trained = 0  # photos that there were when the lists were laid out
+        try:
+            self._open()
+        except FileNotFoundError:
+            pass
 
-    def add(self, digest: str, features: Features) -> None:
-        self.descriptors[digest] = torch.from_numpy(features.descriptors.astype(np.float32)).to(self.device, self.dtype)
+    def update(self, digests: Sequence[str], load: Load, progress: Callable[[int, int], None]) -> None:
+        """Add the photos that are not in the index and store it. It is laid out anew for four times the photos that it was made for, and
+        where every third photo in it has left the gallery."""
+        wanted = dict.fromkeys(digests)
+        new = [digest for digest in wanted if digest not in self.numbers]
+        n_gone = len(self.numbers) + len(new) - len(wanted)
+        if not new and not 3 * n_gone > len(self.numbers):
+            return
+        if 3 * n_gone >= len(self.numbers) or len(wanted) > 4 * self.n_trained:
+            self.index, self.numbers, new, self.n_trained = None, {}, list(wanted), len(wanted)
+        else:
+            self._open(writable=True)
+        for start in range(0, len(new), AT_ONCE):
+            progress(start, len(new))
+            self._add(new, start, load)
+        progress(len(new), len(new))
+        self._save()
 
-    @torch.inference_mode()
+    def _add(self, digests: Sequence[str], start: int, load: Load) -> None:
+        part = digests[start : start + AT_ONCE]
+        descriptors = [load(digest).descriptors for digest in part]
+        numbers = np.arange(len(self.numbers), len(self.numbers) + len(part))
+        self.numbers |= zip(part, numbers.tolist())
+        if not any(map(len, descriptors)):
+            return
+        if self.index is None:
+            self.index = _laid_out(digests, load, sum(map(len, descriptors)) / len(part))
+        owners = np.repeat(numbers, [len(one) for one in descriptors])
+        self.index.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
+
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
-        """(R,) what the query's keypoints give to each of these references; more is more alike."""
-        if not len(query) or not digests:
-            return np.zeros(len(digests), np.float32)
-        mine = torch.from_numpy(query.descriptors.astype(np.float32)).to(self.device, self.dtype)
-        nearest, mutual = (torch.stack(parts) for parts in zip(*(_compare(mine, self.descriptors[digest]) for digest in digests)))
-        background = nearest.topk(min(BACKGROUND + 1, len(digests)), dim=0).values[-1]
-        votes: NDArray[np.float32] = ((nearest - background).clamp(min=0) * mutual).sum(dim=1).cpu().numpy()
-        return votes
+        """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
+        numbers = np.array([self.numbers[digest] for digest in digests], int)
+        votes = np.zeros(len(self.numbers), np.float32)
+        if self.index is None or not len(query) or not len(numbers):
+            return np.zeros(len(numbers), np.float32)
+        asked = np.zeros(len(votes), bool)
+        asked[numbers] = True
+        among = {} if asked.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(asked, bitorder="little"))}
+        inverted = isinstance(self.index, faiss.IndexIVF)
+        how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
+        similarity, photo = self.index.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
+        last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
+        margin = similarity - last
+        keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
+        _, nearest = np.unique(keypoint * len(votes) + photo.ravel(), return_index=True)  # of each keypoint in each photo: the first
+        nearest = nearest[photo.ravel()[nearest] >= 0]
+        np.add.at(votes, photo.ravel()[nearest], margin.ravel()[nearest])
+        wanted: NDArray[np.float32] = votes[numbers]
+        return wanted
+
+    def _open(self, writable: bool = False) -> None:
+        """Raises FileNotFoundError where nothing is stored, or what is stored is damaged."""
+        try:
+            tensors, about = read_tensors(self.folder / "photos.safetensors")
+            file = self.folder / str(about["file"])
+            if file.stat().st_size != about["bytes"]:  # a file cut short must not be mapped
+                raise DamagedFile(file)
+            self.index = faiss.read_index(str(file), 0 if writable else faiss.IO_FLAG_MMAP) if about["bytes"] else None
+            self.numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
+            self.n_trained = int(about["n_trained"])
+        except (DamagedFile, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FileNotFoundError(self.folder) from error
+
+    def _save(self) -> None:
+        before = list(self.folder.glob("*.faiss"))
+        file = self.folder / f"{fingerprint(list(self.numbers), self.n_trained)}.faiss"
+        if self.index is not None:
+            write_atomically(file, self._write)
+        digests = np.frombuffer(bytes.fromhex("".join(self.numbers)), np.uint8).reshape(len(self.numbers), -1)
+        n_bytes = file.stat().st_size if self.index is not None else 0
+        about = {"file": file.name, "bytes": n_bytes, "n_trained": self.n_trained}
+        write_tensors(self.folder / "photos.safetensors", {"digests": digests}, about)
+        for old in before:
+            if old != file:
+                old.unlink(missing_ok=True)
+
+    def _write(self, file: Path) -> None:
+        try:
+            faiss.write_index(self.index, str(file))
+        except RuntimeError as error:
+            raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
 
 
-def _compare(mine: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-    """(M,) similarity of each keypoint's nearest neighbour in a reference, and whether the two choose each other."""
-    if not len(theirs):
-        return mine.new_full((len(mine),), -1, dtype=torch.float32), torch.zeros(len(mine), dtype=torch.bool, device=mine.device)
-    similarity = mine @ theirs.T
-    nearest, index = similarity.max(dim=1)
-    return nearest.float(), similarity.argmax(dim=0)[index] == torch.arange(len(mine), device=mine.device)
+def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
+    """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
+    n = n_each * len(digests)
+    n_dims = load(digests[0]).descriptors.shape[1]
+    if n < EXACT_BELOW:
+        return faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT)
+    n_lists = 2 ** round(np.log2(n) / 2)
+    sample = np.unique(np.linspace(0, len(digests) - 1, int(TRAINING * n_lists / n_each) + 1).astype(int))
+    index = faiss.index_factory(n_dims, f"IVF{n_lists},PQ{n_dims // PER_CODE}x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.train(np.concatenate([load(digests[i]).descriptors for i in sample], dtype=np.float32))
+    return index
+
+
+def first(votes: NDArray[np.float32], identities: Sequence[str | None], most: int) -> list[int]:
+    """Places of the `most` photos that go first, in order: by votes, each animal's best photo before any animal's second.
+
+    A photo whose animal is not known counts as an animal of its own."""
+    n_before: dict[str, int] = {}
+    turns = []
+    order = np.argsort(-votes, kind="stable").tolist()
+    for place in order:
+        identity = identities[place]
+        turns.append(0 if identity is None else n_before.get(identity, 0))
+        if identity is not None:
+            n_before[identity] = turns[-1] + 1
+    return [order[i] for i in np.argsort(turns, kind="stable")[:most]]

@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,12 @@ class DamagedFile(Exception):
     """A stored file that is not what was written; the caller redoes it."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """All of `data` at `path`, or nothing. Raises StoreError, one line."""
+def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
+    """All of `data` at `path`, or of what the call writes to the file it is given, or nothing. Raises StoreError, one line."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
+        data(part) if callable(data) else part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
         try:
@@ -55,12 +55,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
 
 
-def _write(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
     about = json.dumps({**metadata, "checksum": _checksum(tensors)}, sort_keys=True)
     write_atomically(path, save_tensors(tensors, {"reid": about}))  # one entry: safetensors writes several in any order
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and metadata of a stored file. Raises FileNotFoundError or DamagedFile."""
     try:
         data = path.read_bytes()
@@ -104,7 +104,7 @@ class FeatureStore:
     def load(self, digest: str) -> Features | None:
         """The stored features; None if there are none. Raises DamagedFile."""
         try:
-            tensors, metadata = _read(self.path(digest))
+            tensors, metadata = read_tensors(self.path(digest))
             width, height = metadata["size"]
             descriptors = tensors["descriptors"].astype(np.float32)
             descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True).clip(min=1)
@@ -120,7 +120,7 @@ class FeatureStore:
         tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": descriptors}
         if features.scales is not None and features.angles is not None:
             tensors |= {"scales": features.scales, "angles": features.angles}
-        _write(self.path(digest), tensors, {"kind": features.kind, "size": features.size})
+        write_tensors(self.path(digest), tensors, {"kind": features.kind, "size": features.size})
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
@@ -140,7 +140,7 @@ class MatchStore:
     def load(self, query: str) -> dict[str, NDArray[np.float16]]:
         """Confidences by the digest of the reference; empty where nothing is stored. Raises DamagedFile."""
         try:
-            tensors, _ = _read(self.path(query))
+            tensors, _ = read_tensors(self.path(query))
             digests = [row.tobytes().hex() for row in tensors["references"]]
             return dict(zip(digests, np.split(tensors["confidence"], tensors["ends"][:-1]), strict=True))
         except FileNotFoundError:
@@ -155,7 +155,7 @@ class MatchStore:
         references = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
         values = [confidences[digest] for digest in digests]
         ends = np.cumsum([len(value) for value in values])
-        _write(self.path(query), {"references": references, "confidence": np.concatenate(values), "ends": ends}, {})
+        write_tensors(self.path(query), {"references": references, "confidence": np.concatenate(values), "ends": ends}, {})
 
 
 class Digests:

@@ -1,13 +1,13 @@
-"""Votes of descriptors: by hand on a few, and in the pipeline, where the shortlist is shorter than the gallery."""
+"""Votes of descriptors: by hand on a few, on random ones, and in the pipeline, where the shortlist is shorter than the gallery."""
 
 import numpy as np
 import pytest
-import torch
 from test_pipeline import FAST
 
 import reid
-from reid import matchers, pipeline
+from reid import matchers, pipeline, shortlist
 from reid.config import EXACT, Settings
+from reid.errors import StoreError
 from reid.records import Features
 from reid.shortlist import Shortlist
 
@@ -18,48 +18,132 @@ def unit(*rows) -> Features:
     return Features("test", (100, 80), np.ones((len(rows), 2)), np.ones(len(rows)), descriptors)
 
 
-def filled(*references) -> Shortlist:
-    shortlist = Shortlist("cpu", torch.float32)
-    for number, one in enumerate(references):
-        shortlist.add(str(number), one)
-    return shortlist
+def digest(number: int) -> str:
+    return f"{number:064x}"
 
 
-def test_a_keypoint_votes_by_how_much_nearer_its_neighbour_is_than_elsewhere(monkeypatch):
-    monkeypatch.setattr("reid.shortlist.BACKGROUND", 1)  # the second nearest reference is the background
+def filled(folder, *references) -> Shortlist:
+    index = Shortlist(folder, "features")
+    index.update([digest(i) for i in range(len(references))], lambda name: references[int(name, 16)], silent)
+    return index
+
+
+def silent(done, total):
+    pass
+
+
+def asked(index, query, *numbers):
+    return index.votes(query, [digest(number) for number in numbers]).tolist()
+
+
+def crowd(n_photos=20, n_keypoints=30, seed=0):
+    """Photos of random descriptors, and noisy copies of them: the same animals again."""
+    rng = np.random.default_rng(seed)
+    photos = rng.normal(size=(n_photos, n_keypoints, 16))
+    return [unit(*photo) for photo in photos], [unit(*(photo + rng.normal(0, 0.3, photo.shape))) for photo in photos]
+
+
+def test_a_keypoint_votes_by_how_much_nearer_its_neighbour_is_than_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "NEIGHBOURS", 3)
     query = unit([1, 0, 0], [0, 1, 0])
-    both, one, none = unit([1, 0, 0], [0, 1, 0]), unit([1, 1, 0]), unit([0, 0, 1])
-    votes = filled(both, one, none).votes(query, ["0", "1", "2"])
-    assert votes == pytest.approx([2 * (1 - 0.5**0.5), 0, 0], abs=1e-3)
-    assert filled(both, one, none).votes(query, ["2", "0"]) == pytest.approx([0, 2], abs=1e-3)  # in the order they are asked for
+    index = filled(tmp_path, unit([1, 0, 0], [0, 1, 0]), unit([1, 1, 0]), unit([0, 0, 1]))
+    last = 0.5**0.5  # of each keypoint: itself in photo 0, the diagonal of photo 1, then something at right angles
+    assert asked(index, query, 0, 1, 2) == pytest.approx([2, 2 * last, 0], abs=1e-3)
+    assert asked(index, query, 2, 0) == pytest.approx([0, 2], abs=1e-3)  # in the order they are asked for, the others unheard
 
 
-def test_what_every_photo_has_votes_for_none(monkeypatch):
-    monkeypatch.setattr("reid.shortlist.BACKGROUND", 1)
-    query = unit([1, 0, 0], [0, 0, 1])
-    votes = filled(unit([1, 0, 0], [0, 0, 1]), unit([1, 0, 0]), unit([1, 0, 0])).votes(query, ["0", "1", "2"])
-    assert votes == pytest.approx([1, 0, 0], abs=1e-3)
+def test_what_every_photo_has_votes_for_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "NEIGHBOURS", 3)
+    index = filled(tmp_path, unit([1, 0, 0], [0, 0, 1]), unit([1, 0, 0]), unit([1, 0, 0]))
+    assert asked(index, unit([1, 0, 0], [0, 0, 1]), 0, 1, 2) == pytest.approx([1, 0, 0], abs=1e-3)
 
 
-def test_only_neighbours_that_choose_each_other_vote(monkeypatch):
-    monkeypatch.setattr("reid.shortlist.BACKGROUND", 1)
-    query = unit([1, 0.1, 0], [1, 0.2, 0], [1, 0.3, 0])
-    votes = filled(unit([1, 0.1, 0]), unit([0, 0, 1])).votes(query, ["0", "1"])
-    assert votes == pytest.approx([1, 0], abs=2e-2)  # one keypoint there, one vote
+def test_a_keypoint_votes_once_for_a_photo(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "NEIGHBOURS", 3)
+    index = filled(tmp_path, unit([1, 0.1, 0], [1, 0, 0]), unit([0, 0, 1]))
+    assert asked(index, unit([1, 0, 0]), 0, 1) == pytest.approx([1, 0], abs=1e-3)
 
 
-def test_no_keypoints_and_no_references_are_no_mistake():
+def test_no_keypoints_and_no_references_are_no_mistake(tmp_path):
     none = Features("test", (100, 80), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 3)))
     some = unit([1, 0, 0], [0, 1, 0])
-    assert filled(some, none).votes(none, ["0", "1"]).tolist() == [0, 0]
-    assert filled(some, none).votes(some, ["0", "1"])[1] == 0
-    assert len(filled().votes(some, [])) == 0
+    assert asked(filled(tmp_path / "a", some, none), none, 0, 1) == [0, 0]
+    assert asked(filled(tmp_path / "a", some, none), some, 1) == [0]
+    assert asked(filled(tmp_path / "b", none, none), some, 0, 1) == [0, 0]
+    assert asked(filled(tmp_path / "b", none, none), some) == []
+
+
+@pytest.mark.parametrize("exact_below", [2**16, 0])
+def test_the_right_photo_is_first_and_stays_so_when_the_index_is_opened_again(tmp_path, monkeypatch, exact_below):
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos)
+    assert hasattr(index.index, "nprobe") == (not exact_below)
+    votes = [asked(index, query, *range(60)) for query in again]
+    assert np.argmax(votes, axis=1).tolist() == list(range(60))
+    opened = Shortlist(tmp_path, "features")
+    assert [asked(opened, query, *range(60)) for query in again] == votes
+    among = [asked(opened, query, *range(30, 60)) for query in again]  # the best of those that are asked for
+    assert np.argmax(among[30:], axis=1).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("exact_below", [2**16, 0])
+def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    photos, again = crowd(80)
+    loaded = []
+
+    def load(name):
+        loaded.append(int(name, 16))
+        return photos[int(name, 16)]
+
+    filled(tmp_path, *photos[:60])
+    index = Shortlist(tmp_path, "features")
+    index.update([digest(i) for i in range(5, 80)], load, silent)
+    assert set(loaded) == set(range(60, 80))  # only what is new
+    assert [np.argmax(asked(index, again[i], *range(5, 80))) + 5 for i in range(5, 80)] == list(range(5, 80))
+    assert Shortlist(tmp_path, "features").numbers == index.numbers
+    assert len(list(index.folder.iterdir())) == 2
+    index.update([digest(i) for i in range(50, 80)], load, silent)  # most have left
+    assert len(index.numbers) == 30
+    index.update([digest(i) for i in range(79)], load, silent)
+    assert len(index.numbers) == 80  # one more has left, and is kept: laying out anew for one is not worth it
+    assert np.argmax(asked(index, again[3], *range(79))) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "table"])
+def test_a_damaged_index_is_made_again(tmp_path, damage):
+    photos, again = crowd()
+    [file] = filled(tmp_path, *photos).folder.glob("*.faiss")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif damage == "garbage":
+        file.write_bytes(bytes(file.stat().st_size))
+    elif damage == "gone":
+        file.unlink()
+    else:
+        (file.parent / "photos.safetensors").write_bytes(b"nonsense")
+    index = filled(tmp_path, *photos)
+    assert np.argmax([asked(index, query, *range(20)) for query in again], axis=1).tolist() == list(range(20))
+
+
+def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist.faiss, "write_index", lambda *_: (_ for _ in ()).throw(RuntimeError("in f:\nno space")))
+    with pytest.raises(StoreError, match=r"^cannot write .*faiss: FAISS: no space; .* run again, what is stored stays$"):
+        filled(tmp_path, *crowd()[0])
+
+
+def test_each_animals_best_photo_goes_before_any_second():
+    votes = np.array([5, 4, 3, 2, 1, 1], np.float32)
+    animals = ["a", "a", "b", None, None, "b"]
+    assert shortlist.first(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
+    assert shortlist.first(votes, animals, 2) == [0, 2]
 
 
 def test_the_animal_is_on_the_shortlist_and_the_others_have_no_matches(animals):
     short = FAST.replace(shortlist=3)
     whole, cut = (reid.identify(animals.parent / "photos" / "known.png", gallery=animals, settings=s) for s in (FAST, short))
-    assert whole.rankings[0].candidates[0] == cut.rankings[0].candidates[0]
+    assert whole.rankings[0].candidates[0].identity == cut.rankings[0].candidates[0].identity
     assert sum(candidate.n_matches > 0 for candidate in cut.rankings[0].candidates) <= 3
     assert whole.fingerprint != cut.fingerprint
 

@@ -20,9 +20,7 @@ class SiftExtractor:
     def __init__(self, settings: Settings):
         self.max_keypoints = settings.max_keypoints
         # A low contrast threshold, since the strongest are chosen afterwards and field photos are murky.
-        self.detector: Any = cv2.SIFT_create(  # type: ignore[attr-defined]
-            nfeatures=0, contrastThreshold=0.005, edgeThreshold=10
-        )
+        self.detector: Any = cv2.SIFT_create(nfeatures=0, contrastThreshold=0.005, edgeThreshold=10)
 
     def extract(self, photo: Photo) -> Features:
         """Features with scales (px) and angles (rad) and 128-dimensional descriptors."""
