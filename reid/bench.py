@@ -28,7 +28,7 @@ from . import gallery as galleries
 from .config import Settings
 from .errors import GalleryError, SettingsError
 from .matchers.lightglue import renamed
-from .pipeline import Indexed, Listener, Pipeline, choose_device, versions
+from .pipeline import AT_ONCE, Indexed, Listener, Pipeline, choose_device, versions
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
 
@@ -36,7 +36,7 @@ BENCHES = ("matching", "extraction", "shortlist", "identify")
 ROUNDS = 3  # times that each path runs, in turn with the other
 PAIRS = 12  # references that a query meets in a round of the matching bench
 SIZES = (1_000, 10_000, 100_000)  # photos of the galleries that the shortlist is asked among
-PHOTOS = 8  # photos in a round of the extraction bench
+PHOTOS = {"cpu": 8, "mps": 8, "cuda": 128}  # photos in a round of the extraction bench
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ def machine(settings: Settings) -> dict[str, Any]:
     """What the figures depend on."""
     device = choose_device(settings.device)
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    precision = matchers.fast_dtype(device) if settings.precision == "fast" else torch.float32
     here = {
         "processor": name,
         "device": device,
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-    return here | {"precision": str(matchers.fast_dtype(device)).removeprefix("torch."), "versions": versions()}
+    return here | {"precision": str(precision).removeprefix("torch."), "versions": versions()}
 
 
 def _processor() -> str:
@@ -178,8 +179,10 @@ def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tenso
 def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
     """ALIKED on prepared photos, and from the file; kornia's network takes one photo at a time."""
     settings, device = pipeline.settings, pipeline.device
-    chosen = _some(refs, PHOTOS)
+    n = PHOTOS[device]
+    chosen = _some(refs, n)
     photos = [images.prepare(ref, settings.resize) for ref in chosen]
+    sizes = {photo.size: [other for other in photos if other.size == photo.size] for photo in photos}
     theirs: Any = None
     if settings.extractor.startswith("aliked"):
         theirs = kornia.feature.ALIKED(settings.extractor, max_num_keypoints=settings.max_keypoints, detection_threshold=-1)
@@ -193,19 +196,23 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
 
     sides = f"{settings.extractor}, {settings.resize} px, {settings.max_keypoints} keypoints"
     ours, other = _alternate(
-        lambda: [pipeline.extractor.extract(photo) for photo in photos],
+        lambda: [pipeline.extractor.extract_all(part) for same in sizes.values() for part in _parts(same, AT_ONCE[device])],
         (lambda: peer(photos)) if theirs else None,
         pipeline.listener,
         "rounds",
     )
-    yield Row(f"{sides}, network alone", "ms a photo", ours / PHOTOS * 1e3, other and other / PHOTOS * 1e3)
+    yield Row(f"{sides}, network alone", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
     ours, other = _alternate(
-        lambda: [pipeline.extractor.extract(photo.result()) for _, photo in pipeline.prepare_ahead([Indexed(ref, "") for ref in chosen])],
+        lambda: list(pipeline.extract([Indexed(ref, "") for ref in chosen])),
         (lambda: peer([images.prepare(ref, settings.resize) for ref in chosen])) if theirs else None,
         pipeline.listener,
         "rounds",
     )
-    yield Row(f"{sides}, decoding included", "ms a photo", ours / PHOTOS * 1e3, other and other / PHOTOS * 1e3)
+    yield Row(f"{sides}, decoding included", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
+
+
+def _parts(photos: Sequence[Photo], n: int) -> Iterator[Sequence[Photo]]:
+    return (photos[i : i + n] for i in range(0, len(photos), n))
 
 
 # -- shortlist

@@ -35,7 +35,8 @@ from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remov
 if TYPE_CHECKING:
     import torch
 
-AHEAD = 4  # photos decoded ahead of the network
+AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
+AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
@@ -167,15 +168,13 @@ class Pipeline:
         self.listener.progress("photos checked", len(refs), len(refs))
         bad: set[str] = set()
         n_extracted = 0
-        for done, (item, outcome) in enumerate(self.prepare_ahead(missing)):
-            self.listener.progress("photos", done, len(missing))
-            try:
-                photo = outcome.result()
-            except PhotoError as error:
-                failures.append(Failure(item.ref.image_id, str(error)))
+        for item, found in self.extract(missing):
+            self.listener.progress("photos", n_extracted + len(bad), len(missing))
+            if isinstance(found, PhotoError):
+                failures.append(Failure(item.ref.image_id, str(found)))
                 bad.add(item.digest)
                 continue
-            self.features.save(item.digest, self.extractor.extract(photo))
+            self.features.save(item.digest, found)
             n_extracted += 1
         if missing:
             self.listener.progress("photos", len(missing), len(missing))
@@ -196,14 +195,36 @@ class Pipeline:
                 del self._kept[next(iter(self._kept))]
         return features
 
-    def prepare_ahead(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
-        """Photos decoded and resized by another thread while the network works on the one before."""
-        with ThreadPoolExecutor(1) as pool:
+    def extract(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Features | PhotoError]]:
+        """The features of each photo, or why it cannot be used, as they are ready: on a GPU photos of one size go together."""
+        at_once = AT_ONCE[self.device]
+        waiting: dict[tuple[int, int], list[tuple[Indexed, Photo]]] = {}
+
+        def together(group: list[tuple[Indexed, Photo]]) -> Iterator[tuple[Indexed, Features]]:
+            return zip((item for item, _ in group), self.extractor.extract_all([photo for _, photo in group]))
+
+        for item, outcome in self._prepared(items):
+            try:
+                photo = outcome.result()
+            except PhotoError as error:
+                yield item, error
+                continue
+            waiting.setdefault(photo.size, []).append((item, photo))
+            size = max(waiting, key=lambda size: len(waiting[size]))
+            if len(waiting[size]) >= at_once or sum(map(len, waiting.values())) >= 4 * at_once:
+                yield from together(waiting.pop(size))
+        for group in waiting.values():
+            yield from together(group)
+
+    def _prepared(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
+        """Photos decoded and resized by other threads while the network works on those before."""
+        n_threads = 1 if self.device == "cpu" else os.cpu_count() or 1
+        with ThreadPoolExecutor(n_threads) as pool:
             waiting: deque[tuple[Indexed, Future[Photo]]] = deque()
             try:
                 for item in items:
                     waiting.append((item, pool.submit(images.prepare, item.ref, self.settings.resize)))
-                    if len(waiting) >= AHEAD:
+                    if len(waiting) > AHEAD * n_threads:
                         yield waiting.popleft()
                 while waiting:
                     yield waiting.popleft()

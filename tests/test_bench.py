@@ -14,7 +14,8 @@ SMALL = Settings(max_keypoints=64, resize=160, shortlist=40)
 def quick(monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "PAIRS", 3)
-    monkeypatch.setattr(bench, "PHOTOS", 2)
+    monkeypatch.setattr(bench, "PHOTOS", {"cpu": 2})
+    monkeypatch.setattr(bench, "SIZES", (30, 200))
 
 
 @pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 2, 2)])
@@ -28,6 +29,15 @@ def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
     assert found["machine"]["threads"] >= 1
     assert found["machine"]["versions"]["torch"]
     json.dumps(found)
+
+
+def test_the_shortlists_rows_are_there_for_every_size(quick, animals):
+    found = bench.run("shortlist", animals, SMALL, None, pipeline.Listener())["rows"]
+    recall, *rest = found
+    assert recall["name"] == "right animal within a tenth of 16 references, 16 queries"
+    assert 50 < recall["ours"] <= 100  # by chance 1 of 8 animals: 12 %
+    assert [row["name"].split(" ")[0] for row in rest] == ["30"] * 5 + ["200"] * 5
+    assert all(row["ours"] >= 0 for row in rest)
 
 
 def test_the_whole_command_is_timed_on_a_photo_that_was_never_asked_about(quick, animals):

@@ -67,6 +67,27 @@ def test_a_photo_of_nothing_is_no_mistake(name, pixels):
     assert np.isfinite(found.descriptors).all()
 
 
+@pytest.mark.parametrize("name", [name for name in HERE if name.startswith(("aliked", "disk"))])  # the others take one at a time
+def test_photos_get_together_what_they_get_alone(name):
+    mask = np.zeros(SIZE[::-1], bool)
+    mask[50:250, 100:400] = True
+    photos = [
+        Photo("a", draw_animal(1, 0, SIZE)),
+        Photo("b", draw_animal(2, 1, SIZE), mask),
+        Photo("c", draw_animal(3, 0, SIZE), mask & False),
+    ]
+    extractor = create(name)
+    for photo, together in zip(photos, extractor.extract_all(photos)):
+        alone = extractor.extract(photo)
+        assert len(alone) == len(together)
+        distance = np.linalg.norm(alone.keypoints[:, None] - together.keypoints[None], axis=2)
+        same, nearest = distance.min(axis=1, initial=np.inf) < 1e-2, distance.argmin(axis=1) if len(together) else np.zeros(0, int)
+        assert len(alone) == 0 or (
+            np.mean(same) > 0.98 and photo.image_id in "ab"
+        )  # of two points of equal strength either may be the last
+        assert np.allclose(alone.descriptors[same], together.descriptors[nearest][same], atol=2e-3)
+
+
 @pytest.mark.parametrize("name", [name for name in HERE if name.startswith("aliked")])
 def test_aliked_equals_kornias(name):
     """The same points to a thousandth of a pixel, the same scores to 1e-4, the same descriptors to half precision."""

@@ -100,7 +100,8 @@ def test_the_architectures_for_sift_and_superpoint_equal_kornias(n_dims, with_sc
     ours = LightGlue(n_dims, with_scale_and_angle).eval()
     ours.load_published(reference.state_dict())
     query, other = (random_features(n, n_dims, n) for n in (60, 45))
-    [found] = in_order(ours.match(ours.encode(query), [ours.encode(other)]))
+    encoded, *others = ours.encode([query, other])
+    [found] = in_order(ours.match(encoded, others))
     theirs = kornia_matches(reference, query, other)
     assert len(theirs) > 5
     assert_same(as_dict(found), theirs)
@@ -158,7 +159,7 @@ def test_fewer_layers_are_assigned_by_their_own_head(crowd):
     query, references = crowd
     network = LightGlue(128).eval()
     network.load_published(weights.load("aliked-lightglue"))
-    encoded, photos = network.encode(query), [network.encode(reference) for reference in references]
+    encoded, *photos = network.encode([query, *references])
     sums = {n: [found[1].sum() for found in in_order(network.match(encoded, photos, n_layers=n))] for n in (1, 3, 9)}
     assert all(int(np.argmax(values)) == 2 for values in sums.values())
     assert sums[1] != sums[3] != sums[9]
@@ -169,12 +170,12 @@ def test_matching_holds_two_tables_however_many_references_there_are(crowd):
     query, references = crowd
     network = LightGlue(128).eval()
     network.load_published(weights.load("aliked-lightglue"))
-    encoded = network.encode(query)
+    [encoded] = network.encode([query])
     alive = weakref.WeakSet()
 
     def stream():
         for number in range(24):
-            photo = network.encode(references[number % 6])
+            [photo] = network.encode([references[number % 6]])
             alive.add(photo)
             most.append(len(alive))
             yield photo
@@ -186,6 +187,16 @@ def test_matching_holds_two_tables_however_many_references_there_are(crowd):
     assert max(most) <= 2 * 3  # a table and the one before it
 
 
+def test_photos_are_encoded_together_as_they_are_alone():
+    network = LightGlue(128).eval()
+    network.load_published(weights.load("aliked-lightglue"))
+    photos = [random_features(n, 128, n) for n in (30, 0, 7, 51)]
+    for one, together in zip(photos, network.encode(photos)):
+        [alone] = network.encode([one])
+        assert torch.allclose(alone.state, together.state, atol=1e-4)
+        assert torch.equal(alone.rotation, together.rotation)
+
+
 def test_half_precision_ranks_as_full_precision_does(crowd):
     query, references = crowd
     sums = {}
@@ -193,7 +204,8 @@ def test_half_precision_ranks_as_full_precision_does(crowd):
         network = LightGlue(128).eval()
         network.load_published(weights.load("aliked-lightglue"))
         network.lower_precision(dtype)
-        found = in_order(network.match(network.encode(query), [network.encode(reference) for reference in references]))
+        encoded, *photos = network.encode([query, *references])
+        found = in_order(network.match(encoded, photos))
         sums[dtype] = np.array([matches[1].sum() for matches in found])
     assert sums[torch.float32].argmax() == sums[torch.bfloat16].argmax() == 2
     assert np.allclose(sums[torch.float32], sums[torch.bfloat16], atol=3, rtol=0.05)

@@ -48,6 +48,21 @@ def test_the_right_animal_is_found_and_a_new_one_is_not_matched(animals):
     assert not report.failures
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 50])
+def test_photos_that_are_extracted_together_are_indexed_like_those_that_are_not(animals, monkeypatch, at_once):
+    """By size, the rest at the end, and those that cannot be used are named."""
+    for number, size in enumerate([(300, 200), (260, 200), (300, 200)]):
+        save(animals / "animal-9" / f"{number}.png", draw_animal(9, number, size))
+    (animals / "animal-9" / "bad.png").write_bytes(b"")
+    alone = reid.index(animals, FAST, cache=animals / "alone")
+    monkeypatch.setattr(pipeline, "AT_ONCE", {"cpu": at_once})
+    together = reid.index(animals, FAST, cache=animals / "together")
+    assert (alone.n_extracted, alone.failures) == (together.n_extracted, together.failures)
+    assert together.n_extracted == 19
+    files = [sorted((animals / cache / "features").rglob("*.safetensors")) for cache in ("alone", "together")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+
+
 @pytest.mark.parametrize("score", ["wasserstein", "wasserstein-matched", "n_matches", "sum", "mean"])
 def test_every_score_finds_the_known_animal(animals, score):
     report = reid.identify(animals.parent / "photos" / "known.png", gallery=animals, settings=FAST.replace(score=score))

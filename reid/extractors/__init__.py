@@ -5,9 +5,10 @@ An extractor takes a prepared `Photo` and returns `Features`, strongest keypoint
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,22 @@ from ..config import Settings
 from ..errors import SettingsError
 from ..records import Features, Photo
 
+if TYPE_CHECKING:
+    import torch
 
-class Extractor(Protocol):
-    """What every extractor offers."""
+
+class Extractor:
+    """What every extractor offers. One of the two ways in is written by each, and gives the other."""
 
     name: str
 
-    def extract(self, photo: Photo) -> Features: ...
+    def extract(self, photo: Photo) -> Features:
+        [found] = self.extract_all([photo])
+        return found
+
+    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
+        """Of photos of one size, together; each gets what it gets alone."""
+        return [self.extract(photo) for photo in photos]
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,14 @@ def create(settings: Settings, device: str) -> Extractor:
     adapter: Any = import_module(f".{entry(settings.extractor).module}", __package__)
     extractor: Extractor = adapter.create(settings, device)
     return extractor
+
+
+def as_batch(photos: Sequence[Photo], device: str) -> torch.Tensor:
+    """Photos of one size as (B, 3, H, W) float32 in 0..1, on the device."""
+    import torch
+
+    pixels = torch.from_numpy(np.stack([photo.pixels for photo in photos]))
+    return (pixels.pin_memory() if device == "cuda" else pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
 
 
 def strongest(

@@ -7,6 +7,7 @@ only where a descriptor reads it. The features are kornia's, within the rounding
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .. import weights
 from ..config import Settings
 from ..records import Features, Photo
-from . import entry, strongest
+from . import Extractor, as_batch, entry, strongest
 
 CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit
 RADIUS = 2  # px, of the window in which a keypoint is the maximum
@@ -34,18 +35,20 @@ class _Deformable(nn.Module):
         self.offset_conv, self.regular_conv = published.offset_conv, published.regular_conv
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, C, H, W) -> (1, D, H, W)."""
-        _, _, height, width = x.shape
+        """(B, C, H, W) -> (B, D, H, W)."""
+        n, _, height, width = x.shape
         furthest = max(height, width) / 4
-        offset = self.offset_conv(x)[0].clamp(-furthest, furthest).view(9, 2, height, width).permute(2, 3, 0, 1)  # (H, W, 9, dy dx)
+        offset = self.offset_conv(x).clamp(-furthest, furthest).view(n, 9, 2, height, width).permute(0, 3, 4, 1, 2)  # (B, H, W, 9, dy dx)
         rows, columns = torch.meshgrid(_steps(height, x), _steps(width, x), indexing="ij")
         taps_y, taps_x = torch.meshgrid(_steps(3, x) - 1, _steps(3, x) - 1, indexing="ij")
         xy = torch.stack(
             (columns[..., None] + taps_x.flatten() + offset[..., 1], rows[..., None] + taps_y.flatten() + offset[..., 0]), dim=-1
         )
-        read = _read(_table(x), (width, height), xy.view(-1, 2)).view(height * width, -1)
+        pixels, share = _neighbours(xy.view(-1, 2), (width, height))
+        first = torch.arange(0, n * height * width, height * width, device=x.device).repeat_interleave(height * width * 9)  # of its map
+        read = _weighted(_table(x), first[:, None] + pixels[..., 1] * width + pixels[..., 0], share).view(n * height * width, -1)
         weight = self.regular_conv.weight.permute(0, 2, 3, 1).flatten(start_dim=1)  # as `read`: taps, then channels
-        return F.linear(read, weight, self.regular_conv.bias).T.view(1, -1, height, width)
+        return F.linear(read, weight, self.regular_conv.bias).view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 class _Network(nn.Module):
@@ -66,20 +69,23 @@ class _Network(nn.Module):
         self.score_head, self.desc_head = published.score_head, published.desc_head
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, image: Tensor, max_keypoints: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(1, 3, H, W) in 0..1 -> keypoints (N, 2) px, scores (N,), descriptors (N, D); the strongest maxima, whatever their score."""
-        height, width = image.shape[2:]
+    def forward(self, images: Tensor, most: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(B, 3, H, W) in 0..1 -> of each keypoints (N, 2) px, scores (N,), descriptors (N, D); its `most` strongest maxima, whatever
+        their score."""
+        height, width = images.shape[2:]
         left, top = (-width % STRIDE) // 2, (-height % STRIDE) // 2
-        padded = F.pad(image, (left, -width % STRIDE - left, top, -height % STRIDE - top), mode="replicate")
+        padded = F.pad(images, (left, -width % STRIDE - left, top, -height % STRIDE - top), mode="replicate")
         maps = self._maps(padded.contiguous(memory_format=torch.channels_last))
-        scores = self._scores(maps)[top : top + height, left : left + width]
-        keypoints, strength = _maxima(scores, max_keypoints)
-        if not len(keypoints):
-            return keypoints, strength, strength.new_zeros((0, self.desc_head.agg_weights.shape[-1]))
-        return keypoints, strength, self._describe(maps, keypoints, (width, height), (left, top))
+        found = []
+        for number, scores in enumerate(self._scores(maps)[:, top : top + height, left : left + width]):
+            keypoints, strength = _maxima(scores, most[number])
+            own = [level[number : number + 1] for level in maps]
+            descriptors = self._describe(own, keypoints, (width, height), (left, top))
+            found.append((keypoints, strength, descriptors))
+        return found
 
     def _maps(self, x: Tensor) -> list[Tensor]:
-        """Four maps (1, D / 4, h, w) of the padded photo: at its size, a half, an eighth and a thirty-second of it."""
+        """Four maps (B, D / 4, h, w) of the padded photo: at its size, a half, an eighth and a thirty-second of it."""
         maps = []
         for block, level, pool in zip(self.blocks, self.levels, (1, 2, 4, 4)):
             x = block(F.avg_pool2d(x, pool) if pool > 1 else x)
@@ -87,7 +93,7 @@ class _Network(nn.Module):
         return maps
 
     def _scores(self, maps: list[Tensor]) -> Tensor:
-        """(H, W) score map of the padded photo."""
+        """(B, H, W) score maps of the padded photos."""
         size = maps[0].shape[2:]
         first, *rest = self.score_head
         total = None
@@ -97,11 +103,13 @@ class _Network(nn.Module):
             total = part if total is None else total.add_(part)
         for layer in rest:
             total = layer(total)
-        return total.sigmoid()[0, 0]  # type: ignore[union-attr]
+        return total.sigmoid()[:, 0]  # type: ignore[union-attr]
 
     def _describe(self, maps: list[Tensor], keypoints: Tensor, size: tuple[int, int], corner: tuple[int, int]) -> Tensor:
         """(N, D) unit descriptors: 3 x 3 points around a keypoint say where further points are read, and those are joined."""
         head = self.desc_head
+        if not len(keypoints):
+            return keypoints.new_zeros((0, head.agg_weights.shape[-1]))
         tables = [_table(level) for level in maps]
         sizes = [(level.shape[3], level.shape[2]) for level in maps]
         limit = torch.tensor(size, device=keypoints.device) - 1
@@ -159,7 +167,7 @@ def _steps(n: int, like: Tensor) -> Tensor:
 
 
 def _table(level: Tensor) -> Tensor:
-    """(1, C, H, W) -> (H W, C)."""
+    """(B, C, H, W) -> (B H W, C)."""
     return level.permute(0, 2, 3, 1).flatten(end_dim=2)
 
 
@@ -186,7 +194,7 @@ def _read(table: Tensor, size: tuple[int, int], xy: Tensor) -> Tensor:
     return _weighted(table, pixels[..., 1] * size[0] + pixels[..., 0], share)
 
 
-class AlikedExtractor:
+class AlikedExtractor(Extractor):
     """The strongest maxima of ALIKED's score map, whatever their score: a murky photo gets as many keypoints as a clear one."""
 
     def __init__(self, settings: Settings, device: str):
@@ -196,12 +204,13 @@ class AlikedExtractor:
         self.network = _Network(self.name, weights.load(str(entry(self.name).weights))).to(device)
 
     @torch.inference_mode()
-    def extract(self, photo: Photo) -> Features:
+    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with sub-pixel keypoints; descriptors have 128 dimensions (t16: 64)."""
-        image = torch.from_numpy(photo.pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
-        found = self.network(image, self.max_keypoints if photo.mask is None else CANDIDATES)
-        keypoints, scores, descriptors = (part.cpu().numpy() for part in found)
-        return strongest(photo, self.name, self.max_keypoints, keypoints, scores, descriptors)
+        most = [self.max_keypoints if photo.mask is None else CANDIDATES for photo in photos]
+        found = self.network(as_batch(photos, self.device), most)
+        return [
+            strongest(photo, self.name, self.max_keypoints, *(part.cpu().numpy() for part in parts)) for photo, parts in zip(photos, found)
+        ]
 
 
 def create(settings: Settings, device: str) -> AlikedExtractor:

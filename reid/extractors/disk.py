@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,10 +11,10 @@ from kornia.feature import DISK
 from .. import weights
 from ..config import Settings
 from ..records import Features, Photo
-from . import strongest
+from . import Extractor, as_batch, strongest
 
 
-class DiskExtractor:
+class DiskExtractor(Extractor):
     """The strongest maxima of DISK's heat map."""
 
     def __init__(self, settings: Settings, device: str):
@@ -26,15 +27,13 @@ class DiskExtractor:
         self.network = network.eval().to(device)
 
     @torch.inference_mode()
-    def extract(self, photo: Photo) -> Features:
+    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with whole-pixel keypoints and 128-dimensional descriptors."""
-        image = torch.from_numpy(photo.pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
-        limit = self.max_keypoints if photo.mask is None else None
-        found = self.network(image, n=limit, window_size=5, score_threshold=-torch.inf, pad_if_not_divisible=True)[0]
-        keypoints = found.keypoints.cpu().numpy()
-        return strongest(
-            photo, self.name, self.max_keypoints, keypoints, found.detection_scores.cpu().numpy(), found.descriptors.cpu().numpy()
-        )
+        limit = self.max_keypoints if all(photo.mask is None for photo in photos) else None
+        images = as_batch(photos, self.device)
+        found = self.network(images, n=limit, window_size=5, score_threshold=-torch.inf, pad_if_not_divisible=True)
+        parts = ([part.cpu().numpy() for part in (one.keypoints, one.detection_scores, one.descriptors)] for one in found)
+        return [strongest(photo, self.name, self.max_keypoints, *of_it) for photo, of_it in zip(photos, parts)]
 
 
 def create(settings: Settings, device: str) -> DiskExtractor:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..config import Settings
 from ..records import Features, Photo
-from . import strongest
+from . import Extractor, strongest
 
 
-class SiftExtractor:
+class SiftExtractor(Extractor):
     """The strongest extrema of the difference of Gaussians; a point with two orientations is two keypoints."""
 
     name = "sift"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features, Photo
-from . import strongest
+from . import Extractor, as_batch, strongest
 
 CELL = 8  # px a side of the cell that one position of the coarse map stands for
 NMS_RADIUS = 4  # px
@@ -80,7 +80,7 @@ def sample(descriptors: Tensor, keypoints: Tensor) -> Tensor:
     return F.normalize(found[0, :, 0].T, dim=1)
 
 
-class SuperPointExtractor:
+class SuperPointExtractor(Extractor):
     """The strongest non-maximum-suppressed points of the score map."""
 
     name = "superpoint"
@@ -94,7 +94,7 @@ class SuperPointExtractor:
     def extract(self, photo: Photo) -> Features:
         """Features with whole-pixel keypoints and 256-dimensional descriptors."""
         width, height = photo.size
-        rgb = torch.from_numpy(photo.pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
+        rgb = as_batch([photo], self.device)
         grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
         grey = F.pad(grey, (0, -width % CELL, 0, -height % CELL), mode="replicate")
         scores, descriptors = self.network(grey)

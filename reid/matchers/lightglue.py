@@ -164,18 +164,24 @@ class LightGlue(nn.Module):
         return self
 
     @torch.inference_mode()
-    def encode(self, features: Features) -> _Photo:
-        """What depends on one photo alone: projection, rotary encoding and the first self-attention."""
-        device = self.device
-        size = torch.tensor(features.size, dtype=torch.float32)
-        points = (torch.from_numpy(features.keypoints.copy()) - size / 2) / (size.max() / 2)
+    def encode(self, photos: Sequence[Features]) -> list[_Photo]:
+        """What depends on one photo alone, of each: projection, rotary encoding and the first self-attention."""
+        counts = [len(one) for one in photos]
+        sizes = [np.array(one.size, np.float32) for one in photos]
+        points = np.concatenate([(one.keypoints - size / 2) / (size.max() / 2) for one, size in zip(photos, sizes)])
         if self.with_scale_and_angle:
-            assert features.scales is not None and features.angles is not None
-            points = torch.cat((points, torch.from_numpy(np.stack((features.scales, features.angles), axis=1))), dim=1)
-        angle = self.posenc["Wr"](points.to(device))
+            more = [np.stack((one.scales, one.angles), axis=1) for one in photos if one.scales is not None and one.angles is not None]
+            points = np.concatenate((points, np.concatenate(more)), axis=1)
+        angle = self.posenc["Wr"](self._sent(points))
         rotation = torch.polar(torch.ones_like(angle), angle)
-        state = self.input_proj(torch.from_numpy(features.descriptors.astype(np.float32)).to(device))
-        return _Photo(self._attend_self(0, state, rotation, [len(state)]) if len(state) else state, rotation)
+        state = self.input_proj(self._sent(np.concatenate([one.descriptors for one in photos])).float())
+        state = self._attend_self(0, state, rotation, counts) if len(state) else state
+        return [_Photo(*parts) for parts in zip(torch.split(state, counts), torch.split(rotation, counts))]
+
+    def _sent(self, values: np.ndarray) -> Tensor:
+        """On the network's device; to a GPU while it works on what was sent before."""
+        here = torch.from_numpy(values)
+        return here.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else here.to(self.device)
 
     @torch.inference_mode()
     def match(
@@ -368,8 +374,13 @@ class LightGlueMatcher:
             yield chosen[place], found
 
     def _match(self, query: Features, references: Iterable[Features], confidences: tuple[float, float], n_layers: int) -> Iterator[Found]:
-        photos = (self.network.encode(reference) for reference in references)
-        return self.network.match(self.network.encode(query), photos, *confidences, n_layers, self.at_once)
+        [own] = self.network.encode([query])
+        return self.network.match(own, self._encoded(references), *confidences, n_layers, self.at_once)
+
+    def _encoded(self, references: Iterable[Features]) -> Iterator[_Photo]:
+        rest = iter(references)
+        while block := list(islice(rest, self.at_once)):
+            yield from self.network.encode(block)
 
 
 def _strongest(features: Features, n: int) -> Features:
