@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calls import identify as identify
+    from .calls import index as index
     from .config import Settings as Settings
     from .errors import ReidError as ReidError
     from .pipeline import Listener as Listener
-    from .pipeline import identify as identify
-    from .pipeline import index as index
 
-_HOMES = {"Settings": "config", "ReidError": "errors", "Listener": "pipeline", "identify": "pipeline", "index": "pipeline"}
+_HOMES = {"Settings": "config", "ReidError": "errors", "Listener": "pipeline", "identify": "calls", "index": "calls"}
 __all__ = list(_HOMES)
 
 

