@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
-LOADERS = 2  # threads that read features ahead of the matcher
+LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
@@ -390,10 +390,14 @@ class _Stored(Sequence[Features]):
         return self.pipeline.load(self.items[place])
 
     def __iter__(self) -> Iterator[Features]:
-        with ThreadPoolExecutor(LOADERS) as pool:
+        n_threads = LOADERS[self.pipeline.device]
+        if not n_threads:
+            yield from map(self.pipeline.load, self.items)
+            return
+        with ThreadPoolExecutor(n_threads) as pool:
             load, kept = self.pipeline.features.load, self.pipeline._kept
             begun = ((item, None if item.digest in kept else pool.submit(load, item.digest)) for item in self.items)
-            waiting = deque(islice(begun, 4 * LOADERS))
+            waiting = deque(islice(begun, 4 * n_threads))
             while waiting:
                 item, reading = waiting.popleft()
                 yield self.pipeline.load(item, reading.result if reading else None)

@@ -78,6 +78,21 @@ def test_the_same_input_gives_the_same_output_whether_stored_or_not(animals):
     assert reid.identify(animals.parent / "photos", gallery=animals, settings=FAST).rankings == first.rankings
 
 
+def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch):
+    photos = animals.parent / "photos"
+    settings = FAST.replace(extractor="aliked-n16", matcher="lightglue", max_keypoints=60)
+    alone = reid.identify(photos, gallery=animals, settings=settings, cache=animals / "alone")
+    monkeypatch.setattr(pipeline, "LOADERS", {"cpu": 2})
+    [victim, *_] = sorted((animals / "alone" / "features").rglob("*.safetensors"))
+    victim.write_bytes(victim.read_bytes()[:100])  # found by the thread that reads, extracted again by the one that asked
+    for file in (animals / "alone" / "matches").rglob("*.safetensors"):
+        file.unlink()
+    listener = Recorder()
+    ahead = reid.identify(photos, gallery=animals, settings=settings, cache=animals / "alone", listener=listener)
+    assert ahead.rankings == alone.rankings
+    assert any("is damaged" in note for note in listener.notes)
+
+
 def test_what_is_stored_is_not_extracted_again(animals, monkeypatch):
     assert reid.index(animals, FAST).n_extracted == 16
     assert reid.index(animals, FAST).n_extracted == 0
