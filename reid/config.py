@@ -39,7 +39,7 @@ class Settings:
     new_above: float = 0.5  # verdict `new` if they would with at least this one
     depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
     width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
-    shortlist: int = 300  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
+    shortlist: int = 200  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
     race: bool = True  # LightGlue: a heat with few keypoints and layers chooses those that are matched in full; false matches all
     precision: str = "fast"  # LightGlue: half precision where the device is faster with it; full is float32 throughout
     ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong

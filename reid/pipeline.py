@@ -294,7 +294,8 @@ class Pipeline:
         digests = {item.digest: item for item in references}
         rules = matchers.race(self.settings)
         race = rules is not None and len(digests) > rules[2]
-        key = f"{query.digest}-{fingerprint(sorted(digests), rules)}" if race else query.digest
+        met = sorted((digest, item.ref.identity or "") for digest, item in digests.items())
+        key = f"{query.digest}-{fingerprint(met, rules)}" if race else query.digest
         try:
             found = self.matches.load(key)
         except DamagedFile as error:
@@ -306,7 +307,7 @@ class Pipeline:
         if missing:
             saved = time.monotonic()
             try:
-                results = self.matcher.match(self.load(query), _Stored(self, missing))
+                results = self.matcher.match(self.load(query), _Stored(self, missing), [item.ref.identity for item in missing])
                 for done, (place, (_, confidence)) in enumerate(results):
                     found[missing[place].digest] = confidence.astype(np.float16)
                     self.n_matched += 1

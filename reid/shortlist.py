@@ -142,8 +142,8 @@ def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
     return index
 
 
-def first(votes: NDArray[np.float32], identities: Sequence[str | None], most: int) -> list[int]:
-    """Places of the `most` photos that go first, in order: by votes, each animal's best photo before any animal's second.
+def first(votes: NDArray[np.floating[Any]], identities: Sequence[str | None], most: int) -> list[int]:
+    """Places of the `most` photos that go first, in order: those of most votes, each animal's best photo before any animal's second.
 
     A photo whose animal is not known counts as an animal of its own."""
     n_before: dict[str, int] = {}

@@ -155,6 +155,18 @@ def test_the_race_matches_its_finalists_as_they_would_be_alone_and_the_others_no
         assert np.allclose(raced[place][1], everyone[place][1], atol=0.02)  # bfloat16 in another batch
 
 
+def test_an_animals_second_photo_does_not_take_another_animals_place_in_the_race(crowd, monkeypatch):
+    query, references = crowd
+    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 2))
+    matcher = matchers.create(Settings(), "cpu")
+    [second] = [place for place, found in enumerate(in_order(matcher.match(query, references))) if len(found[1]) and place != 2]
+    animals = ["same" if place in (2, second) else f"other {place}" for place in range(6)]
+    finalists = [place for place, found in enumerate(in_order(matcher.match(query, references, animals))) if len(found[1])]
+    assert len(finalists) == 2
+    assert 2 in finalists
+    assert second not in finalists
+
+
 def test_fewer_layers_are_assigned_by_their_own_head(crowd):
     query, references = crowd
     network = LightGlue(128).eval()

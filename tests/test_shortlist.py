@@ -87,6 +87,21 @@ def test_the_right_photo_is_first_and_stays_so_when_the_index_is_opened_again(tm
     assert np.argmax(among[30:], axis=1).tolist() == list(range(30))
 
 
+def test_votes_are_the_same_with_one_thread_or_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    photos, again = crowd(60)
+    votes = []
+    before = shortlist.faiss.omp_get_max_threads()
+    try:
+        for threads in (1, 2):
+            shortlist.faiss.omp_set_num_threads(threads)
+            index = filled(tmp_path / str(threads), *photos)
+            votes.append([asked(index, query, *range(60)) for query in again])
+    finally:
+        shortlist.faiss.omp_set_num_threads(before)
+    assert votes[0] == votes[1]
+
+
 @pytest.mark.parametrize("exact_below", [2**16, 0])
 def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
     monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features
+from ..shortlist import first
 from . import Matches, fast_dtype, race
 
 DIM, HEADS, LAYERS = 256, 4, 9
@@ -358,9 +359,9 @@ class LightGlueMatcher:
         if settings.precision == "fast":
             self.network.lower_precision(fast_dtype(device))
 
-    def match(self, query: Features, references: Sequence[Features]) -> Iterator[Found]:
+    def match(self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None) -> Iterator[Found]:
         """Each reference's place with its indices and confidences, in the order in which they are ready; those that lose the race have
-        no matches."""
+        no matches. Each animal's best photo finishes before any animal's second."""
         chosen = list(range(len(references)))
         if self.race and len(references) > self.race[2]:
             n_keypoints, n_layers, n_finalists = self.race
@@ -368,7 +369,7 @@ class LightGlueMatcher:
             totals = np.zeros(len(references))
             for place, (_, confidence) in self._match(few(query), map(few, references), (-1, -1), n_layers):
                 totals[place] = confidence.sum()
-            chosen = sorted(np.argsort(-totals, kind="stable")[:n_finalists].tolist())
+            chosen = sorted(first(totals, animals or [None] * len(references), n_finalists))
             yield from ((place, _no_match()) for place in sorted(set(range(len(references))) - set(chosen)))
         for place, found in self._match(query, (references[place] for place in chosen), self.confidences, LAYERS):
             yield chosen[place], found

@@ -25,7 +25,9 @@ class NearestMatcher:
         self.ratio, self.device = settings.ratio, device
 
     @torch.inference_mode()
-    def match(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, Matches]]:
+    def match(
+        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
+    ) -> Iterator[tuple[int, Matches]]:
         """Each reference's place with its indices and confidences, in order."""
         mine = torch.from_numpy(query.descriptors.astype(np.float32)).to(self.device)
         for place, reference in enumerate(references):
