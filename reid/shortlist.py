@@ -10,6 +10,7 @@ the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVP
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ PER_CODE = 4  # dimensions that share a code of 4 bits
 EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
 TRAINING = 64  # descriptors for each inverted list, to find its centre
 AT_ONCE = 64  # photos added at a time
+SAVE_EVERY = 60.0  # seconds
 
 Load = Callable[[str], Features]
 
@@ -49,17 +51,23 @@ class Shortlist:
         """Add the photos that are not in the index and store it. It is laid out anew for four times the photos that it was made for, and
         where every third photo in it has left the gallery."""
         wanted = dict.fromkeys(digests)
-        new = [digest for digest in wanted if digest not in self.numbers]
-        n_gone = len(self.numbers) + len(new) - len(wanted)
-        if not new and not 3 * n_gone > len(self.numbers):
+        n_gone = len(self.numbers.keys() - wanted.keys())
+        if wanted.keys() <= self.numbers.keys() and 3 * n_gone <= len(self.numbers):
             return
-        if 3 * n_gone >= len(self.numbers) or len(wanted) > 4 * self.n_trained:
-            self.index, self.numbers, new, self.n_trained = None, {}, list(wanted), len(wanted)
-        else:
+        try:
+            if 3 * n_gone > len(self.numbers) or len(wanted) > 4 * self.n_trained:
+                raise FileNotFoundError
             self._open(writable=True)
+        except FileNotFoundError:  # never laid out, not any more, or not for such a gallery
+            self.index, self.numbers, self.n_trained = None, {}, len(wanted)
+        new = [digest for digest in wanted if digest not in self.numbers]
+        saved = time.monotonic()
         for start in range(0, len(new), AT_ONCE):
             progress(start, len(new))
             self._add(new, start, load)
+            if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
+                self._save()
+                saved = time.monotonic()
         progress(len(new), len(new))
         self._save()
 

@@ -126,6 +126,28 @@ def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
     assert np.argmax(asked(index, again[3], *range(79))) == 3
 
 
+def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "SAVE_EVERY", -1)
+    monkeypatch.setattr(shortlist, "AT_ONCE", 8)
+    photos, again = crowd(40)
+    loaded = []
+
+    def load(name, last=1000):
+        loaded.append(int(name, 16))
+        if loaded[-1] > last:
+            raise KeyboardInterrupt
+        return photos[int(name, 16)]
+
+    everyone = [digest(i) for i in range(40)]
+    with pytest.raises(KeyboardInterrupt):
+        Shortlist(tmp_path, "features").update(everyone, lambda name: load(name, last=20), silent)
+    loaded.clear()
+    index = Shortlist(tmp_path, "features")
+    index.update(everyone, load, silent)
+    assert set(loaded) == set(range(16, 40))  # two groups of eight were stored
+    assert [int(np.argmax(asked(index, query, *range(40)))) for query in again] == list(range(40))
+
+
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "table"])
 def test_a_damaged_index_is_made_again(tmp_path, damage):
     photos, again = crowd()
