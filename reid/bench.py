@@ -74,14 +74,13 @@ def machine(settings: Settings) -> dict[str, Any]:
     """What the figures depend on."""
     device = choose_device(settings.device)
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    precision = matchers.fast_dtype(device) if settings.precision == "fast" else torch.float32
     here = {
         "processor": name,
         "device": device,
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-    return here | {"precision": str(precision).removeprefix("torch."), "versions": versions()}
+    return here | {"precision": str(matchers.dtype(settings, device)).removeprefix("torch."), "versions": versions()}
 
 
 def _processor() -> str:

