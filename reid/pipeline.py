@@ -234,7 +234,7 @@ class Pipeline:
     def first(self, query: Indexed, references: Sequence[Indexed], most: int) -> list[int]:
         """Places of the references that go first by the votes of the query's descriptors, see `shortlist`."""
         votes = self.searched.votes(self.load(query), [item.digest for item in references])
-        return shortlist.first(votes, [item.ref.identity for item in references], most)
+        return ranking.first(votes, [item.ref.identity for item in references], most)
 
     def update_shortlist(self, references: Sequence[Indexed]) -> None:
         """Bring the index of descriptors to the photos of a gallery that needs one."""

@@ -148,22 +148,3 @@ def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
     index = faiss.index_factory(n_dims, f"IVF{n_lists},PQ{n_dims // PER_CODE}x4fs", faiss.METRIC_INNER_PRODUCT)
     index.train(np.concatenate([load(digests[i]).descriptors for i in sample], dtype=np.float32))
     return index
-
-
-def first(votes: NDArray[np.floating[Any]], identities: Sequence[str | None], most: int) -> list[int]:
-    """Places of the `most` photos that go first, in order: those of most votes, each animal's best photo before any animal's second.
-
-    A photo whose animal is not known counts as an animal of its own."""
-    n_before: dict[str, int] = {}
-    turns: list[int] = []
-    n_first = 0
-    order = np.argsort(-votes, kind="stable").tolist()
-    for place in order:
-        identity = identities[place]
-        turns.append(0 if identity is None else n_before.get(identity, 0))
-        if identity is not None:
-            n_before[identity] = turns[-1] + 1
-        n_first += turns[-1] == 0
-        if n_first == most:  # all places are taken by first photos; nobody behind can have one
-            break
-    return [order[i] for i in np.argsort(turns, kind="stable")[:most]]

@@ -8,7 +8,7 @@ from conftest import draw_animal
 
 from reid import extractors, weights
 from reid.config import Settings
-from reid.extractors import superpoint
+from reid.extractors import aliked, superpoint
 from reid.records import Photo
 
 SIZE = (471, 313)
@@ -105,6 +105,20 @@ def test_aliked_equals_kornias(name):
     assert np.allclose(ours.scores[same], theirs.keypoint_scores.numpy()[nearest][same], atol=1e-4)
     cosine = (ours.descriptors.astype(np.float32) * theirs.descriptors.numpy()[nearest]).sum(axis=1)
     assert cosine[same].min() > 0.999  # half precision
+
+
+def test_half_precision_keeps_the_features(monkeypatch):
+    """What a GPU computes in float16, forced on the processor here: the same points, nearly the same descriptors."""
+    photo = Photo("a", draw_animal(4, 1, SIZE))
+    full = create("aliked-n16", 500).extract(photo)
+    monkeypatch.setattr(aliked, "half_precision", lambda device: torch.autocast(device, torch.float16))
+    half = create("aliked-n16", 500).extract(photo)
+    distance = np.linalg.norm(full.keypoints[:, None] - half.keypoints[None], axis=2)
+    same = distance.min(axis=1) < 0.5
+    cosine = (full.descriptors * half.descriptors[distance.argmin(axis=1)]).sum(axis=1, dtype=np.float32)
+    assert not np.array_equal(full.scores, half.scores)  # it was in half precision
+    assert same.mean() > 0.98
+    assert cosine[same].min() > 0.995
 
 
 def test_superpoint_is_built_as_its_weights_want(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from test_pipeline import FAST
 
 import reid
-from reid import matchers, pipeline, shortlist
+from reid import matchers, pipeline, ranking, shortlist
 from reid.config import EXACT, Settings
 from reid.errors import StoreError
 from reid.records import Features
@@ -173,8 +173,8 @@ def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_each_animals_best_photo_goes_before_any_second():
     votes = np.array([5, 4, 3, 2, 1, 1], np.float32)
     animals = ["a", "a", "b", None, None, "b"]
-    assert shortlist.first(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
-    assert shortlist.first(votes, animals, 2) == [0, 2]
+    assert ranking.first(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
+    assert ranking.first(votes, animals, 2) == [0, 2]
 
 
 def test_the_animal_is_on_the_shortlist_and_the_others_have_no_matches(animals):

@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .. import weights
 from ..config import Settings
 from ..records import Features, Photo
-from . import Extractor, as_batch, entry, strongest
+from . import Extractor, as_batch, entry, half_precision, strongest
 
 CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit
 RADIUS = 2  # px, of the window in which a keypoint is the maximum
@@ -86,10 +86,11 @@ class _Network(nn.Module):
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Four maps (B, D / 4, h, w) of the padded photo: at its size, a half, an eighth and a thirty-second of it."""
-        maps = []
-        for block, level, pool in zip(self.blocks, self.levels, (1, 2, 4, 4)):
-            x = block(F.avg_pool2d(x, pool) if pool > 1 else x)
-            maps.append(F.selu(level(x), inplace=True))
+        maps: list[Tensor] = []
+        with half_precision(x.device.type):
+            for block, level, pool in zip(self.blocks, self.levels, (1, 2, 4, 4)):
+                x = block(F.avg_pool2d(x, pool) if pool > 1 else x)
+                maps.append(F.selu(level(x), inplace=True).float())
         return maps
 
     def _scores(self, maps: list[Tensor]) -> Tensor:

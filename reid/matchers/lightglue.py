@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from .. import weights
 from ..config import Settings
+from ..ranking import first
 from ..records import Features
-from ..shortlist import first
 from . import Matches, dtype, race
 
 DIM, HEADS, LAYERS = 256, 4, 9
