@@ -152,9 +152,42 @@ class IdentityRanking:
 
     query_id: str
     candidates: tuple[Candidate, ...]  # best first
-    verdict: str  # match, unsure or new
+    verdict: str  # match, unsure, new or odd
     p_stranger: float  # how likely the best of as many strangers would look at least as alike, 0..1
-    p_new: float | None = None  # probability that the animal is new; None until calibrated
+    p_match: float | None = None  # probability that the first candidate is right; None where nothing is calibrated, as the next three
+    p_other: float | None = None  # that it is another animal of the gallery
+    p_new: float | None = None  # that it is an animal never seen; the three sum to one
+    p_match_interval: tuple[float, float] | None = None  # where p_match lies for all that the calibration can tell
+    because: tuple[str, ...] = ()  # why this verdict, in sentences for people
+
+
+@dataclass(frozen=True)
+class Mislabel:
+    """A photo of the gallery that looks more like another animal than like its own."""
+
+    reference_id: str
+    identity: str  # as the gallery says
+    score: float  # its best with a photo of that animal, of another encounter
+    looks_like: Candidate
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two individuals of the gallery that may be one animal, and the photos that say so."""
+
+    identities: tuple[str, str]
+    references: tuple[str, str]
+    p_same: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a gallery's own photos say about its labels."""
+
+    single_photo: tuple[str, ...]  # individuals that have one photo, or one encounter
+    mislabels: tuple[Mislabel, ...]  # the most suspicious first
+    twins: tuple[Twins, ...]  # the likeliest first
+    n_asked: int  # photos whose label was tried
 
 
 @dataclass(frozen=True)
