@@ -140,7 +140,12 @@ def prepare(ref: PhotoRef, longest: int) -> Photo:
     if size != (width, height):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         mask = None if mask is None else cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
-    return Photo(ref.image_id, pixels, mask)
+    return Photo(ref.image_id, _turned(pixels, ref), None if mask is None else _turned(mask, ref))
+
+
+def _turned(array: NDArray[Any], ref: PhotoRef) -> NDArray[Any]:
+    turned = np.rot90(array, ref.quarters)
+    return np.ascontiguousarray(turned[:, ::-1] if ref.mirrored else turned)
 
 
 def prepared_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
@@ -156,11 +161,16 @@ def pixel_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return x0, y0, min(size[0], int(np.ceil(x + width))), min(size[1], int(np.ceil(y + height)))
 
 
-def to_upright(points: NDArray[Any], prepared: tuple[int, int], upright: tuple[int, int], crop: Box | None) -> NDArray[np.float32]:
-    """(N, 2) points of the prepared photo in pixels of the upright photo: the inverse of crop and resize, pixel centres at integers."""
-    x0, y0, x1, y1 = (0, 0, *upright) if crop is None else pixel_box(crop, upright)
-    scale = np.array([(x1 - x0) / prepared[0], (y1 - y0) / prepared[1]])
-    upright_points: NDArray[np.float32] = ((np.asarray(points, np.float64) + 0.5) * scale - 0.5 + (x0, y0)).astype(np.float32)
+def to_upright(points: NDArray[Any], prepared: tuple[int, int], upright: tuple[int, int], ref: PhotoRef) -> NDArray[np.float32]:
+    """(N, 2) points of the prepared photo of `ref` in pixels of the upright photo: the inverse of crop, resize, turns and mirror, pixel
+    centres at integers."""
+    x0, y0, x1, y1 = (0, 0, *upright) if ref.crop is None else pixel_box(ref.crop, upright)
+    share = (np.asarray(points, np.float64) + 0.5) / prepared  # 0..1 from the top left
+    if ref.mirrored:
+        share = share * (-1, 1) + (1, 0)
+    for _ in range(ref.quarters):  # what is x now was the distance from the top before the turn to the left
+        share = share[:, ::-1] * (-1, 1) + (1, 0)
+    upright_points: NDArray[np.float32] = (share * (x1 - x0, y1 - y0) - 0.5 + (x0, y0)).astype(np.float32)
     return upright_points
 
 

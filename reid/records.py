@@ -53,10 +53,14 @@ class PhotoRef:
     crop: Box | None = None  # px of the upright photo
     mask: str | None = None  # path of a mask image, or polygons / COCO run lengths as JSON
     columns: Mapping[str, str] = field(default_factory=dict)  # every column of the table, as text, for `where`
+    quarters: int = 0  # quarter turns to the left, after box and mask
+    mirrored: bool = False  # left and right exchanged, after the turns
 
     def __post_init__(self) -> None:
         if self.crop is not None and (len(self.crop) != 4 or self.crop[2] <= 0 or self.crop[3] <= 0):
             raise ValueError(f"PhotoRef.crop is {self.crop}, not (x, y, width, height) with a positive width and height")
+        if self.quarters not in range(4):
+            raise ValueError(f"PhotoRef.quarters is {self.quarters}, not 0 to 3")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,16 @@ class Photo:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well a photo can be read; nothing is refused for it."""
+
+    sharpness: float  # variance of the Laplacian over the variance of the grey values, on the animal; blur lowers it
+    exposure: float  # mean grey value on the animal, 0..1
+    clipped: float  # share of the animal's pixels that are black or white, 0..1
+    pixels: int  # on the animal, in the photo as it was before it was resized
 
 
 @dataclass(frozen=True)

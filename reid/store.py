@@ -194,6 +194,8 @@ class Digests:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
         if ref.mask is not None:
             parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self._file(Path(ref.mask))}")
+        if ref.quarters or ref.mirrored:
+            parts.append(f"turned {ref.quarters} {ref.mirrored}")
         return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _file(self, path: Path) -> str:

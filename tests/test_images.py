@@ -142,8 +142,10 @@ def test_two_hundred_megapixels_are_read_and_the_limit_of_pillow_is_left_alone(t
 
 
 @pytest.mark.parametrize("crop", [None, (101.0, 37.0, 240.0, 200.0), (17.3, 5.8, 300.4, 290.9)])
-@pytest.mark.parametrize("longest", [640, 128])
-def test_points_come_back_to_where_they_are_on_the_upright_photo(tmp_path, crop, longest):
+@pytest.mark.parametrize(
+    ("longest", "turns"), [(640, (0, False)), (128, (0, False)), (640, (1, False)), (128, (3, True)), (128, (2, True))]
+)
+def test_points_come_back_to_where_they_are_on_the_upright_photo(tmp_path, crop, longest, turns):
     dots = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     places = np.array([(150, 60), (300, 75), (180, 200), (290, 180)])
     for x, y in places:
@@ -151,7 +153,8 @@ def test_points_come_back_to_where_they_are_on_the_upright_photo(tmp_path, crop,
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(dots)), exif=exif)
-    photo = images.prepare(PhotoRef("turned", path, crop=crop), longest)
+    ref = PhotoRef("turned", path, crop=crop, quarters=turns[0], mirrored=turns[1])
+    photo = images.prepare(ref, longest)
     n, _, _, found = cv2.connectedComponentsWithStats((photo.pixels[..., 0] > 60).astype(np.uint8))
     assert n == 5
     weights = photo.pixels[..., 0].astype(float)
@@ -160,7 +163,7 @@ def test_points_come_back_to_where_they_are_on_the_upright_photo(tmp_path, crop,
     for cx, cy in found[1:]:
         near = (abs(xx - cx) < 12) & (abs(yy - cy) < 12)
         centres.append([np.average(axis[near], weights=weights[near]) for axis in (xx, yy)])
-    back = images.to_upright(np.array(centres), photo.size, images.photo_size(path), crop)
+    back = images.to_upright(np.array(centres), photo.size, images.photo_size(path), ref)
     distance = np.linalg.norm(back[:, None] - places[None], axis=2).min(axis=1)
     assert distance.max() < 0.5
 

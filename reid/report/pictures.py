@@ -57,7 +57,7 @@ def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArra
     size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
     panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
     scale = np.array(size) / full
-    points = (images.to_upright(features.keypoints, features.size, full, ref.crop) + 0.5) * scale - 0.5
+    points = (images.to_upright(features.keypoints, features.size, full, ref) + 0.5) * scale - 0.5
     if ref.crop is not None:
         x0, y0, x1, y1 = images.pixel_box(ref.crop, full)
         corners = np.rint(np.array([(x0, y0), (x1 - 1, y1 - 1)]) * scale).astype(int)
