@@ -22,6 +22,7 @@ from . import images, novelty, scoring
 from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError
 from .gallery import Gallery
+from .novelty import Calibration
 from .pipeline import Indexed, Listener, Pipeline, Recall, same_encounter, verdict_score
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .scoring import Null
@@ -117,16 +118,20 @@ def identify_and_keep(
     if not references:
         raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
     null = pipeline.null(everything)
+    calibration = pipeline.calibration(everything)
+    if calibration is not None:
+        calibration.carries(settings.max_false_match, settings.max_false_new)
     pipeline.update_shortlist(everything)
     asked, failed, _ = pipeline.index(queries)
     failures += failed
     rankings = []
     for done, query in enumerate(asked):
         listener.progress("queries", done, len(asked))
-        rankings.append(pipeline.identify(query, references, null))
+        rankings.append(pipeline.identify(query, references, null, calibration))
     listener.progress("queries", len(asked), len(asked))
     individuals = len({item.ref.identity for item in references if item.ref.identity})
     about = {"path": str(gallery), "n_references": len(references), "n_individuals": individuals, "filter": said, "null": null.source}
+    about |= {"calibration": None if calibration is None else calibration.about()}
     report = Report(
         tuple(rankings), tuple(failures), settings.as_dict(), pipeline_fingerprint(pipeline), about, versions(), datetime.now(UTC)
     )
@@ -173,6 +178,33 @@ def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listen
     return refs, failures
 
 
+def calibrate(
+    gallery: str | Path,
+    settings: Settings = Settings(),
+    *,
+    table: str | Path | None = None,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    listener: Listener = Listener(),
+) -> tuple[Calibration, tuple[Failure, ...]]:
+    """Calibrate a gallery on its own photos and keep what is found: `identify` then gives probabilities and keeps its promises.
+
+    Raises GalleryError where the gallery has too few animals, or too few that were met twice; else as `index` does."""
+    found = _read(gallery, listener, skip_bad, table=table)
+    pipeline = _open(found, settings, cache, listener)
+    items, failures, _ = pipeline.index(found.references)
+    if not items:
+        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failures[:3]))
+    pipeline.update_shortlist(items)
+    calibration = pipeline.calibrate(items, pipeline.null(items))
+    if calibration is None:
+        raise GalleryError(
+            f"{gallery} is too small to be calibrated: it takes {novelty.LEAST} photos of animals that have another encounter; "
+            "`identify` goes on with the verdict of the null alone"
+        )
+    return calibration, tuple(failures)
+
+
 def show(
     query: str | Path, reference: str | Path, settings: Settings = Settings(), *, cache: str | Path, listener: Listener = Listener()
 ) -> Answers:
@@ -189,6 +221,13 @@ def pipeline_fingerprint(pipeline: Pipeline) -> str:
     settings = pipeline.settings
     return fingerprint(
         pipeline.matches_fingerprint,
+        settings.sides,
+        settings.mirror,
+        settings.rotations,
+        settings.calibration_queries,
+        settings.max_false_match,
+        settings.max_false_new,
+        settings.prior_new,
         settings.shortlist,
         settings.race,
         settings.score,
@@ -259,7 +298,7 @@ def evaluate(
             rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
         best = answers[settings.score][-1].surprise
         p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(pool))
-        verdicts.append((novelty.verdict(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
+        verdicts.append((novelty.uncalibrated(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
     listener.progress("queries", len(queries), len(queries))
     return {
         "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},

@@ -6,12 +6,14 @@ Exit status: 0 all done; 1 some photos could not be used; 2 nothing could be don
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import fields
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,21 +43,61 @@ def choices(names: tuple[str, ...]) -> str:
 
 
 Gallery = Annotated[Path, typer.Argument(help="Folder of known animals: a folder per individual, or a metadata.csv.", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings; options given here win over it.")]
-Extractor = Annotated[str | None, typer.Option(help=f"Local features; `reid models` lists them. (default: {DEFAULTS.extractor})")]
-Matcher = Annotated[str | None, typer.Option(help=f"lightglue or nearest. (default: {DEFAULTS.matcher})")]
-MaxKeypoints = Annotated[int | None, typer.Option(help=f"Keypoints a photo, the strongest. (default: {DEFAULTS.max_keypoints})")]
-Resize = Annotated[int | None, typer.Option(help=f"Longest side of the photos worked on, in pixels. (default: {DEFAULTS.resize})")]
-Device = Annotated[str | None, typer.Option(help=f"{choices(DEVICES)}. (default: {DEFAULTS.device})")]
-ScoreName = Annotated[str | None, typer.Option("--score", help=f"{choices(SCORES)}. (default: {DEFAULTS.score})")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. (default: .reid in the gallery)")]
-Shortlist = Annotated[int | None, typer.Option(help=f"Match only so many references; 0: all. (default: {DEFAULTS.shortlist})")]
-Exact = Annotated[bool, typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.")]
 
+HELP = {  # of the settings that have an option
+    "extractor": "Local features; `reid models` lists them.",
+    "matcher": "lightglue or nearest.",
+    "max_keypoints": "Keypoints a photo, the strongest.",
+    "resize": "Longest side of the photos worked on, in pixels.",
+    "segment": "Guess where the animal is, and drop the keypoints beside it.",
+    "device": f"{choices(DEVICES)}.",
+    "score": f"{choices(SCORES)}.",
+    "sides": "compatible: compare no left with right where sides are known; all: compare every pair.",
+    "mirror": "Compare opposite sides, too, one of them mirrored.",
+    "rotations": "Ways in which the query is turned: 1, 2 or 4.",
+    "shortlist": "Match only so many references; 0: all.",
+    "top": "Individuals shown for each photo.",
+    "calibration_queries": "Photos of the gallery that are asked about to calibrate it.",
+    "max_false_match": "Share of new animals that may be called a match.",
+    "max_false_new": "Share of known animals that may be called new.",
+    "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
+}
+FEATURES = "extractor", "matcher", "max_keypoints", "resize", "segment", "device"
+ANSWERS = (*FEATURES, "score", "sides", "mirror", "rotations", "shortlist", "exact")
+PROMISES = "max_false_match", "max_false_new", "prior_new"
 
-def _settings(config: Path | None, exact: bool = False, **given: Any) -> Settings:
-    return Settings.load(config, **(given | (EXACT if exact else {})))
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command with a parameter `settings`: it gets an option for each of these settings, and `--config`."""
+    kinds = {field.name: type(getattr(DEFAULTS, field.name)) for field in fields(Settings)}
+
+    def option(name: str) -> inspect.Parameter:
+        if name == "exact":
+            told = typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, told])
+        flag = [f"--{name}"] if kinds[name] is bool else []
+        told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {getattr(DEFAULTS, name)})"))
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name] | None, told])
+
+    told = typer.Option(help="TOML file with settings; options given here win over it.")
+    config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, told])
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {name: given.pop(name) for name in names}
+            exact = EXACT if chosen.pop("exact", False) else {}
+            command(settings=Settings.load(given.pop("config"), **(chosen | exact)), **given)
+
+        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "settings"]
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + [config, *map(option, names)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
 
 
 @contextmanager
@@ -103,14 +145,16 @@ def _report_failures(failures: Sequence[Failure]) -> None:
 
 
 @app.command()
+@takes(*FEATURES)
 def index(
-    gallery: Gallery, config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None,
-    resize: Resize = None, device: Device = None, cache: Cache = None, skip_bad: SkipBad = False,
-) -> None:  # fmt: skip
+    gallery: Gallery,
+    settings: Settings,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+) -> None:
     """Extract and store the features of a gallery. Interrupt it at will: it goes on where it stopped."""
     from . import calls
 
-    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
     with _listening() as listener:
         done = calls.index(gallery, settings, cache=cache, skip_bad=skip_bad, listener=listener)
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
@@ -128,28 +172,24 @@ def _null_in_words(source: str, n_pairs: int | None = None) -> str:
 
 
 @app.command()
+@takes(*ANSWERS, *PROMISES, "top")
 def identify(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
     gallery: Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)],
     csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")] = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
-    top: Annotated[int | None, typer.Option(help=f"Individuals shown for each photo. (default: {DEFAULTS.top})")] = None,
     where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
     orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
-    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None, score: ScoreName = None, shortlist: Shortlist = None, exact: Exact = False, cache: Cache = None,
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
     skip_bad: SkipBad = False,
-) -> None:  # fmt: skip
+) -> None:
     """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
     from . import calls
     from .report import tables
     from .store import write_atomically
 
-    settings = _settings(
-        config, exact, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score,
-        top=top, shortlist=shortlist,
-    )  # fmt: skip
     with _listening() as listener:
         report, answers = calls.identify_and_keep(
             photos, gallery, settings, where=where or (), orientation=orientation, cache=cache, skip_bad=skip_bad, listener=listener
@@ -157,13 +197,18 @@ def identify(
     about = report.gallery
     said = f", filter {about['filter']}" if about["filter"] else ""
     print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
-    if about["null"] != "gallery":
+    calibration = about["calibration"]
+    if isinstance(calibration, dict):
+        print(_calibration_in_words(calibration))
+    elif about["null"] != "gallery":
         print(f"the gallery is too small to know how strangers score; judged by {about['null']}")
     if report.rankings:
         _print(tables.as_table(report))
-        print(
-            "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being new)"
-        )
+        if calibration is None:
+            print(
+                "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being "
+                "new, which takes `reid calibrate`)"
+            )
     _report_failures(report.failures)
     sys.stdout.flush()
     for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
@@ -173,6 +218,35 @@ def identify(
         with _listening() as listener:
             _draw_all(report, answers, matches, listener)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _calibration_in_words(about: dict[str, Any]) -> str:
+    return (
+        f"calibrated on {about['n_known']} photos of animals that were met twice (the first individual was right in "
+        f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out; the next animal is new with probability "
+        f"{about['prior_new']:.2f} before it is looked at"
+    )
+
+
+@app.command()
+@takes(*ANSWERS, "calibration_queries")
+def calibrate(
+    gallery: Gallery,
+    metadata: Annotated[Path | None, typer.Option(help="Table of the gallery. (default: GALLERY/metadata.csv)")] = None,
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Learn from the gallery's own photos what a score is worth: photos are asked about without their encounter and without their animal.
+
+    `identify` with the same settings then gives probabilities. Interrupt it at will: it goes on where it stopped."""
+    from . import calls
+
+    with _listening() as listener:
+        found, failures = calls.calibrate(gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, listener=listener)
+    print(_calibration_in_words(found.about()))
+    _report_failures(failures)
+    raise typer.Exit(1 if failures else 0)
 
 
 def _draw_all(report: Report, answers: Answers, folder: Path, listener: Listener) -> None:
@@ -197,7 +271,7 @@ def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[st
     from .report import pictures
 
     run, query, reference = answers.pipeline, answers.queries[query_id], answers.references[reference_id]
-    found = run.match_pair(query, reference)
+    query, found = run.match_pair(query, reference)
     n = int((found.confidence > run.settings.min_confidence).sum())
     captions = captions[0], f"{captions[1]}, {n} matches"
     features = run.load(query), run.load(reference)
@@ -211,19 +285,18 @@ def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[st
 
 
 @app.command()
+@takes(*FEATURES)
 def show(
     query: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     reference: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="The picture. (default: QUERY-REFERENCE-matches.png here)")] = None,
-    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None,
-) -> None:  # fmt: skip
+    settings: Settings = DEFAULTS,
+) -> None:
     """Draw the matching marks of two photos."""
     import tempfile
 
     from . import calls
 
-    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
     out = out or Path(f"{query.stem}-{reference.stem}-matches.png")
     with tempfile.TemporaryDirectory() as folder, _listening() as listener:
         answers = calls.show(query, reference, settings, cache=folder, listener=listener)
@@ -234,14 +307,15 @@ def show(
 
 
 @app.command()
+@takes(*ANSWERS, *PROMISES, "calibration_queries")
 def evaluate(
     gallery: Gallery,
     metadata: Annotated[Path | None, typer.Option(help="Table with a split column. (default: GALLERY/metadata.csv)")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
-    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None, score: ScoreName = None, shortlist: Shortlist = None, exact: Exact = False, cache: Cache = None,
-) -> None:  # fmt: skip
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
+) -> None:
     """How often is the answer right? Matches every query row of the table with every reference row, and scores them in every way."""
     import json as jsons
 
@@ -250,10 +324,6 @@ def evaluate(
     from . import calls
     from .store import write_atomically
 
-    settings = _settings(
-        config, exact, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device, score=score,
-        shortlist=shortlist,
-    )  # fmt: skip
     with _listening() as listener:
         found = calls.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
     title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
@@ -276,13 +346,14 @@ def evaluate(
 
 
 @app.command()
+@takes(*FEATURES)
 def bench(
     what: Annotated[str, typer.Argument(help="matching, extraction, shortlist or identify.", show_default=False)],
     gallery: Annotated[Path | None, typer.Option(help="Photos to measure on. (default: drawn noise)")] = None,
     json: Annotated[Path | None, typer.Option(help="Write rows and machine.")] = None,
-    config: Config = None, extractor: Extractor = None, matcher: Matcher = None, max_keypoints: MaxKeypoints = None, resize: Resize = None,
-    device: Device = None, cache: Cache = None,
-) -> None:  # fmt: skip
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
+) -> None:
     """How fast is it on this machine, beside kornia's networks? Both run in turn; a ratio above 1 says that reid is faster."""
     import json as jsons
 
@@ -293,7 +364,6 @@ def bench(
 
     if what not in benchmark.BENCHES:
         raise SettingsError(f"unknown benchmark {what!r}; known: {', '.join(benchmark.BENCHES)}")
-    settings = _settings(config, extractor=extractor, matcher=matcher, max_keypoints=max_keypoints, resize=resize, device=device)
     with _listening() as listener:
         found = benchmark.run(what, gallery, settings, cache, listener)
     here = found["machine"]

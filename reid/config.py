@@ -17,6 +17,7 @@ from .errors import SettingsError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fast", "full")
+SIDES = ("compatible", "all")
 SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
@@ -30,13 +31,21 @@ class Settings:
     matcher: str = "lightglue"
     max_keypoints: int = 512  # per photo, the strongest
     resize: int = 640  # longest side of the prepared photo, px; smaller photos are left as they are
+    sides: str = "compatible"  # where the side is known, compare no left with right; "all" compares every pair
+    mirror: bool = False  # compare opposite sides, too, one of them mirrored
+    rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees
+    segment: bool = False  # guess where the animal is (GrabCut) and drop the keypoints beside it; masks in the table win
     device: str = "auto"
     score: str = "wasserstein"
     min_confidence: float = 0.5  # a match above it counts in n_matches and is drawn
     top: int = 5  # individuals shown
     null_pairs: int = 200  # pairs of different animals that the null distribution is estimated from
-    match_below: float = 0.005  # verdict `match` if strangers would look as alike with at most this probability
-    new_above: float = 0.5  # verdict `new` if they would with at least this one
+    calibration_queries: int = 300  # photos of the gallery that are asked about to calibrate it; 0: never
+    max_false_match: float = 0.05  # of new animals at most this share is called a match
+    max_false_new: float = 0.05  # of known animals at most this share is called new
+    prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery (Good-Turing)
+    match_below: float = 0.005  # where nothing is calibrated: `match` if strangers would look as alike with at most this probability
+    new_above: float = 0.5  # the same: `new` if they would with at least this one
     depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
     width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
     shortlist: int = 200  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
@@ -50,12 +59,15 @@ class Settings:
             kinds: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(field.type)]
             if not isinstance(value, kinds) or (isinstance(value, bool) and field.type != "bool"):
                 raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
-        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS)):
+        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
+        if self.rotations not in (1, 2, 4):
+            raise SettingsError(f"rotations is {self.rotations}; it is 1, 2 or 4")
         for name, low, high in (
             ("max_keypoints", 8, 20000), ("resize", 64, 8192), ("top", 1, 10**6), ("shortlist", 0, 10**7), ("null_pairs", 0, 10**6),
             ("min_confidence", 0, 1),
+            ("calibration_queries", 0, 10**6), ("max_false_match", 0, 1), ("max_false_new", 0, 1), ("prior_new", -1, 0.999),
             ("match_below", 0, 1), ("new_above", 0, 1), ("depth_confidence", -1, 1), ("width_confidence", -1, 1), ("ratio", 0.1, 1),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:

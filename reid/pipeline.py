@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib import resources
 from itertools import islice
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import extractors, images, matchers, novelty, ranking, scoring, shortlist, weights
+from . import extractors, images, matchers, novelty, ranking, scoring, segmentation, shortlist, views, weights
 from .config import Settings, fingerprint
 from .errors import PhotoError, SettingsError
+from .novelty import Calibration, Standing, Trial
 from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Score
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
@@ -85,7 +86,7 @@ class Pipeline:
     def __init__(self, settings: Settings, folder: Path, listener: Listener | None = None):
         matchers.weights_name(settings)  # names what cannot work before work starts
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
-        own = settings.extractor, settings.max_keypoints, settings.resize
+        own = settings.extractor, settings.max_keypoints, settings.resize, *(("segment",) if settings.segment else ())
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
@@ -177,7 +178,7 @@ class Pipeline:
         if features is None:
             features = self._read(item, read)
         if features is None:
-            self.features.save(item.digest, self.extractor.extract(images.prepare(item.ref, self.settings.resize)))
+            self.features.save(item.digest, self.extractor.extract(self._prepare(item.ref)))
             features = self.features.load(item.digest)
             assert features is not None
         self._kept[item.digest] = features
@@ -206,6 +207,16 @@ class Pipeline:
         for group in waiting.values():
             yield from together(group)
 
+    def _prepare(self, ref: PhotoRef) -> Photo:
+        """Decoded and resized; where the settings want it and no mask is given, with a mask of what stands out."""
+        photo = images.prepare(ref, self.settings.resize)
+        if not self.settings.segment or photo.mask is not None:
+            return photo
+        mask = segmentation.foreground(photo.pixels)
+        if mask is None:
+            self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
+        return replace(photo, mask=mask)
+
     def _prepared(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
         """Photos decoded and resized by other threads while the network works on those before."""
         n_threads = 1 if self.device == "cpu" else os.cpu_count() or 1
@@ -213,7 +224,7 @@ class Pipeline:
             waiting: deque[tuple[Indexed, Future[Photo]]] = deque()
             try:
                 for item in items:
-                    waiting.append((item, pool.submit(images.prepare, item.ref, self.settings.resize)))
+                    waiting.append((item, pool.submit(self._prepare, item.ref)))
                     if len(waiting) > AHEAD * n_threads:
                         yield waiting.popleft()
                 while waiting:
@@ -254,9 +265,6 @@ class Pipeline:
         except (OSError, ValueError, TypeError):
             pass  # not measured yet, or damaged
 
-        def apart(item: Indexed, other: Indexed) -> bool:
-            return item.digest != other.digest and not same_encounter(item.ref, other.ref)
-
         photos: dict[str, list[Indexed]] = {}
         named = [item for item in references if item.ref.identity is not None]
         for item in named:
@@ -274,14 +282,32 @@ class Pipeline:
         write_atomically(path, json.dumps(asdict(recall)).encode())
         return recall
 
+    def variants(self, query: Indexed, references: Sequence[Indexed]) -> Iterator[tuple[Indexed, list[int]]]:
+        """The query as it is, turned and mirrored as the settings want, each with the places of the references that it is compared with:
+        all but opposite sides; the mirrored query meets only those, and those of which nothing is known."""
+        settings, own = self.settings, query.ref.orientation
+        across = [views.opposite(own, item.ref.orientation) for item in references]
+        straight = [place for place, is_across in enumerate(across) if not is_across or settings.sides == "all"]
+        unknown = [own is None or item.ref.orientation is None for item in references]
+        mirrored = [place for place in range(len(references)) if across[place] or unknown[place]] if settings.mirror else []
+        for quarters in range(0, 4, 4 // settings.rotations):
+            for is_mirrored, places in ((False, straight), (True, mirrored)):
+                if places:
+                    ref = replace(query.ref, quarters=quarters, mirrored=is_mirrored)
+                    yield (Indexed(ref, self.digests.of(ref)) if quarters or is_mirrored else query), places
+
     def confidences(self, query: Indexed, references: Sequence[Indexed]) -> list[np.ndarray]:
-        """Match confidences (S,) float16 of the query with each reference; stored ones are not matched again, those that are not on
-        the shortlist have none."""
-        chosen = self.shortlist(query, references)
-        found = self._match([references[place] for place in chosen], query)
+        """Match confidences (S,) float16 of the query with each reference, by whichever of its variants has the greatest sum; stored ones
+        are not matched again, those that are not on the shortlist have none."""
         of_all = [np.zeros(0, np.float16)] * len(references)
-        for place in chosen:
-            of_all[place] = found[references[place].digest]
+        for variant, places in self.variants(query, references):
+            pool = [references[place] for place in places]
+            chosen = self.shortlist(variant, pool)
+            found = self._match([pool[place] for place in chosen], variant)
+            for place in chosen:
+                new, old = found[pool[place].digest], of_all[places[place]]
+                if new.sum(dtype=np.float64) > old.sum(dtype=np.float64):
+                    of_all[places[place]] = new
         return of_all
 
     def _match(self, references: Sequence[Indexed], query: Indexed) -> dict[str, np.ndarray]:
@@ -317,17 +343,24 @@ class Pipeline:
                     self.matches.save(key, found)
         return found
 
-    def match_pair(self, query: Indexed, reference: Indexed) -> PairMatches:
-        """The matches of one pair, with their indices."""
-        a, b = self.load(query), self.load(reference)
-        [(_, (indices, confidence))] = self.matcher.match(a, [b])
-        return PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence, (len(a), len(b)))
+    def match_pair(self, query: Indexed, reference: Indexed) -> tuple[Indexed, PairMatches]:
+        """The matches of one pair, with their indices into the features of the query's best variant, which comes with them."""
+        b = self.load(reference)
+        pairs = []
+        for variant, _ in self.variants(query, [reference]):
+            a = self.load(variant)
+            [(_, (indices, confidence))] = self.matcher.match(a, [b])
+            pairs.append((variant, PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence, (len(a), len(b)))))
+        if not pairs:
+            none = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
+            return query, PairMatches(query.ref.image_id, reference.ref.image_id, *none, (len(self.load(query)), len(b)))
+        return max(pairs, key=lambda pair: float(pair[1].confidence.sum()))
 
     # -- matches -> scores -> individuals
 
     def null(self, references: Sequence[Indexed]) -> Null:
         """The null of this gallery, estimated once for its present photos; the shipped default where it has too few pairs of strangers."""
-        pairs = stranger_pairs(references, self.settings.null_pairs)
+        pairs = stranger_pairs(references, self.settings.null_pairs, self.settings.sides)
         settings = self.settings
         key = fingerprint(self.matches_fingerprint, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
         path = self.folder / "nulls" / f"{key}.json"
@@ -353,13 +386,85 @@ class Pipeline:
         n_keypoints = len(self.load(query))
         return [scoring.evidence(found, n_keypoints, null, self.settings.min_confidence) for found in confidences]
 
-    def identify(self, query: Indexed, references: Sequence[Indexed], null: Null) -> IdentityRanking:
+    def identify(
+        self, query: Indexed, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None
+    ) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
+        settings, image_id = self.settings, query.ref.image_id
         evidence = self.evidence(query, self.confidences(query, references), null)
-        candidates, best = self.rank_by(self.settings.score, query, references, evidence)
-        p = scoring.stranger_probability(best, null, verdict_score(self.settings, self.settings.score), len(references))
-        answer = novelty.verdict(p, self.settings.match_below, self.settings.new_above)
-        return IdentityRanking(query.ref.image_id, candidates, answer, p)
+        candidates, best = self.rank_by(settings.score, query, references, evidence)
+        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(references))
+        if calibration is None:
+            return IdentityRanking(image_id, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
+        stands = standing_of(candidates)
+        decision = calibration.decide(stands, settings.max_false_match, settings.max_false_new, self._prior)
+        chances = decision.p_match, decision.p_other, decision.p_new, decision.interval
+        return IdentityRanking(image_id, candidates, decision.verdict, p, *chances, novelty.reasons(decision, calibration))
+
+    @property
+    def _prior(self) -> float | None:
+        return self.settings.prior_new if self.settings.prior_new >= 0 else None
+
+    def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
+        """Calibration queries: photos of the gallery, each asked about without its encounter; `calibration_queries` of them at most,
+        an encounter's first photo before any encounter's second, those of animals with two encounters first."""
+        found = []
+        asked = _calibration_queries(references, self.settings.calibration_queries)
+        for done, query in enumerate(asked):
+            self.listener.progress("calibration queries", done, len(asked))
+            pool = [item for item in references if apart(query, item)]
+            evidence = self.evidence(query, self.confidences(query, pool), null)
+            own = str(query.ref.identity)
+            candidates, _ = self.rank_by(self.settings.score, query, pool, evidence)
+            if any(candidate.identity == own for candidate in candidates):
+                outcome = novelty.RIGHT if candidates[0].identity == own else novelty.WRONG
+                found.append(Trial(own, standing_of(candidates), outcome))
+            others = [candidate for candidate in candidates if candidate.identity != own]
+            if others:
+                found.append(Trial(own, standing_of(others), novelty.ABSENT))
+        self.listener.progress("calibration queries", len(asked), len(asked))
+        return found
+
+    def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
+        """Calibrated on this gallery, and stored; None where it has too few animals."""
+        met: dict[str, set[str]] = {}
+        for item in references:
+            if item.ref.identity is not None:
+                met.setdefault(item.ref.identity, set()).add(item.ref.encounter or item.digest)
+        prior = novelty.good_turing([len(encounters) for encounters in met.values()])
+        found = novelty.calibrate(self.trials(references, null), prior, len(references), "gallery")
+        if found is not None:
+            write_atomically(self._calibration_file, json.dumps(found.as_json()).encode())
+        return found and self.calibration(references)  # as it is stored, rounded, so that the first run equals the second
+
+    @property
+    def _calibration_file(self) -> Path:
+        settings = self.settings
+        about = (
+            settings.shortlist,
+            settings.race,
+            settings.score,
+            settings.min_confidence,
+            settings.null_pairs,
+            settings.calibration_queries,
+        )
+        return self.folder / "calibration" / f"{fingerprint(self.matches_fingerprint, about)}.json"
+
+    def calibration(self, references: Sequence[Indexed]) -> Calibration | None:
+        """What is stored; None, and a note, where nothing is, or where the gallery has grown or shrunk by a quarter since."""
+        try:
+            found = Calibration.from_json(json.loads(self._calibration_file.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.listener.note(f"{self._calibration_file} is damaged and not used; run `reid calibrate` again")
+            return None
+        if not 0.75 <= len(references) / found.n_references <= 1.25:
+            self.listener.note(
+                f"the gallery was calibrated with {found.n_references} photos and has {len(references)}; run `reid calibrate` again"
+            )
+            return None
+        return found
 
     def rank_by(
         self, score: str, query: Indexed, references: Sequence[Indexed], evidence: Sequence[Evidence]
@@ -408,13 +513,38 @@ def verdict_score(settings: Settings, score: str) -> str:
     return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
 
 
+def standing_of(candidates: Sequence[Candidate]) -> Standing:
+    """How the first of these individuals stands, best first."""
+    return novelty.standing([candidate.score for candidate in candidates], candidates[0].n_matches)
+
+
+def apart(a: Indexed, b: Indexed) -> bool:
+    """Two photos, not of one encounter."""
+    return a.digest != b.digest and not same_encounter(a.ref, b.ref)
+
+
+def _calibration_queries(references: Sequence[Indexed], most: int) -> list[Indexed]:
+    named = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
+    met: dict[str | None, set[str]] = {}
+    turn: dict[tuple[str | None, str], int] = {}
+    places = []
+    for item in named:
+        encounter = item.ref.encounter or item.digest
+        met.setdefault(item.ref.identity, set()).add(encounter)
+        turn[item.ref.identity, encounter] = turn.get((item.ref.identity, encounter), -1) + 1
+        places.append(turn[item.ref.identity, encounter])
+    order = sorted(range(len(named)), key=lambda i: (places[i], len(met[named[i].ref.identity]) < 2))
+    return [named[i] for i in order[:most]]
+
+
 def same_encounter(a: PhotoRef, b: PhotoRef) -> bool:
     """Photos without an encounter count as of one each."""
     return a.encounter is not None and a.encounter == b.encounter
 
 
-def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Indexed, Indexed]]:
-    """Up to `most` pairs of photos of different named animals, never of one encounter; adding a photo changes few of them.
+def stranger_pairs(references: Sequence[Indexed], most: int, sides: str = "all") -> list[tuple[Indexed, Indexed]]:
+    """Up to `most` pairs of photos of different named animals, never of one encounter, nor of opposite sides where those are not compared;
+    adding a photo changes few of them.
 
     References stand in a ring by their digests; each is paired with the next, then with the one after the next, and so on."""
     ring = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
@@ -424,7 +554,8 @@ def stranger_pairs(references: Sequence[Indexed], most: int) -> list[tuple[Index
             b = ring[(i + step) % len(ring)]
             if len(pairs) >= most:
                 return list(pairs.values())
-            if a.ref.identity != b.ref.identity and a.digest != b.digest and not same_encounter(a.ref, b.ref):
+            across = sides != "all" and views.opposite(a.ref.orientation, b.ref.orientation)
+            if a.ref.identity != b.ref.identity and apart(a, b) and not across:
                 pairs.setdefault(frozenset((a.digest, b.digest)), (a, b))
     return list(pairs.values())
 

@@ -44,7 +44,8 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
     assert value["settings"]["extractor"] == "sift"
     assert len(value["settings"]["fingerprint"]) == 16
     first = value["queries"][0]
-    assert first.keys() == {"query", "verdict", "p_new", "p_stranger", "candidates"}
+    chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger"}
+    assert first.keys() == {"query", "verdict", *chances, "because", "candidates"}
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
     assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference"}] * 3
     assert first["candidates"][0]["identity"] == "animal-3"
@@ -69,7 +70,7 @@ def test_matches_are_drawn_where_the_marks_are(tmp_path):
     run = pipeline.Pipeline(Settings(extractor="sift", matcher="nearest", max_keypoints=300, resize=400), tmp_path / "cache")
     refs = [PhotoRef("q", query), PhotoRef("r", reference, crop=(100, 50, 400, 300))]
     (a, b), _, _ = run.index(refs)
-    found = run.match_pair(a, b)
+    _, found = run.match_pair(a, b)
     sure = found.indices[found.confidence > 0.5]
     assert len(sure) > 50
     features = run.load(a), run.load(b)

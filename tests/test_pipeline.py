@@ -287,3 +287,61 @@ def test_evaluation_on_a_table_with_a_split(animals):
     # in the query's own encounter nothing counts: the same photos with one encounter an animal leave nothing to find
     (animals / "metadata.csv").write_text(table.replace("-0\n", "-1\n"))
     assert calls.evaluate(animals, FAST)["scores"]["wasserstein"]["n_known"] == 0
+
+
+def sided(root, sides):
+    """A gallery with a photo of each animal and its side; returns its table's folder."""
+    rows = [f"{i}.png,animal-{i},{side}" for i, side in enumerate(sides)]
+    for i in range(len(sides)):
+        save(root / f"{i}.png", draw_animal(i, 0))
+    (root / "metadata.csv").write_text("path,identity,orientation\n" + "\n".join(rows) + "\n")
+    return root
+
+
+def asked(root, query, settings):
+    """The candidates, best first, of a query, and its best pair as it would be drawn."""
+    run = pipeline.Pipeline(settings, root / ".reid")
+    items, _, _ = run.index(gallery.read(root, photo_size).references)
+    [item], _, _ = run.index([query])
+    answer = run.identify(item, items, run.null(items))
+    best = next(item for item in items if item.ref.image_id == answer.candidates[0].reference_id)
+    return answer.candidates, run.match_pair(item, best)
+
+
+def test_no_left_is_compared_with_a_right_unless_wanted(tmp_path):
+    root = sided(tmp_path / "g", ["left", "right", "topright", ""])
+    query = pipeline.PhotoRef("q", save(tmp_path / "q.png", draw_animal(1, 3)), orientation="left")
+    candidates, _ = asked(root, query, FAST)
+    assert {found.identity: found.n_matches for found in candidates}["animal-1"] == 0
+    assert {found.identity for found in candidates if found.n_matches > 0} <= {"animal-0", "animal-3"}  # nor with a topright
+    every, _ = asked(root, query, FAST.replace(sides="all"))
+    assert every[0].identity == "animal-1" and every[0].n_matches > 20
+
+
+def test_the_opposite_side_is_found_mirrored_on_request(tmp_path):
+    root = sided(tmp_path / "g", ["left", "right", "right", "left"])
+    mirrored = np.ascontiguousarray(draw_animal(1, 3)[:, ::-1])
+    query = pipeline.PhotoRef("q", save(tmp_path / "q.png", mirrored), orientation="left")
+    assert asked(root, query, FAST)[0][0].n_matches < 10
+    candidates, (variant, found) = asked(root, query, FAST.replace(mirror=True))
+    assert (candidates[0].identity, variant.ref.mirrored, variant.ref.quarters) == ("animal-1", True, 0)
+    assert (found.confidence > 0.5).sum() == candidates[0].n_matches > 20
+
+
+def test_a_turned_query_is_found_with_rotations(tmp_path):
+    """ALIKED, whose descriptors do not turn; the match is drawn on the photo as it is."""
+    root = sided(tmp_path / "g", ["", "", ""])
+    query = pipeline.PhotoRef("q", save(tmp_path / "q.png", np.ascontiguousarray(np.rot90(draw_animal(1, 3)))))
+    settings = Settings(extractor="aliked-n16", matcher="nearest", max_keypoints=200)
+    straight, _ = asked(root, query, settings)
+    candidates, (variant, found) = asked(root, query, settings.replace(rotations=4))
+    assert candidates[0].identity == "animal-1" and candidates[0].n_matches > 3 * straight[0].n_matches
+    assert (variant.ref.quarters, variant.ref.mirrored) == (3, False)
+    assert asked(root, query, settings.replace(rotations=2))[0][0].n_matches < candidates[0].n_matches
+    assert len(found.confidence)
+
+
+@pytest.mark.parametrize("change", [{"rotations": 3}, {"sides": "some"}])
+def test_unknown_ways_to_compare_are_refused(change):
+    with pytest.raises(SettingsError, match=r"rotations is 3; it is 1, 2 or 4|unknown sides 'some'; known: compatible, all"):
+        FAST.replace(**change)

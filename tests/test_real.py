@@ -86,7 +86,7 @@ def test_matches_of_real_photos_obey_their_homography(tmp_path, extractor, scene
     run = Pipeline(Settings(extractor=extractor), tmp_path)
     (a, b), failures, _ = run.index([PhotoRef(path.name, path) for path in paths])
     assert not failures
-    found = run.match_pair(a, b)
+    _, found = run.match_pair(a, b)
     sure = found.indices[found.confidence > 0.5]
     sizes = [photo_size(path) for path in paths]
     points = []

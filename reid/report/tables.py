@@ -13,8 +13,8 @@ from rich.table import Table
 from ..records import IdentityRanking, Report
 
 SCHEMA = 1
-COLUMNS = ("query", "verdict", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference")
-COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta"}
+COLUMNS = ("query", "verdict", "p_match", "p_other", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference")
+COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
 
 
 def as_json(report: Report) -> str:
@@ -40,10 +40,16 @@ def _query(ranking: IdentityRanking, top: int) -> dict[str, Any]:
     return {
         "query": ranking.query_id,
         "verdict": ranking.verdict,
-        "p_new": ranking.p_new,
+        **{name: _rounded(getattr(ranking, name)) for name in ("p_match", "p_other", "p_new")},
+        "p_match_interval": ranking.p_match_interval and [_rounded(end) for end in ranking.p_match_interval],
         "p_stranger": round(ranking.p_stranger, 6),
+        "because": list(ranking.because),
         "candidates": candidates,
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def as_csv(report: Report) -> str:
@@ -53,24 +59,28 @@ def as_csv(report: Report) -> str:
     writer.writeheader()
     for ranking in report.rankings:
         answer = _query(ranking, int(str(report.settings["top"])))
-        for rank, candidate in enumerate(answer.pop("candidates"), start=1):
-            writer.writerow({**answer, "rank": rank, **candidate})
+        lead = {name: answer[name] for name in COLUMNS if name in answer}
+        for rank, candidate in enumerate(answer["candidates"], start=1):
+            writer.writerow({**lead, "rank": rank, **candidate})
     return text.getvalue()
 
 
 def as_table(report: Report) -> Table:
     """The first candidates of every query, for the terminal."""
-    table = Table("query", "verdict", "strangers", "individual", "score", "matches", "reference")
-    for name in ("strangers", "score", "matches"):
-        column = next(column for column in table.columns if column.header == name)
-        column.justify = "right"
+    calibrated = any(ranking.p_new is not None for ranking in report.rankings)
+    chances = ("P(match)", "P(other)", "P(new)") if calibrated else ("strangers",)
+    table = Table("query", "verdict", *chances, "individual", "score", "matches", "reference")
+    for column in table.columns:
+        if column.header in (*chances, "score", "matches"):
+            column.justify = "right"
     for ranking in report.rankings:
-        colour = COLOURS[ranking.verdict]
-        lead = (escape(ranking.query_id), f"[{colour}]{ranking.verdict}[/]", percent(ranking.p_stranger))
+        values = (ranking.p_match, ranking.p_other, ranking.p_new) if calibrated else (ranking.p_stranger,)
+        shown = ("-" if p is None else percent(p) for p in values)
+        lead = (escape(ranking.query_id), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]", *shown)
         for candidate in ranking.candidates[: int(str(report.settings["top"]))]:
             score = f"{candidate.score:.3f}" if isinstance(candidate.score, float) else str(candidate.score)
             table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
-            lead = ("", "", "")
+            lead = ("",) * len(lead)
         table.add_section()
     return table
 

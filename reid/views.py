@@ -1,0 +1,22 @@
+"""Which views of an animal can show the same marks: sides as words in, yes or no out."""
+
+from __future__ import annotations
+
+OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "bottom"), ("top", "below"), ("above", "below"),
+             ("dorsal", "ventral"))  # fmt: skip
+WORDS = frozenset(word for pair in OPPOSITES for word in pair)
+
+
+def opposite(a: str | None, b: str | None) -> bool:
+    """Whether two views show different sides of the animal and none in common: left and right, or topleft and right, not topleft and
+    topright. A view that is not known, or not a word that is known here, is opposite to none."""
+    words_a, words_b = _words(a), _words(b)
+    if words_a & words_b:
+        return False
+    pairs = (*OPPOSITES, *((other, one) for one, other in OPPOSITES))
+    return any(one in words_a and other in words_b for one, other in pairs)
+
+
+def _words(view: str | None) -> set[str]:
+    text = (view or "").lower()
+    return {word for word in WORDS if word in text}

@@ -1,0 +1,235 @@
+"""The decision: logistic model, conformal verdict and prior by hand, by simulation, and on drawn animals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import draw_animal, save
+from scipy.special import expit
+
+import reid
+from reid import calls, novelty
+from reid.config import Settings
+from reid.errors import GalleryError, SettingsError
+from reid.novelty import ABSENT, RIGHT, WRONG, Calibration, Model, Standing, Trial
+
+FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
+
+
+def stands(strength: float) -> Standing:
+    return Standing(strength, strength / 2, strength, max(0.0, strength))
+
+
+def crowd(seed: int, n: int = 150) -> list[Trial]:
+    """`n` animals asked about once known and once new; how the first individual stands tells the two apart, not surely."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for animal in range(n):
+        right = rng.random() < 0.8
+        trials.append(Trial(f"{animal}", stands(rng.normal(2 if right else 0)), RIGHT if right else WRONG))
+        trials.append(Trial(f"{animal}", stands(rng.normal(0)), ABSENT))
+    return trials
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    found = novelty.calibrate(crowd(0), prior=0.4, n_references=300, source="gallery")
+    assert found is not None
+    return found
+
+
+def test_standing_by_hand():
+    where = novelty.standing([3.0, 1.0, 0.0, -1.0], 9)
+    assert where == Standing(3.0, 2.0, pytest.approx(3 / np.std([1, 0, -1])), math.log(10))
+    assert novelty.standing([3.0], 0) == Standing(3.0, 3.0, 0.0, 0.0)
+    assert novelty.standing([3.0, 1.0, 1.0], 0).deviations == 0
+
+
+def test_logistic_regression_finds_the_weights_and_none_is_negative():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(20000, 3)) * (1, 5, 2) + (0, 10, 0)
+    outcome = rng.random(20000) < expit(1.5 * x[:, 0] - 0.2 * (x[:, 1] - 10) + 0.5)
+    model = novelty.fit(x[:, [0, 2]], outcome, np.ones(20000))
+    assert model.weights == pytest.approx([1.5 * 0.9, 0], abs=0.15)  # a factor left out draws the others towards 0
+    assert novelty.fit(x[:, [1]], outcome, np.ones(20000)).weights == pytest.approx([0])
+    assert model.logit(np.array([[0.0, 0.0]]))[0] == pytest.approx(0.45, abs=0.1)
+
+
+def test_the_three_probabilities_sum_to_one_and_follow_the_prior(calibration):
+    where = stands(1.0)
+    even = calibration.decide(where, 0.05, 0.05, prior=0.5)
+    known = expit(calibration.known.logit(np.array([[1.0, 0.5, 1.0, 1.0]]))[0])
+    assert even.p_new == pytest.approx(1 - known)
+    rare = calibration.decide(where, 0.05, 0.05, prior=0.1)
+    assert rare.p_new / (1 - rare.p_new) == pytest.approx(even.p_new / (1 - even.p_new) / 9)
+    for found in (even, rare, calibration.decide(where, 0.05, 0.05)):
+        assert found.p_match + found.p_other + found.p_new == pytest.approx(1)
+        assert 0 <= found.interval[0] <= found.p_match <= found.interval[1] <= 1
+    assert calibration.decide(where, 0.05, 0.05) == calibration.decide(where, 0.05, 0.05, prior=0.4)
+
+
+def test_probabilities_are_true_on_queries_that_calibration_never_saw(calibration):
+    """Of answers with P(match) near p, a share of about p is right; the same for P(new)."""
+    trials = crowd(7, 4000)
+    decisions = [calibration.decide(trial.standing, 0.05, 0.05, prior=0.5) for trial in trials]
+    for chance, outcome in (("p_match", RIGHT), ("p_new", ABSENT)):
+        p = np.array([getattr(found, chance) for found in decisions])
+        true = np.array([trial.outcome == outcome for trial in trials])
+        for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+            near = (p >= low) & (p < low + 0.2)
+            assert near.sum() > 50
+            assert abs(p[near].mean() - true[near].mean()) < 0.12
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+def test_promises_are_kept_on_queries_that_calibration_never_saw(rate):
+    """Mean over calibrations: of new animals at most `rate` are called a match, of known ones at most `rate` new."""
+    false_match, false_new = [], []
+    for seed in range(30):
+        found = novelty.calibrate(crowd(seed), 0.4, 300, "gallery")
+        for trial in crowd(1000 + seed):
+            verdict = found.decide(trial.standing, rate, rate).verdict
+            (false_match if trial.outcome == ABSENT else false_new).append(verdict == ("match" if trial.outcome == ABSENT else "new"))
+    for mistakes in (false_match, false_new):
+        assert rate / 3 < np.mean(mistakes) < rate * 1.15
+
+
+def test_the_four_verdicts_by_hand():
+    flat = Model(np.zeros(4), np.ones(4), np.array([1.0, 0, 0, 0]), 0.0)
+
+    def strength(score: float) -> float:
+        return float(novelty.strength(flat, flat, np.array([[score, 0, 0, 0]]))[0])
+
+    def made(known: list[float], new: list[float]) -> Calibration:
+        def ranked(scores):
+            return np.array(sorted(map(strength, scores)))
+
+        return Calibration(flat, flat, ranked(known), np.ones(len(known), bool), ranked(new), 0.5, 10, "gallery")
+
+    apart = made(known=[5.0] * 9, new=[1.0] * 9)
+    verdicts = {score: apart.decide(Standing(score, 0, 0, 0), 0.1, 0.1).verdict for score in (6.0, 0.0, 3.0)}
+    assert verdicts == {6.0: "match", 0.0: "new", 3.0: "odd"}  # better than every new one, worse than every known one: neither
+    mixed = made(known=[1.0] * 9, new=[5.0] * 9)
+    found = mixed.decide(Standing(3.0, 0, 0, 0), 0.1, 0.1)
+    assert (found.verdict, found.p_if_new, found.p_if_known) == ("unsure", 1.0, 1.0)
+    assert apart.decide(Standing(6.0, 0, 0, 0), 0.09, 0.1).verdict == "unsure"  # 1 of 10 is the least that nine can tell
+
+
+def test_a_promise_that_the_sample_cannot_carry_is_refused_with_the_number_it_takes(calibration):
+    calibration.carries(0.05, 0.05)
+    calibration.carries(0.0, 0.0)  # never, which needs no sample
+    said = "max_false_match 0.001 takes 999 calibration queries of new animals, and there are 150; 0.0067 is the least"
+    with pytest.raises(SettingsError, match=said):
+        calibration.carries(0.001, 0.05)
+    with pytest.raises(SettingsError, match=r"max_false_new 0\.006 takes 166 calibration queries of known"):
+        calibration.carries(0.05, 0.006)
+
+
+def test_a_calibration_comes_back_from_json_as_it_was(calibration):
+    again = Calibration.from_json(json.loads(json.dumps(calibration.as_json())))
+    for score in (-1.0, 0.5, 3.0):
+        before, after = (one.decide(stands(score), 0.05, 0.05) for one in (calibration, again))
+        assert before.verdict == after.verdict
+        assert before.p_match == pytest.approx(after.p_match, abs=1e-4)
+    with pytest.raises(ValueError, match="other evidence"):
+        Calibration.from_json({**calibration.as_json(), "evidence": ["score"]})
+
+
+def test_good_turing_by_hand():
+    assert novelty.good_turing([1, 1, 2, 4]) == pytest.approx(2.5 / 9)
+    assert 0 < novelty.good_turing([2, 2]) < novelty.good_turing([1, 1]) < 1
+
+
+def test_too_few_queries_calibrate_nothing():
+    assert novelty.calibrate(crowd(0, novelty.LEAST - 1), 0.4, 10, "gallery") is None
+    assert novelty.calibrate([], 0.4, 0, "gallery") is None
+
+
+@pytest.fixture(scope="module")
+def herd(tmp_path_factory):
+    """24 animals met twice, two photos each time; a folder a photo would not tell encounters, a table does."""
+    root = tmp_path_factory.mktemp("herd")
+    rows = ["path,identity,encounter"]
+    for identity in range(24):
+        for view in range(4):
+            save(root / f"{identity}-{view}.png", draw_animal(identity, view))
+            rows.append(f"{identity}-{view}.png,animal-{identity},{identity}-{view // 2}")
+    (root / "metadata.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, tmp_path):
+    calibration, failures = calls.calibrate(herd, FAST, cache=tmp_path)
+    assert (len(calibration.of_known), len(calibration.of_new), failures) == (96, 96, ())
+    assert calibration.of_right.mean() > 0.9
+    assert calibration.prior == pytest.approx(0.5 / 49)
+    save(tmp_path / "q" / "known.png", draw_animal(5, 9))
+    save(tmp_path / "q" / "new.png", draw_animal(77, 0))
+    settings = FAST.replace(prior_new=0.5)
+    report = reid.identify(tmp_path / "q", herd, settings, cache=tmp_path)
+    known, new = report.rankings
+    assert (known.verdict, known.candidates[0].identity) == ("match", "animal-5")
+    assert known.p_match > 0.9 > 0.5 > new.p_match
+    assert new.p_new > 0.5
+    assert "96 photos" in known.because[0]
+    assert report.gallery["calibration"]["n_new"] == 96
+    again, _ = calls.calibrate(herd, FAST, cache=tmp_path)
+    assert again.as_json() == calibration.as_json()
+
+
+def test_never_two_photos_of_one_encounter(herd, tmp_path, monkeypatch):
+    met = []
+    own = reid.pipeline.Pipeline.confidences
+
+    def watched(self, query, pool):
+        met.append((query, pool))
+        return own(self, query, pool)
+
+    monkeypatch.setattr(reid.pipeline.Pipeline, "confidences", watched)
+    calls.calibrate(herd, FAST.replace(calibration_queries=30), cache=tmp_path)
+    pools = [(query, pool) for query, pool in met if len(pool) > 1]
+    assert len(pools) == 30
+    assert all(other.ref.encounter != query.ref.encounter for query, pool in pools for other in pool)
+    assert len({query.ref.encounter for query, _ in pools}) == 30  # no encounter twice before each was asked once
+
+
+def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(herd, tmp_path):
+    """The property that the verdict stands for, on every animal of a drawn gallery."""
+    calls.calibrate(herd, FAST, cache=tmp_path)
+    pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
+    found = calls.galleries.read(herd, calls.images.photo_size)
+    items, _, _ = pipeline.index(found.references)
+    null, calibration = pipeline.null(items), pipeline.calibration(items)
+    queries = [reid.pipeline.PhotoRef(f"{n}", save(tmp_path / "q" / f"{n}.png", draw_animal(n, 9)), f"animal-{n}") for n in range(24)]
+    asked, _, _ = pipeline.index(queries)
+    false = 0
+    for query in asked:
+        copy = [*items, reid.pipeline.Indexed(query.ref, query.digest)]
+        answer = pipeline.identify(query, copy, null, calibration)
+        assert (answer.verdict, answer.candidates[0].identity) == ("match", query.ref.identity)
+        without = [item for item in items if item.ref.identity != query.ref.identity]
+        false += pipeline.identify(query, without, null, calibration).verdict == "match"
+    assert false <= 4  # 5 % of 24 are 1.2; four or fewer in 99 of 100 draws
+
+
+def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
+    with pytest.raises(GalleryError, match="too small to be calibrated"):
+        calls.calibrate(animals, FAST)
+    calls.calibrate(herd, FAST, cache=tmp_path)
+    pipeline = reid.pipeline.Pipeline(FAST, tmp_path, listener := Notes())
+    items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size).references)
+    assert pipeline.calibration(items) is not None
+    assert pipeline.calibration(items[:60]) is None
+    assert "calibrated with 96 photos and has 60; run `reid calibrate` again" in listener.notes[-1]
+    next((tmp_path / "calibration").iterdir()).write_text("{")
+    assert pipeline.calibration(items) is None
+    assert "is damaged" in listener.notes[-1]
+
+
+class Notes(reid.Listener):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
