@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,7 +135,8 @@ def identify_and_keep(
     report = Report(
         tuple(rankings), tuple(failures), settings.as_dict(), pipeline_fingerprint(pipeline), about, versions(), datetime.now(UTC)
     )
-    return report, Answers(pipeline, {item.ref.image_id: item for item in asked}, {item.ref.image_id: item for item in references})
+    mine, theirs = ({item.ref.image_id: item for item in items} for items in (asked, references))
+    return report, Answers(pipeline, mine, theirs, everything, null, calibration)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,10 @@ class Answers:
 
     pipeline: Pipeline
     queries: dict[str, Indexed]
-    references: dict[str, Indexed]
+    references: dict[str, Indexed]  # those that were searched
+    everything: Sequence[Indexed] = ()  # the whole gallery
+    null: Null | None = None
+    calibration: Calibration | None = None
 
 
 def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
@@ -224,7 +228,6 @@ def pipeline_fingerprint(pipeline: Pipeline) -> str:
         settings.sides,
         settings.mirror,
         settings.rotations,
-        settings.calibration_queries,
         settings.max_false_match,
         settings.max_false_new,
         settings.prior_new,

@@ -10,7 +10,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial, wraps
@@ -25,9 +25,14 @@ from .errors import GalleryError, ReidError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .calls import Answers
     from .pipeline import Listener
-    from .records import Failure, Report
+    from .records import Failure, Health, PairMatches, Report
+    from .report.html import Exhibit
+    from .scoring import Null
 
 app = typer.Typer(
     help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -171,21 +176,58 @@ def _null_in_words(source: str, n_pairs: int | None = None) -> str:
     return f"from {n_pairs} pairs of different animals of this gallery" if source == "gallery" and n_pairs else f"from {source}"
 
 
+Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)]
+Known = Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)]
+Csv = Annotated[Path | None, typer.Option(help="Write a row a candidate.")]
+Json = Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")]
+Where = Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')]
+View = Annotated[str | None, typer.Option(help="Search only references of this side or view.")]
+Page = Annotated[Path | None, typer.Option(help="Write the novelty report, one HTML page with pictures.")]
+
+
 @app.command()
 @takes(*ANSWERS, *PROMISES, "top")
 def identify(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
-    gallery: Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)],
-    csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")] = None,
+    photos: Photos,
+    gallery: Known,
+    csv: Csv = None,
+    json: Json = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
-    orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
+    report: Page = None,
+    where: Where = None,
+    orientation: View = None,
     settings: Settings = DEFAULTS,
     cache: Cache = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
+    _identify(photos, gallery, settings, where, orientation, cache, skip_bad, csv, json, matches, report)
+
+
+@app.command()
+@takes(*ANSWERS, *PROMISES, "top")
+def novelty(
+    photos: Photos,
+    gallery: Known,
+    report: Annotated[Path, typer.Option(help="The page to write.", show_default=False)],
+    csv: Csv = None,
+    json: Json = None,
+    where: Where = None,
+    orientation: View = None,
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Which animals are new? Writes the novelty report: one HTML page to send, with pictures, the likeliest to be new first.
+
+    Where the gallery is calibrated, it also names photos of the gallery that may have a wrong label, and animals that may be one."""
+    _identify(photos, gallery, settings, where, orientation, cache, skip_bad, csv, json, None, report)
+
+
+def _identify(
+    photos: list[Path], gallery: Path, settings: Settings, where: list[str] | None, orientation: str | None, cache: Path | None,
+    skip_bad: bool, csv: Path | None, json: Path | None, matches: Path | None, page: Path | None,
+) -> None:  # fmt: skip
     from . import calls
     from .report import tables
     from .store import write_atomically
@@ -217,7 +259,46 @@ def identify(
     if matches is not None:
         with _listening() as listener:
             _draw_all(report, answers, matches, listener)
+    if page is not None:
+        from .report import html
+
+        with _listening() as listener:
+            write_atomically(page, html.as_html(report, _Exhibits(report, answers, listener), *_judges(answers)).encode())
+        print(f"the report is in {page}")
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _judges(answers: Answers) -> tuple[Null, Health | None]:
+    """What a report's answers were judged by, and what that says about the gallery."""
+    assert answers.null is not None
+    if answers.calibration is None:
+        return answers.null, None
+    return answers.null, answers.pipeline.health(answers.everything, answers.null, answers.calibration)
+
+
+class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
+    """A query's exhibits, drawn when they are asked for: hundreds of queries with five pictures each would not fit in memory."""
+
+    def __init__(self, report: Report, answers: Answers, listener: Listener):
+        self.rankings = {ranking.query_id: ranking for ranking in report.rankings}
+        self.answers, self.listener, self.n_drawn = answers, listener, 0
+
+    def __getitem__(self, query_id: str) -> Sequence[Exhibit]:
+        from .report.html import MOST, Exhibit
+
+        found = []
+        for candidate in self.rankings[query_id].candidates[:MOST]:
+            picture, pair = _picture(self.answers, query_id, candidate.reference_id, None)
+            found.append(Exhibit(candidate, picture, pair.confidence, pair.n_keypoints[0]))
+        self.n_drawn += 1
+        self.listener.progress("pages of the report", self.n_drawn, len(self))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rankings)
+
+    def __len__(self) -> int:
+        return len(self.rankings)
 
 
 def _calibration_in_words(about: dict[str, Any]) -> str:
@@ -265,23 +346,29 @@ def _draw_all(report: Report, answers: Answers, folder: Path, listener: Listener
     listener.progress("pictures", len(report.rankings), len(report.rankings))
 
 
-def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str], path: Path) -> int:
-    """Draw one pair; returns the number of matches above the settings' `min_confidence`."""
-    from .errors import StoreError
+def _picture(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str] | None) -> tuple[NDArray[np.uint8], PairMatches]:
+    """One pair, drawn, and its matches."""
     from .report import pictures
 
     run, query, reference = answers.pipeline, answers.queries[query_id], answers.references[reference_id]
     query, found = run.match_pair(query, reference)
-    n = int((found.confidence > run.settings.min_confidence).sum())
-    captions = captions[0], f"{captions[1]}, {n} matches"
     features = run.load(query), run.load(reference)
+    if captions is not None:
+        captions = captions[0], f"{captions[1]}, {int((found.confidence > run.settings.min_confidence).sum())} matches"
+    return pictures.draw_matches(query.ref, reference.ref, features, found, captions, run.settings.min_confidence), found
+
+
+def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str], path: Path) -> int:
+    """Write a picture of one pair; returns the number of matches above the settings' `min_confidence`."""
+    from .errors import StoreError
+    from .report import pictures
+
+    picture, found = _picture(answers, query_id, reference_id, captions)
     try:
-        pictures.save(pictures.draw_matches(query.ref, reference.ref, features, found, captions, run.settings.min_confidence), path)
+        pictures.save(picture, path)
     except OSError as error:
-        if isinstance(error, ReidError):
-            raise
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return n
+    return int((found.confidence > answers.pipeline.settings.min_confidence).sum())
 
 
 @app.command()

@@ -25,7 +25,7 @@ from . import extractors, images, matchers, novelty, ranking, scoring, segmentat
 from .config import Settings, fingerprint
 from .errors import PhotoError, SettingsError
 from .novelty import Calibration, Standing, Trial
-from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Score
+from .records import Candidate, Failure, Features, Health, IdentityRanking, Mislabel, PairMatches, Photo, PhotoRef, Score, Twins
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
@@ -405,25 +405,58 @@ class Pipeline:
     def _prior(self) -> float | None:
         return self.settings.prior_new if self.settings.prior_new >= 0 else None
 
-    def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
-        """Calibration queries: photos of the gallery, each asked about without its encounter; `calibration_queries` of them at most,
-        an encounter's first photo before any encounter's second, those of animals with two encounters first."""
-        found = []
-        asked = _calibration_queries(references, self.settings.calibration_queries)
+    def asked_again(self, references: Sequence[Indexed], null: Null, most: int) -> Iterator[tuple[Indexed, tuple[Candidate, ...]]]:
+        """Photos of the gallery, each asked about without its encounter, and the individuals that are found; `most` of them, an
+        encounter's first photo before any encounter's second, those of animals with two encounters first."""
+        asked = _calibration_queries(references, most)
         for done, query in enumerate(asked):
             self.listener.progress("calibration queries", done, len(asked))
             pool = [item for item in references if apart(query, item)]
             evidence = self.evidence(query, self.confidences(query, pool), null)
+            yield query, self.rank_by(self.settings.score, query, pool, evidence)[0]
+        self.listener.progress("calibration queries", len(asked), len(asked))
+
+    def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
+        """Calibration queries, see `asked_again`: each with its animal, where it has another encounter, and without."""
+        found = []
+        for query, candidates in self.asked_again(references, null, self.settings.calibration_queries):
             own = str(query.ref.identity)
-            candidates, _ = self.rank_by(self.settings.score, query, pool, evidence)
-            if any(candidate.identity == own for candidate in candidates):
+            others = [candidate for candidate in candidates if candidate.identity != own]
+            if len(others) < len(candidates):
                 outcome = novelty.RIGHT if candidates[0].identity == own else novelty.WRONG
                 found.append(Trial(own, standing_of(candidates), outcome))
-            others = [candidate for candidate in candidates if candidate.identity != own]
             if others:
                 found.append(Trial(own, standing_of(others), novelty.ABSENT))
-        self.listener.progress("calibration queries", len(asked), len(asked))
         return found
+
+    def health(self, references: Sequence[Indexed], null: Null, calibration: Calibration) -> Health:
+        """What the calibration queries say about the gallery's labels: a photo that matches another animal, more likely than not, has the
+        wrong label if that animal is more alike than its own, and else the two may be one."""
+        met: dict[str, list[Indexed]] = {}
+        for item in references:
+            if item.ref.identity is not None:
+                met.setdefault(item.ref.identity, []).append(item)
+        single = [name for name, items in met.items() if not any(apart(items[0], item) for item in items)]
+        mislabels: list[tuple[float, Mislabel]] = []
+        twins: dict[frozenset[str], Twins] = {}
+        n_asked = 0
+        for query, candidates in self.asked_again(references, null, len(calibration.of_new)):
+            n_asked += 1
+            own = str(query.ref.identity)
+            others = [candidate for candidate in candidates if candidate.identity != own]
+            p_same = calibration.decide(standing_of(others), 0, 0).p_match if others else 0.0
+            if p_same < 0.5:
+                continue
+            mine = next((candidate for candidate in candidates if candidate.identity == own), None)
+            if mine is not None and mine.score < others[0].score:
+                mislabels.append((p_same, Mislabel(query.ref.image_id, own, mine.score, others[0])))
+                continue
+            pair = frozenset((own, others[0].identity))
+            if pair not in twins or twins[pair].p_same < p_same:
+                twins[pair] = Twins((own, others[0].identity), (query.ref.image_id, others[0].reference_id), p_same)
+        surest = [found for _, found in sorted(mislabels, key=lambda one: (-one[0], one[1].reference_id))]
+        likeliest = sorted(twins.values(), key=lambda one: (-one.p_same, one.identities))
+        return Health(tuple(sorted(single)), tuple(surest), tuple(likeliest), n_asked)
 
     def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
         """Calibrated on this gallery, and stored; None where it has too few animals."""
@@ -440,14 +473,8 @@ class Pipeline:
     @property
     def _calibration_file(self) -> Path:
         settings = self.settings
-        about = (
-            settings.shortlist,
-            settings.race,
-            settings.score,
-            settings.min_confidence,
-            settings.null_pairs,
-            settings.calibration_queries,
-        )
+        compared = settings.sides, settings.mirror, settings.rotations, settings.shortlist, settings.race
+        about = *compared, settings.score, settings.min_confidence, settings.null_pairs
         return self.folder / "calibration" / f"{fingerprint(self.matches_fingerprint, about)}.json"
 
     def calibration(self, references: Sequence[Indexed]) -> Calibration | None:

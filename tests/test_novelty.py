@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -211,6 +213,54 @@ def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(
         without = [item for item in items if item.ref.identity != query.ref.identity]
         false += pipeline.identify(query, without, null, calibration).verdict == "match"
     assert false <= 4  # 5 % of 24 are 1.2; four or fewer in 99 of 100 draws
+
+
+def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path):
+    """One photo of animal 3 carries the name of animal 8, and animal 5 has been entered a second time."""
+    rows = (herd / "metadata.csv").read_text().splitlines()
+    rows[1 + 3 * 4 + 2] = "3-2.png,animal-8,8-2"
+    for view in (20, 21):
+        save(herd / f"99-{view}.png", draw_animal(5, view))
+        rows.append(f"99-{view}.png,animal-99,99-0")
+    rows.append(f"{save(herd / '50-0.png', draw_animal(50, 0)).name},animal-50,50-0")
+    table = tmp_path / "wrong.csv"
+    table.write_text("\n".join(rows))
+    pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
+    items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size, table=table).references)
+    null = pipeline.null(items)
+    health = pipeline.health(items, null, pipeline.calibrate(items, null))
+    assert health.n_asked == 99
+    assert health.single_photo == ("animal-50", "animal-99")  # one encounter
+    first = health.mislabels[0]
+    assert ("3-2.png", "animal-8", "animal-3") in {(one.reference_id, one.identity, one.looks_like.identity) for one in health.mislabels}
+    assert first.score < first.looks_like.score
+    assert {"animal-5", "animal-99"} in [set(one.identities) for one in health.twins]
+    innocent = {f"animal-{n}" for n in range(24)} - {"animal-3", "animal-5", "animal-8"}
+    assert not innocent & {name for one in health.twins for name in one.identities}
+
+
+def test_the_report_from_the_command_line(herd, tmp_path):
+    for name, identity in (("known", 5), ("new", 77)):
+        save(tmp_path / "q" / f"{name}.png", draw_animal(identity, 9))
+    words = ["--gallery", herd, "--cache", tmp_path / "c", "--extractor", "sift", "--matcher", "nearest"]
+    words += ["--max-keypoints", "150", "--resize", "320"]
+    before = run_reid("identify", tmp_path / "q", *words, "--report", tmp_path / "before.html")
+    assert "reid calibrate" in before.stdout and "P(new)" not in before.stdout
+    assert run_reid("calibrate", herd, *words[2:], "--calibration-queries", "60").returncode == 0
+    words += ["--prior-new", "0.5"]
+    after = run_reid("novelty", tmp_path / "q", *words, "--report", tmp_path / "after.html")
+    assert after.returncode == 0, after.stderr
+    assert "calibrated on 60 photos" in after.stdout and "P(new)" in after.stdout
+    pages = [(tmp_path / name).read_text() for name in ("before.html", "after.html")]
+    assert ["Health of the gallery" in page for page in pages] == [False, True]
+    assert pages[1].count("data:image/jpeg") == 10
+    refused = run_reid("identify", tmp_path / "q", *words, "--max-false-match", "0.001")
+    assert refused.returncode == 2
+    assert "max_false_match 0.001 takes 999 calibration queries of new animals, and there are 60" in refused.stderr
+
+
+def run_reid(*words):
+    return subprocess.run([sys.executable, "-m", "reid", *map(str, words)], capture_output=True, text=True, timeout=120)
 
 
 def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):

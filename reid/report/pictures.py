@@ -26,7 +26,7 @@ def draw_matches(
     reference: PhotoRef,
     features: tuple[Features, Features],
     matches: PairMatches,
-    captions: tuple[str, str],
+    captions: tuple[str, str] | None,
     min_confidence: float = 0.5,
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB. Lines run from yellow (doubtful) to green (sure), at most the MOST surest above `min_confidence`."""
@@ -47,7 +47,7 @@ def draw_matches(
     canvas = cv2.addWeighted(lined, COVER, canvas, 1 - COVER, 0)
     for point, colour in zip([*starts, *ends], colours * 2):
         cv2.circle(canvas, _fixed(point), 3 << FINE, colour, 1, cv2.LINE_AA, FINE)
-    return _captioned(canvas, shift, captions)
+    return canvas[BAR:] if captions is None else _captioned(canvas, shift, captions)
 
 
 def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
