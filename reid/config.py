@@ -30,7 +30,9 @@ class Settings:
     extractor: str = "aliked-n16"
     matcher: str = "lightglue"
     max_keypoints: int = 512  # per photo, the strongest
-    resize: int = 640  # longest side of the prepared photo, px; smaller photos are left as they are
+    resize: int = 640  # longest side of the prepared photo, px
+    enlarge: bool = False  # smaller photos are enlarged to it; otherwise they are left as they are
+    encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
     sides: str = "compatible"  # where the side is known, compare no left with right; "all" compares every pair
     mirror: bool = False  # compare opposite sides, too, one of them mirrored
     rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees

@@ -1,11 +1,19 @@
-"""How often the answer is right. Pure NumPy on records: rankings and the truth in, figures out."""
+"""How often the answer is right, how well known and new are told apart, and whether probabilities are true. Pure NumPy on answers.
+
+An answer is one query's: the individuals in order, the verdict, the probabilities, and the truth. Where a figure is undefined it is None.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+N_BINS = 10  # of the calibration error, with as many answers each
+ERRORS = {"coverage_at_1": 0.01, "coverage_at_2": 0.02, "coverage_at_5": 0.05}
 
 
 @dataclass(frozen=True)
@@ -13,21 +21,71 @@ class Answer:
     """One query's ranking by one score, with the truth."""
 
     truth: str | None  # the query's individual
-    identities: tuple[str, ...]  # best first
-    surprise: float  # what the verdict is made of; larger means known
+    identities: tuple[str, ...]  # every individual of the gallery, best first
+    surprise: float  # what the verdict is made of where nothing is calibrated; larger means known
+    verdict: str = "unsure"  # match, unsure, new or odd
+    p_match: float | None = None  # that the first individual is right; None where nothing is calibrated, as the next two
+    p_other: float | None = None  # that it is another one of the gallery
+    p_new: float | None = None  # that it is none
+    groups: Mapping[str, str] = field(default_factory=dict)  # by which figures are broken down
 
     @property
     def known(self) -> bool:
         return self.truth in self.identities
 
+    @property
+    def right(self) -> bool:
+        return bool(self.identities) and self.identities[0] == self.truth
 
-def top_k(answers: Sequence[Answer], k: int) -> float:
-    """The share of queries of known animals whose animal is among the first k; NaN without such queries."""
-    hits = [answer.truth in answer.identities[:k] for answer in answers if answer.known]
-    return float(np.mean(hits)) if hits else float("nan")
+    @property
+    def rank(self) -> int:
+        """Of the right individual, from 1; 0 where it is not there."""
+        return self.identities.index(self.truth) + 1 if self.truth in self.identities else 0
+
+    @property
+    def confidence(self) -> float:
+        """That the first individual is right, in the best way there is."""
+        return self.surprise if self.p_match is None else self.p_match
+
+    @property
+    def familiarity(self) -> float:
+        """That the animal is known, in the best way there is; by it known and new are told apart."""
+        return self.surprise if self.p_new is None else 1 - self.p_new
 
 
-def auroc(known: Sequence[float], new: Sequence[float]) -> float:
+class _Table:
+    """Answers as columns, so that a bootstrap is quick."""
+
+    def __init__(self, answers: Sequence[Answer]):
+        def column(of: Callable[[Answer], float | None]) -> Floats:
+            return np.array([np.nan if (value := of(answer)) is None else value for answer in answers], np.float64)
+
+        self.animal = np.array([str(answer.truth) if answer.truth is not None else f" {i}" for i, answer in enumerate(answers)])
+        self.rank = np.array([answer.rank for answer in answers], int)
+        self.known, self.right = self.rank > 0, self.rank == 1
+        self.match, self.new = (np.array([answer.verdict == name for answer in answers], bool) for name in ("match", "new"))
+        self.familiarity, self.confidence = column(lambda one: one.familiarity), column(lambda one: one.confidence)
+        chances = (column(lambda one: one.p_match), column(lambda one: one.p_other), column(lambda one: one.p_new))
+        self.chances = np.column_stack(chances)  # (N, 3)
+
+    def take(self, rows: NDArray[np.intp]) -> _Table:
+        taken = object.__new__(_Table)
+        taken.__dict__ = {name: values[rows] for name, values in vars(self).items()}
+        return taken
+
+
+def top_k(answers: Sequence[Answer], k: int) -> float | None:
+    """The share of queries of known animals whose animal is among the first k."""
+    return _top(_Table(answers), k)
+
+
+def cmc(answers: Sequence[Answer], most: int = 20) -> Floats:
+    """(most,) `top_k` for k = 1 ... `most`: the cumulative match characteristic. NaN without queries of known animals."""
+    table = _Table(answers)
+    return np.array([np.nan if (share := _top(table, k)) is None else share for k in range(1, most + 1)])
+
+
+def auroc(known: Sequence[float] | Floats, new: Sequence[float] | Floats) -> float:
     """The probability that a known animal's query scores above a new one's, ties counting half (Mann-Whitney U); NaN if one is empty."""
     from scipy.stats import rankdata  # most of a second to import, and only here
 
@@ -38,21 +96,158 @@ def auroc(known: Sequence[float], new: Sequence[float]) -> float:
     return float(wins / (len(known) * len(new)))
 
 
+def selective(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
+    """Coverage and risk, where the surest answers are accepted as they stand and the others left to a person.
+
+    Each (T,), for T thresholds from the surest on: the share of all queries that is accepted, and the share of the accepted ones whose
+    first individual is wrong, of a new animal any. Answers of equal confidence are accepted together."""
+    return _selective(_Table(answers))
+
+
+def _top(table: _Table, k: int) -> float | None:
+    return float((table.rank[table.known] <= k).mean()) if table.known.any() else None
+
+
+def _selective(table: _Table) -> tuple[Floats, Floats]:
+    order = np.argsort(-table.confidence, kind="stable")
+    last = np.append(np.diff(table.confidence[order]) != 0, True)[: len(order)]  # of its block of equals
+    n = np.arange(1, len(order) + 1)
+    return (n / max(1, len(order)))[last], (np.cumsum(~table.right[order]) / n)[last]
+
+
+def _coverage(table: _Table, error: float) -> float:
+    coverage, risk = _selective(table)
+    return float(coverage[risk <= error].max(initial=0.0))
+
+
+def _mean_precision(table: _Table) -> float | None:
+    return float((1 / table.rank[table.known]).mean()) if table.known.any() else None
+
+
+def _auroc(table: _Table) -> float | None:
+    value = auroc(table.familiarity[table.known], table.familiarity[~table.known])
+    return None if np.isnan(value) else value
+
+
+def _best_accuracy(table: _Table) -> float | None:
+    """Of known against new, at the threshold that was best for these very answers."""
+    if not table.known.any() or table.known.all():
+        return None
+    order = np.argsort(-table.familiarity, kind="stable")
+    last = np.append(np.diff(table.familiarity[order]) != 0, True)
+    known = table.known[order]
+    right = np.cumsum(known) + (~known).sum() - np.cumsum(~known)
+    return float(max(right[last].max(), (~known).sum()) / len(known))
+
+
+def _by_animal(table: _Table, chosen: NDArray[np.bool_], good: NDArray[np.bool_]) -> float:
+    """The mean over animals of the share of their chosen queries that is good; 0 without any."""
+    if not chosen.any():
+        return 0.0
+    _, animal = np.unique(table.animal[chosen], return_inverse=True)
+    return float((np.bincount(animal, good[chosen]) / np.bincount(animal)).mean())
+
+
+def _baks(table: _Table) -> float:
+    """Balanced accuracy on known samples (AnimalCLEF 2025): the first individual right, and the query not called new."""
+    return _by_animal(table, table.known, table.right & ~table.new)
+
+
+def _baus(table: _Table) -> float:
+    """Balanced accuracy on unknown samples (AnimalCLEF 2025): the query called new."""
+    return _by_animal(table, ~table.known, table.new)
+
+
+def _outcomes(table: _Table) -> Floats:
+    """(N, 3) which of the three came true: the first individual, another of the gallery, a new animal."""
+    return np.column_stack((table.right, table.known & ~table.right, ~table.known)).astype(float)
+
+
+def _brier(table: _Table) -> float | None:
+    """The mean squared distance of the three probabilities from what came true (Brier 1950), 0 to 2."""
+    if not len(table.rank) or np.isnan(table.chances).any():
+        return None
+    return float(((table.chances - _outcomes(table)) ** 2).sum(axis=1).mean())
+
+
+def _ece(table: _Table) -> float | None:
+    """Expected calibration error: how far P(match) lies from the share that was right, in N_BINS bins of as many answers each (Naeini 2015,
+    with bins of equal mass), averaged with the same of P(new)."""
+    if not len(table.rank) or np.isnan(table.chances).any():
+        return None
+    errors = [_one_ece(table.chances[:, i], _outcomes(table)[:, i]) for i in (0, 2)]
+    return float(np.mean(errors))
+
+
+def _one_ece(p: Floats, true: Floats) -> float:
+    order = np.argsort(p, kind="stable")
+    bins = np.array_split(order, min(N_BINS, len(order)))
+    return float(sum(abs(p[one].mean() - true[one].mean()) * len(one) for one in bins) / len(order))
+
+
+FIGURES: dict[str, Callable[[_Table], float | None]] = {
+    **{f"top{k}": lambda table, k=k: _top(table, k) for k in (1, 3, 5)},  # type: ignore[misc]
+    "map": _mean_precision,  # mean average precision; with one right individual a query it is the mean of 1 / its rank
+    "auroc": _auroc,
+    "best_accuracy": _best_accuracy,
+    "baks": _baks,
+    "baus": _baus,
+    "geometric_mean": lambda table: float(np.sqrt(_baks(table) * _baus(table))),
+    "brier": _brier,
+    "ece": _ece,
+    **{name: lambda table, error=error: _coverage(table, error) for name, error in ERRORS.items()},  # type: ignore[misc]
+    "false_merge": lambda table: float((table.match & ~table.right).mean()) if len(table.rank) else None,  # a match that is wrong
+    "false_split": lambda table: float(table.new[table.known].mean()) if table.known.any() else None,  # a known animal called new
+}
+
+
 def summarize(answers: Sequence[Answer]) -> dict[str, float | None]:
-    """top1, top3, top5 over known animals; auroc of known against new; how many of each. None where a figure is undefined."""
-    known = [answer.surprise for answer in answers if answer.known]
-    new = [answer.surprise for answer in answers if not answer.known]
-    figures = {f"top{k}": top_k(answers, k) for k in (1, 3, 5)}
-    figures["auroc"] = auroc(known, new)
-    defined = {name: None if np.isnan(value) else value for name, value in figures.items()}
-    return {**defined, "n_known": len(known), "n_new": len(new)}
+    """Every figure of FIGURES, and how many queries it is of: n_queries, n_known, n_new."""
+    table = _Table(answers)
+    n_known = int(table.known.sum())
+    counts = {"n_queries": len(answers), "n_known": n_known, "n_new": len(answers) - n_known}
+    return {name: figure(table) for name, figure in FIGURES.items()} | counts
 
 
-def tally(verdicts: Sequence[tuple[str, Answer]]) -> dict[str, dict[str, int]]:
+def intervals(answers: Sequence[Answer], n: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, tuple[float, float] | None]:
+    """Of each figure of FIGURES where the middle `level` of `n` bootstrap samples lies. Animals are drawn, each with all of its queries,
+    known and new ones by themselves; None where a figure is undefined."""
+    table = _Table(answers)
+    rng = np.random.default_rng(seed)
+    kinds = [[np.flatnonzero((table.animal == one) & chosen) for one in np.unique(table.animal[chosen])]
+             for chosen in (table.known, ~table.known)]  # fmt: skip
+    values: dict[str, list[float | None]] = {name: [] for name in FIGURES}
+    for _ in range(n):
+        rows = [of_kind[i] for of_kind in kinds if of_kind for i in rng.integers(0, len(of_kind), len(of_kind))]
+        drawn = table.take(np.concatenate(rows) if rows else np.zeros(0, int))
+        for name, figure in FIGURES.items():
+            values[name].append(figure(drawn))
+    found: dict[str, tuple[float, float] | None] = {}
+    for name, drawn_values in values.items():
+        defined = [value for value in drawn_values if value is not None]
+        ends = np.quantile(defined, ((1 - level) / 2, (1 + level) / 2)) if len(defined) == n else None
+        found[name] = None if ends is None else (float(ends[0]), float(ends[1]))
+    return found
+
+
+def by_group(answers: Sequence[Answer]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """{group: {value: {n, top1, top5}}} over queries of known animals."""
+    found: dict[str, dict[str, list[Answer]]] = {}
+    for answer in answers:
+        for group, value in answer.groups.items():
+            if answer.known:
+                found.setdefault(group, {}).setdefault(value, []).append(answer)
+    return {
+        group: {value: {"n": len(rows), "top1": top_k(rows, 1), "top5": top_k(rows, 5)} for value, rows in sorted(values.items())}
+        for group, values in sorted(found.items())
+    }
+
+
+def tally(answers: Sequence[Answer]) -> dict[str, dict[str, int]]:
     """How often each verdict was given to known animals (the first individual right or wrong) and to new ones."""
     table: dict[str, dict[str, int]] = {}
-    for verdict, answer in verdicts:
-        kind = "new" if not answer.known else "right" if answer.identities[0] == answer.truth else "wrong"
-        row = table.setdefault(verdict, {"right": 0, "wrong": 0, "new": 0})
+    for answer in answers:
+        kind = "new" if not answer.known else "right" if answer.right else "wrong"
+        row = table.setdefault(answer.verdict, {"right": 0, "wrong": 0, "new": 0})
         row[kind] += 1
     return table

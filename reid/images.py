@@ -119,8 +119,10 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def prepare(ref: PhotoRef, longest: int) -> Photo:
-    """The photo of `ref`, cropped and masked, its longest side at most `longest` px; it is never enlarged. Raises PhotoError."""
+def prepare(ref: PhotoRef, longest: int, enlarge: bool = False) -> Photo:
+    """The photo of `ref`, cropped and masked, its longest side at most `longest` px, or just that where it may be enlarged.
+
+    Raises PhotoError."""
     wanted = longest
     if ref.crop is not None or ref.mask is not None:
         wanted = MAX_SIDE  # boxes and masks are laid on the full photo
@@ -134,11 +136,11 @@ def prepare(ref: PhotoRef, longest: int) -> Photo:
     if min(width, height) < MIN_SIDE:
         where = " in its box" if ref.crop else ""
         raise PhotoError(f"{ref.path} has {width} x {height} px{where}; {MIN_SIDE} px a side are the least to work on")
-    size = prepared_size((width, height), longest)
+    size = prepared_size((width, height), longest, enlarge)
     if min(size) < MIN_SIDE:
         raise PhotoError(f"{ref.path} is {width} x {height} px: too long and thin to be resized to {longest} px; crop it")
     if size != (width, height):
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if size[0] <= width else cv2.INTER_CUBIC)
         mask = None if mask is None else cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
     return Photo(ref.image_id, _turned(pixels, ref), None if mask is None else _turned(mask, ref))
 
@@ -148,9 +150,9 @@ def _turned(array: NDArray[Any], ref: PhotoRef) -> NDArray[Any]:
     return np.ascontiguousarray(turned[:, ::-1] if ref.mirrored else turned)
 
 
-def prepared_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """(width, height) after resizing to at most `longest` px."""
-    factor = min(1.0, longest / max(size))
+def prepared_size(size: tuple[int, int], longest: int, enlarge: bool = False) -> tuple[int, int]:
+    """(width, height) after resizing to at most `longest` px, or to just that."""
+    factor = longest / max(size) if enlarge else min(1.0, longest / max(size))
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

@@ -60,6 +60,14 @@ class Indexed:
 
 
 @dataclass(frozen=True)
+class Query:
+    """What is asked: one photo, or those of one encounter."""
+
+    name: str
+    photos: tuple[Indexed, ...]
+
+
+@dataclass(frozen=True)
 class Recall:
     """How often the right animal was on a shortlist of this length, measured on the gallery itself."""
 
@@ -86,7 +94,8 @@ class Pipeline:
     def __init__(self, settings: Settings, folder: Path, listener: Listener | None = None):
         matchers.weights_name(settings)  # names what cannot work before work starts
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
-        own = settings.extractor, settings.max_keypoints, settings.resize, *(("segment",) if settings.segment else ())
+        ways = [name for name in ("enlarge", "segment") if getattr(settings, name)]
+        own = settings.extractor, settings.max_keypoints, settings.resize, *ways
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
@@ -209,7 +218,7 @@ class Pipeline:
 
     def _prepare(self, ref: PhotoRef) -> Photo:
         """Decoded and resized; where the settings want it and no mask is given, with a mask of what stands out."""
-        photo = images.prepare(ref, self.settings.resize)
+        photo = images.prepare(ref, self.settings.resize, self.settings.enlarge)
         if not self.settings.segment or photo.mask is not None:
             return photo
         mask = segmentation.foreground(photo.pixels)
@@ -381,46 +390,59 @@ class Pipeline:
         write_atomically(path, json.dumps(null.as_json()).encode())
         return Null.from_json(null.as_json())  # rounded as it is stored, so that the first run equals the second
 
-    def evidence(self, query: Indexed, confidences: Sequence[np.ndarray], null: Null) -> list[Evidence]:
-        """What the query's matches with each reference say, by every score."""
-        n_keypoints = len(self.load(query))
-        return [scoring.evidence(found, n_keypoints, null, self.settings.min_confidence) for found in confidences]
+    def compare(self, photos: Sequence[Indexed], references: Sequence[Indexed], null: Null) -> list[list[Evidence]]:
+        """What the matches of each of a query's photos with each reference say, by every score."""
+        rows = []
+        for photo in photos:
+            n_keypoints = len(self.load(photo))
+            found = self.confidences(photo, references)
+            rows.append([scoring.evidence(one, n_keypoints, null, self.settings.min_confidence) for one in found])
+        return rows
 
-    def identify(
-        self, query: Indexed, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None
-    ) -> IdentityRanking:
+    def identify(self, query: Query, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
-        settings, image_id = self.settings, query.ref.image_id
-        evidence = self.evidence(query, self.confidences(query, references), null)
-        candidates, best = self.rank_by(settings.score, query, references, evidence)
-        p = scoring.stranger_probability(best, null, verdict_score(settings, settings.score), len(references))
+        found = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
+        return self.judge(query, *found, len(references), null, calibration)
+
+    def judge(
+        self,
+        query: Query,
+        candidates: tuple[Candidate, ...],
+        surprise: float,
+        n_references: int,
+        null: Null,
+        calibration: Calibration | None,
+    ) -> IdentityRanking:  # fmt: skip
+        """The verdict on what `rank_by` has found among so many references, with probabilities where the gallery is calibrated."""
+        settings = self.settings
+        n_met = n_references * len(query.photos)
+        p = scoring.stranger_probability(surprise, null, verdict_score(settings, settings.score), n_met)
         if calibration is None:
-            return IdentityRanking(image_id, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
-        stands = standing_of(candidates)
-        decision = calibration.decide(stands, settings.max_false_match, settings.max_false_new, self._prior)
+            return IdentityRanking(query.name, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
+        decision = calibration.decide(standing_of(candidates), settings.max_false_match, settings.max_false_new, self._prior)
         chances = decision.p_match, decision.p_other, decision.p_new, decision.interval
-        return IdentityRanking(image_id, candidates, decision.verdict, p, *chances, novelty.reasons(decision, calibration))
+        return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, novelty.reasons(decision, calibration))
 
     @property
     def _prior(self) -> float | None:
         return self.settings.prior_new if self.settings.prior_new >= 0 else None
 
-    def asked_again(self, references: Sequence[Indexed], null: Null, most: int) -> Iterator[tuple[Indexed, tuple[Candidate, ...]]]:
-        """Photos of the gallery, each asked about without its encounter, and the individuals that are found; `most` of them, an
+    def asked_again(self, references: Sequence[Indexed], null: Null, most: int) -> Iterator[tuple[Query, tuple[Candidate, ...]]]:
+        """Queries from the gallery, each asked about without its encounter, and the individuals that are found; `most` of them, an
         encounter's first photo before any encounter's second, those of animals with two encounters first."""
-        asked = _calibration_queries(references, most)
+        asked = _calibration_queries(references, most, self.settings.encounters)
         for done, query in enumerate(asked):
             self.listener.progress("calibration queries", done, len(asked))
-            pool = [item for item in references if apart(query, item)]
-            evidence = self.evidence(query, self.confidences(query, pool), null)
-            yield query, self.rank_by(self.settings.score, query, pool, evidence)[0]
+            pool = [item for item in references if all(apart(photo, item) for photo in query.photos)]
+            if pool:
+                yield query, self.rank_by(self.settings.score, query.photos, pool, self.compare(query.photos, pool, null))[0]
         self.listener.progress("calibration queries", len(asked), len(asked))
 
     def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
         """Calibration queries, see `asked_again`: each with its animal, where it has another encounter, and without."""
         found = []
         for query, candidates in self.asked_again(references, null, self.settings.calibration_queries):
-            own = str(query.ref.identity)
+            own = str(query.photos[0].ref.identity)
             others = [candidate for candidate in candidates if candidate.identity != own]
             if len(others) < len(candidates):
                 outcome = novelty.RIGHT if candidates[0].identity == own else novelty.WRONG
@@ -442,18 +464,18 @@ class Pipeline:
         n_asked = 0
         for query, candidates in self.asked_again(references, null, len(calibration.of_new)):
             n_asked += 1
-            own = str(query.ref.identity)
+            own = str(query.photos[0].ref.identity)
             others = [candidate for candidate in candidates if candidate.identity != own]
             p_same = calibration.decide(standing_of(others), 0, 0).p_match if others else 0.0
             if p_same < 0.5:
                 continue
             mine = next((candidate for candidate in candidates if candidate.identity == own), None)
             if mine is not None and mine.score < others[0].score:
-                mislabels.append((p_same, Mislabel(query.ref.image_id, own, mine.score, others[0])))
+                mislabels.append((p_same, Mislabel(others[0].photo_id, own, mine.score, others[0])))
                 continue
             pair = frozenset((own, others[0].identity))
             if pair not in twins or twins[pair].p_same < p_same:
-                twins[pair] = Twins((own, others[0].identity), (query.ref.image_id, others[0].reference_id), p_same)
+                twins[pair] = Twins((own, others[0].identity), (others[0].photo_id, others[0].reference_id), p_same)
         surest = [found for _, found in sorted(mislabels, key=lambda one: (-one[0], one[1].reference_id))]
         likeliest = sorted(twins.values(), key=lambda one: (-one.p_same, one.identities))
         return Health(tuple(sorted(single)), tuple(surest), tuple(likeliest), n_asked)
@@ -473,7 +495,7 @@ class Pipeline:
     @property
     def _calibration_file(self) -> Path:
         settings = self.settings
-        compared = settings.sides, settings.mirror, settings.rotations, settings.shortlist, settings.race
+        compared = settings.encounters, settings.sides, settings.mirror, settings.rotations, settings.shortlist, settings.race
         about = *compared, settings.score, settings.min_confidence, settings.null_pairs
         return self.folder / "calibration" / f"{fingerprint(self.matches_fingerprint, about)}.json"
 
@@ -494,16 +516,18 @@ class Pipeline:
         return found
 
     def rank_by(
-        self, score: str, query: Indexed, references: Sequence[Indexed], evidence: Sequence[Evidence]
+        self, score: str, photos: Sequence[Indexed], references: Sequence[Indexed], rows: Sequence[Sequence[Evidence]]
     ) -> tuple[tuple[Candidate, ...], float]:
-        """The individuals, best first, and what the verdict is made of: how the first one's reference scores by `verdict_score`."""
+        """The individuals, best first, and what the verdict is made of: how the first one's best pair scores by `verdict_score`."""
         judge = verdict_score(self.settings, score)
         scores = [
-            Score(query.ref.image_id, item.ref.image_id, seen.by(score), seen.by(judge), seen.n_matches)
-            for item, seen in zip(references, evidence, strict=True)
+            Score(photo.ref.image_id, item.ref.image_id, seen.by(score), seen.by(judge), seen.n_matches)
+            for photo, row in zip(photos, rows, strict=True)
+            for item, seen in zip(references, row, strict=True)
         ]
         candidates = ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
-        return candidates, next(one.surprise for one in scores if one.reference_id == candidates[0].reference_id)
+        first = candidates[0].photo_id, candidates[0].reference_id
+        return candidates, next(one.surprise for one in scores if (one.query_id, one.reference_id) == first)
 
 
 class _Stored(Sequence[Features]):
@@ -550,18 +574,18 @@ def apart(a: Indexed, b: Indexed) -> bool:
     return a.digest != b.digest and not same_encounter(a.ref, b.ref)
 
 
-def _calibration_queries(references: Sequence[Indexed], most: int) -> list[Indexed]:
+def _calibration_queries(references: Sequence[Indexed], most: int, encounters: bool) -> list[Query]:
     named = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
-    met: dict[str | None, set[str]] = {}
-    turn: dict[tuple[str | None, str], int] = {}
-    places = []
+    met: dict[str, dict[str, list[Indexed]]] = {}
     for item in named:
-        encounter = item.ref.encounter or item.digest
-        met.setdefault(item.ref.identity, set()).add(encounter)
-        turn[item.ref.identity, encounter] = turn.get((item.ref.identity, encounter), -1) + 1
-        places.append(turn[item.ref.identity, encounter])
-    order = sorted(range(len(named)), key=lambda i: (places[i], len(met[named[i].ref.identity]) < 2))
-    return [named[i] for i in order[:most]]
+        met.setdefault(str(item.ref.identity), {}).setdefault(item.ref.encounter or item.digest, []).append(item)
+    queries = []
+    for of_animal in met.values():
+        for encounter, photos in of_animal.items():
+            groups = [photos] if encounters else [[photo] for photo in photos]
+            queries += [(turn, len(of_animal) < 2, Query(encounter, tuple(group))) for turn, group in enumerate(groups)]
+    queries.sort(key=lambda one: (*one[:2], one[2].photos[0].digest))
+    return [query for _, _, query in queries[:most]]
 
 
 def same_encounter(a: PhotoRef, b: PhotoRef) -> bool:

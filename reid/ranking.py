@@ -12,11 +12,13 @@ from .records import Candidate, Score
 
 
 def rank(scores: Sequence[Score], identities: Mapping[str, str | None]) -> tuple[Candidate, ...]:
-    """Individuals, best first; `identities` maps a reference to its individual, an unnamed animal's photo stands for itself."""
+    """Individuals, best first, each by its best pair, whichever of a query's photos that is of.
+
+    `identities` maps a reference to its individual, an unnamed animal's photo stands for itself."""
     best: dict[str, Candidate] = {}
-    for score in sorted(scores, key=lambda score: (-score.value, score.reference_id)):
+    for score in sorted(scores, key=lambda score: (-score.value, score.reference_id, score.query_id)):
         identity = identities[score.reference_id] or f"unknown ({score.reference_id})"
-        best.setdefault(identity, Candidate(identity, score.value, score.n_matches, score.reference_id))
+        best.setdefault(identity, Candidate(identity, score.value, score.n_matches, score.reference_id, score.query_id))
     return tuple(sorted(best.values(), key=lambda candidate: (-candidate.score, candidate.identity)))
 
 

@@ -158,11 +158,12 @@ class Candidate:
     score: float
     n_matches: int
     reference_id: str
+    photo_id: str = ""  # the query's photo that matches it, where a query has several
 
 
 @dataclass(frozen=True)
 class IdentityRanking:
-    """The answer for one query."""
+    """The answer for one query, a photo or the photos of an encounter."""
 
     query_id: str
     candidates: tuple[Candidate, ...]  # best first

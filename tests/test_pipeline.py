@@ -279,14 +279,46 @@ def test_evaluation_on_a_table_with_a_split(animals):
     save(animals / "new.png", draw_animal(77, 0))
     table = "path,identity,split,encounter\n" + "\n".join(rows) + "\nnew.png,nobody,query,new\n"
     (animals / "metadata.csv").write_text(table)
-    found = calls.evaluate(animals, FAST)
+    found, answers = calls.evaluate(animals, FAST)
+    assert len(answers) == 6
     assert (found["n_queries"], found["n_references"]) == (6, 11)
+    assert found["calibration"] is found["ece"] is None  # too small a gallery
     best = found["scores"]["wasserstein"]
+    assert best["top1"] == found["top1"]
     assert (best["n_known"], best["n_new"], best["top1"], best["auroc"]) == (5, 1, 1, 1)
     assert sum(sum(row.values()) for row in found["verdicts"].values()) == 6
     # in the query's own encounter nothing counts: the same photos with one encounter an animal leave nothing to find
     (animals / "metadata.csv").write_text(table.replace("-0\n", "-1\n"))
-    assert calls.evaluate(animals, FAST)["scores"]["wasserstein"]["n_known"] == 0
+    assert calls.evaluate(animals, FAST)[0]["n_known"] == 0
+
+
+def test_the_photos_of_an_encounter_are_one_query(animals, tmp_path):
+    """One shows nothing, the other the animal: together they are a match by the photo that shows it."""
+    for folder, identity in (("monday", 3), ("tuesday", 99)):
+        save(tmp_path / "e" / folder / "a-blank.png", np.full((200, 260, 3), 120, np.uint8))
+        save(tmp_path / "e" / folder / "b-animal.png", draw_animal(identity, 5))
+    alone = reid.identify(tmp_path / "e", gallery=animals, settings=FAST)
+    assert [ranking.verdict for ranking in alone.rankings] == ["new", "match", "new", alone.rankings[3].verdict]
+    together = reid.identify(tmp_path / "e", gallery=animals, settings=FAST.replace(encounters=True))
+    monday, tuesday = together.rankings
+    assert (monday.query_id, monday.verdict) == ("monday", "match")
+    best = monday.candidates[0]
+    assert (best.identity, best.photo_id) == ("animal-3", "monday/b-animal.png")
+    assert best == alone.rankings[1].candidates[0]
+    assert (tuesday.query_id, tuesday.verdict in ("new", "unsure")) == ("tuesday", True)
+    assert monday.p_stranger > alone.rankings[1].p_stranger  # of twice as many pairs the best is better
+
+
+def test_encounters_of_the_table_are_evaluated_as_one_query_each(animals):
+    rows = [f"animal-{i}/{v}.png,animal-{i},gallery,{i}" for i in range(8) for v in range(2)]
+    for i in range(3):
+        for view in (5, 6):
+            save(animals / f"q{i}-{view}.png", draw_animal(i, view))
+            rows.append(f"q{i}-{view}.png,animal-{i},query,later-{i}")
+    (animals / "metadata.csv").write_text("path,identity,split,encounter\n" + "\n".join(rows) + "\n")
+    assert calls.evaluate(animals, FAST)[0]["n_queries"] == 6
+    found, _ = calls.evaluate(animals, FAST.replace(encounters=True))
+    assert (found["n_queries"], found["top1"]) == (3, 1)
 
 
 def sided(root, sides):
@@ -303,7 +335,7 @@ def asked(root, query, settings):
     run = pipeline.Pipeline(settings, root / ".reid")
     items, _, _ = run.index(gallery.read(root, photo_size).references)
     [item], _, _ = run.index([query])
-    answer = run.identify(item, items, run.null(items))
+    answer = run.identify(pipeline.Query("q", (item,)), items, run.null(items))
     best = next(item for item in items if item.ref.image_id == answer.candidates[0].reference_id)
     return answer.candidates, run.match_pair(item, best)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from ..records import IdentityRanking, Report
 
 SCHEMA = 1
-COLUMNS = ("query", "verdict", "p_match", "p_other", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference")
+COLUMNS = ("query", "verdict", "p_match", "p_other", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference", "photo")
 COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
 
 
@@ -34,7 +34,13 @@ def as_json(report: Report) -> str:
 
 def _query(ranking: IdentityRanking, top: int) -> dict[str, Any]:
     candidates = [
-        {"identity": found.identity, "score": round(found.score, 6), "n_matches": found.n_matches, "reference": found.reference_id}
+        {
+            "identity": found.identity,
+            "score": round(found.score, 6),
+            "n_matches": found.n_matches,
+            "reference": found.reference_id,
+            "photo": found.photo_id,
+        }
         for found in ranking.candidates[:top]
     ]
     return {
@@ -90,3 +96,37 @@ def percent(p: float) -> str:
     if p < 0.001:
         return "< 0.1 %"
     return "> 99.9 %" if p > 0.999 else f"{100 * p:.1f} %"
+
+
+FIGURES = {  # of an evaluation, in words
+    "top1": "top-1", "top3": "top-3", "top5": "top-5", "map": "mAP", "auroc": "AUROC, known against new",
+    "best_accuracy": "known or new right, best threshold", "baks": "BAKS", "baus": "BAUS", "geometric_mean": "geometric mean of the two",
+    "brier": "Brier score", "ece": "expected calibration error", "coverage_at_1": "decided at 1 % error",
+    "coverage_at_2": "decided at 2 % error", "coverage_at_5": "decided at 5 % error", "false_merge": "matches that are wrong, of all",
+    "false_split": "known animals called new, of the known",
+}  # fmt: skip
+PLAIN = ("auroc", "brier", "ece", "map", "geometric_mean")
+
+
+def of_evaluation(found: dict[str, Any]) -> list[Table]:
+    """The figures with their intervals; every score beside the others; the figures of each group."""
+    figures = Table("figure", "value", "95 %")
+    for name, words in FIGURES.items():
+        interval = found["intervals"].get(name)
+        figures.add_row(words, _figure(name, found[name]), "-" if interval is None else " to ".join(_figure(name, end) for end in interval))
+    settings = found["settings"]
+    title = f"{settings['extractor']} + {settings['matcher']}, {found['n_references']} references"
+    scores = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
+    for name, row in found["scores"].items():
+        scores.add_row(name, *(_figure(key, row[key]) for key in ("top1", "top3", "top5", "auroc")))
+    groups = Table("group", "value", "queries", "top-1", "top-5")
+    for group, values in found["groups"].items():
+        for value, row in values.items():
+            groups.add_row(group, escape(value), str(row["n"]), _figure("top1", row["top1"]), _figure("top5", row["top5"]))
+    return [scores, figures, groups] if found["groups"] else [scores, figures]
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if name in PLAIN else f"{100 * value:.1f} %"

@@ -1,0 +1,96 @@
+"""Plots of an evaluation, drawn by matplotlib without a window: answers in, PNG files out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..evaluate import N_BINS, Answer, auroc, cmc
+from ..store import write_atomically
+
+BLUE, ORANGE, PURPLE, GREY = "#0067a5", "#e0a100", "#b5468b", "#666666"  # told apart by the colour-blind
+RANKS = 20
+
+
+def save_all(answers: Sequence[Answer], folder: Path) -> list[Path]:
+    """Write each plot that these answers allow; returns the files."""
+    calibrated = bool(answers) and all(one.p_new is not None for one in answers)
+    known, new = [one for one in answers if one.known], [one for one in answers if not one.known]
+    plots: dict[str, Callable[[Axes], None] | None] = {
+        "cmc": (lambda axes: draw_cmc(axes, answers)) if known else None,
+        "roc": (lambda axes: draw_roc(axes, answers)) if known and new else None,
+        "reliability": (lambda axes: draw_reliability(axes, answers)) if calibrated else None,
+        "scores": (lambda axes: draw_scores(axes, answers)) if answers else None,
+    }
+    files = []
+    for name, draw in plots.items():
+        if draw is not None:
+            figure = Figure(figsize=(6, 4.2), layout="constrained")
+            draw(figure.subplots())
+            files.append(folder / f"{name}.png")
+            write_atomically(files[-1], lambda path, figure=figure: figure.savefig(path, format="png", dpi=150))  # type: ignore[misc]
+    return files
+
+
+def draw_cmc(axes: Axes, answers: Sequence[Answer]) -> None:
+    """The share of known animals among the first k individuals."""
+    n = sum(one.known for one in answers)
+    axes.plot(range(1, RANKS + 1), 100 * cmc(answers, RANKS), color=BLUE, marker="o", markersize=3.5)
+    axes.set(xlabel="individuals looked at", ylabel="right animal among them (%)", ylim=(0, 102), xlim=(0.5, RANKS + 0.5))
+    axes.set_title(f"Cumulative match characteristic, {n} queries of known animals", fontsize=10)
+    axes.set_xticks([1, 5, 10, 15, 20])
+    axes.grid(alpha=0.3)
+
+
+def draw_roc(axes: Axes, answers: Sequence[Answer]) -> None:
+    """Known animals called known against new animals called known, over all thresholds."""
+    value = np.array([one.familiarity for one in answers])
+    known = np.array([one.known for one in answers])
+    order = np.argsort(-value, kind="stable")
+    last = np.append(np.diff(value[order]) != 0, True)
+    false, true = (np.append(0, (np.cumsum(one[order]) / one.sum())[last]) for one in (~known, known))
+    area = auroc(value[known], value[~known])
+    axes.plot(100 * false, 100 * true, color=BLUE, label=f"area {area:.3f}")
+    axes.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="chance")
+    axes.set(xlabel="new animals taken for known (%)", ylabel="known animals taken for known (%)", xlim=(-1, 101), ylim=(-1, 101))
+    axes.set_title(f"Known or new, {known.sum()} known and {(~known).sum()} new", fontsize=10)
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+
+
+def draw_reliability(axes: Axes, answers: Sequence[Answer]) -> None:
+    """What came true against what was promised, in bins of as many answers each."""
+    axes.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="as promised")
+    for name, colour, marker, chance, true in (
+        ("the first individual is right", BLUE, "o", [one.p_match for one in answers], [one.right for one in answers]),
+        ("the animal is new", PURPLE, "s", [one.p_new for one in answers], [not one.known for one in answers]),
+    ):
+        p, came = np.array(chance, float), np.array(true, float)
+        bins = np.array_split(np.argsort(p, kind="stable"), min(N_BINS, len(p)))
+        points = [(100 * p[one].mean(), 100 * came[one].mean()) for one in bins]
+        axes.plot(*zip(*points), color=colour, marker=marker, markersize=5, label=name)
+    axes.set(xlabel="probability given (%)", ylabel="came true (%)", xlim=(-2, 102), ylim=(-2, 102))
+    axes.set_title(f"Are the probabilities true? {len(answers)} queries, {min(N_BINS, len(answers))} bins", fontsize=10)
+    axes.legend(loc="upper left")
+    axes.grid(alpha=0.3)
+
+
+def draw_scores(axes: Axes, answers: Sequence[Answer]) -> None:
+    """How the first individual scores: known animals that are found, those that are not, and new ones."""
+    groups = {
+        "known, first is right": ([one.surprise for one in answers if one.right], BLUE),
+        "known, first is wrong": ([one.surprise for one in answers if one.known and not one.right], ORANGE),
+        "new": ([one.surprise for one in answers if not one.known], PURPLE),
+    }
+    bins = np.histogram_bin_edges([one.surprise for one in answers], bins=24)
+    for name, (values, colour) in groups.items():
+        if values:
+            axes.hist(values, bins=bins.tolist(), histtype="step", linewidth=1.8, color=colour, label=f"{name} ({len(values)})")
+    axes.set(xlabel="score of the first individual", ylabel="queries")
+    axes.set_title("Scores of known and new animals", fontsize=10)
+    axes.legend()
+    axes.grid(alpha=0.3)
