@@ -47,7 +47,7 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
     chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger"}
     assert first.keys() == {"query", "verdict", *chances, "because", "candidates"}
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
-    assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference"}] * 3
+    assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference", "photo"}] * 3
     assert first["candidates"][0]["identity"] == "animal-3"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))
     assert [(row["query"], row["rank"]) for row in rows] == [(name, str(n)) for name in ("known.png", "new.png") for n in (1, 2, 3)]

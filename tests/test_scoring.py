@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from reid.config import SCORES
-from reid.novelty import verdict
+from reid.novelty import uncalibrated
 from reid.ranking import rank
 from reid.records import Candidate, Score
 from reid.scoring import Null, estimate_null, evidence, signed_wasserstein, stranger_probability
@@ -109,7 +109,7 @@ def test_what_strangers_drawn_anew_get_is_never_too_sure():
 
 
 def test_verdicts():
-    assert [verdict(p, 0.02, 0.5) for p in (0, 0.02, 0.021, 0.49, 0.5, 1)] == ["match", "match", "unsure", "unsure", "new", "new"]
+    assert [uncalibrated(p, 0.02, 0.5) for p in (0, 0.02, 0.021, 0.49, 0.5, 1)] == ["match", "match", "unsure", "unsure", "new", "new"]
 
 
 def test_ranking_by_best_reference_with_ties_by_name():
@@ -119,8 +119,8 @@ def test_ranking_by_best_reference_with_ties_by_name():
     ]  # fmt: skip
     identities = {"a1": "amber", "a2": "amber", "b1": "basil", "c1": "cora", "x1": None, "x2": None}
     wanted = (
-        Candidate("cora", 0.7, 9, "c1"), Candidate("unknown (x1)", 0.6, 2, "x1"), Candidate("amber", 0.5, 4, "a2"),
-        Candidate("basil", 0.5, 5, "b1"), Candidate("unknown (x2)", 0.2, 2, "x2"),
+        Candidate("cora", 0.7, 9, "c1", "q"), Candidate("unknown (x1)", 0.6, 2, "x1", "q"), Candidate("amber", 0.5, 4, "a2", "q"),
+        Candidate("basil", 0.5, 5, "b1", "q"), Candidate("unknown (x2)", 0.2, 2, "x2", "q"),
     )  # fmt: skip
     assert rank(scores, identities) == wanted
     assert rank(scores[::-1], identities) == wanted
