@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .config import DEVICES, EXACT, SCORES, Settings
-from .errors import GalleryError, ReidError, SettingsError
+from .config import DEVICES, EXACT, PRESETS, SCORES, Settings
+from .errors import GalleryError, ReidError, SettingsError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ HELP = {  # of the settings that have an option
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
 FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "segment", "device"
-ANSWERS = (*FEATURES, "score", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
+ANSWERS = ("preset", *FEATURES, "score", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
 
@@ -81,6 +81,9 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     kinds = {field.name: type(getattr(DEFAULTS, field.name)) for field in fields(Settings)}
 
     def option(name: str) -> inspect.Parameter:
+        if name == "preset":
+            told = typer.Option(help=f"{choices(tuple(PRESETS))}: what is given up for speed. (default: balanced)")
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, told])
         if name == "exact":
             told = typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")
             return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, told])
@@ -433,6 +436,46 @@ def evaluate(
     for failure in found["failures"]:
         print(f"reid: not used: {failure['reason']}", file=sys.stderr)
     raise typer.Exit(1 if found["failures"] else 0)
+
+
+@app.command()
+@takes(*ANSWERS)
+def compare(
+    gallery: Gallery,
+    extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas.")] = "aliked-n16,disk,sift",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest or both, with a comma.")] = "lightglue,nearest",
+    metadata: Annotated[Path | None, typer.Option(help="Table with a split column. (default: GALLERY/metadata.csv)")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures of each.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
+    settings: Settings = DEFAULTS,
+    cache: Cache = None,
+) -> None:
+    """Which features and which matcher recognise these animals best? Evaluates each pair on the same queries, as a table."""
+    import json as jsons
+
+    from . import calls
+    from .report import tables
+    from .store import write_atomically
+
+    found: dict[str, Any] = {}
+    missing = []
+    for extractor in filter(None, extractors.split(",")):
+        for matcher in filter(None, matchers.split(",")):
+            name = f"{extractor} + {matcher}"
+            one = settings.replace(extractor=extractor, matcher=matcher, calibration_queries=0)
+            try:
+                with _listening() as listener:
+                    listener.note(name)
+                    found[name], _ = calls.evaluate(gallery, one, table=metadata, cache=cache, limit=limit, listener=listener)
+            except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
+                missing.append(f"{name}: {error}")
+    if found:
+        _print(tables.of_comparison(found))
+    for line in missing:
+        print(f"reid: left out {line}", file=sys.stderr)
+    if json is not None:
+        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+    raise typer.Exit(2 if not found else 1 if missing else 0)
 
 
 @app.command()

@@ -21,6 +21,11 @@ SIDES = ("compatible", "all")
 SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
+PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; the README has what each costs
+    "fast": {"shortlist": 64},
+    "balanced": {},
+    "best": {"enlarge": True, "max_keypoints": 1024, "shortlist": 0, "race": False},
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,11 @@ class Settings:
             raise SettingsError(f"match_below {self.match_below} is above new_above {self.new_above}; no verdict would be unsure")
 
     @classmethod
-    def load(cls, file: str | Path | None = None, **overrides: Any) -> Settings:
-        """The defaults, then what the TOML file says, then every override that is not None. Unknown names raise."""
+    def load(cls, file: str | Path | None = None, preset: str | None = None, **overrides: Any) -> Settings:
+        """The defaults, then the preset, then what the TOML file says, then every override that is not None. Unknown names raise."""
         values: dict[str, Any] = {}
+        if preset is not None and preset not in PRESETS:
+            raise SettingsError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
         if file is not None:
             try:
                 values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
@@ -93,7 +100,7 @@ class Settings:
         for name in [*values, *overrides]:
             if name not in known:
                 raise SettingsError(f"{prefix}unknown setting {name!r}; known: {', '.join(known)}")
-        values |= {name: value for name, value in overrides.items() if value is not None}
+        values = PRESETS[preset or "balanced"] | values | {name: value for name, value in overrides.items() if value is not None}
         try:
             return cls(**values)
         except SettingsError as error:

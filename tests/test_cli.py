@@ -175,3 +175,16 @@ def test_models_lists_every_network_and_what_matches_it():
 
 def test_version():
     assert reid("--version").stdout.startswith("reid 0.")
+
+
+def test_compare_evaluates_what_there_is_and_names_the_rest(animals, tmp_path):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 3 else 'gallery'}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
+    words = ["--extractors", "sift,aliked-t16", "--matchers", "nearest,lightglue", "--max-keypoints", "100", "--resize", "320"]
+    done = reid("compare", animals, "--json", tmp_path / "c.json", "--limit", 2, *words)
+    assert done.returncode == 1, done.stderr
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert {"sift + nearest", "aliked-t16 + nearest"} <= found.keys() and "aliked-t16 + lightglue" not in found
+    assert found["sift + nearest"]["n_queries"] == 2
+    assert "left out aliked-t16 + lightglue: there is no LightGlue for aliked-t16" in done.stderr
+    assert "sift + nearest" in done.stdout and "mAP" in done.stdout

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from reid.config import Settings, fingerprint
+from reid.config import PRESETS, Settings, fingerprint
 from reid.errors import SettingsError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -58,3 +58,11 @@ def test_a_missing_file_is_an_error(tmp_path):
 def test_fingerprints_differ_where_settings_do():
     assert fingerprint(1, "a") == fingerprint(1, "a") != fingerprint("a", 1)
     assert len(fingerprint(1)) == 16
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_those_of_the_files_and_give_way_to_what_is_given(name):
+    assert Settings.load(preset=name) == Settings.load(CONFIGS / f"{name}.toml")
+    assert Settings.load(preset=name, max_keypoints=99).max_keypoints == 99
+    with pytest.raises(SettingsError, match="unknown preset 'quick'; known: fast, balanced, best"):
+        Settings.load(preset="quick")

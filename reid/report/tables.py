@@ -126,6 +126,18 @@ def of_evaluation(found: dict[str, Any]) -> list[Table]:
     return [scores, figures, groups] if found["groups"] else [scores, figures]
 
 
+def of_comparison(found: dict[str, dict[str, Any]]) -> Table:
+    """A row an evaluation, the best of each column marked."""
+    names = ("top1", "top3", "top5", "map", "auroc")
+    table = Table("features + matcher", *(FIGURES[name].split(",")[0] for name in names), "s a query")
+    best = {name: max((row[name] for row in found.values() if row[name] is not None), default=None) for name in names}
+    for title, row in found.items():
+        shown = (f"[bold]{_figure(name, row[name])}[/]" if row[name] == best[name] else _figure(name, row[name]) for name in names)
+        seconds = row["seconds_per_query"]
+        table.add_row(title, *shown, "-" if seconds is None else f"{seconds:.2f}")
+    return table
+
+
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "-"
