@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .config import DEVICES, EXACT, PRESETS, SCORES, Settings
+from .config import DEVICES, EXACT, PRESETS, SCORES, VERIFY, Settings
 from .errors import GalleryError, ReidError, SettingsError, WeightsError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ HELP = {  # of the settings that have an option
     "device": f"{choices(DEVICES)}.",
     "score": f"{choices(SCORES)}.",
     "encounters": "The photos of one encounter, or of one folder where none is known, are one query.",
+    "verify": f"{choices(VERIFY)}: keep the matches that one motion of this kind explains; auto is affine for nearest, none for LightGlue.",
     "sides": "compatible: compare no left with right where sides are known; all: compare every pair.",
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
@@ -72,7 +73,7 @@ HELP = {  # of the settings that have an option
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
 FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "segment", "device"
-ANSWERS = ("preset", *FEATURES, "score", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
+ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
 

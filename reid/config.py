@@ -18,6 +18,7 @@ from .errors import SettingsError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fast", "full")
 SIDES = ("compatible", "all")
+VERIFY = ("auto", "none", "affine", "homography", "fundamental")
 SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
@@ -58,6 +59,7 @@ class Settings:
     shortlist: int = 200  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
     race: bool = True  # LightGlue: a heat with few keypoints and layers chooses those that are matched in full; false matches all
     precision: str = "fast"  # LightGlue: half precision where the device is faster with it; full is float32 throughout
+    verify: str = "auto"  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for LightGlue
     ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ class Settings:
             kinds: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(field.type)]
             if not isinstance(value, kinds) or (isinstance(value, bool) and field.type != "bool"):
                 raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
-        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES)):
+        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES), ("verify", VERIFY)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
         if self.rotations not in (1, 2, 4):

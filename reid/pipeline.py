@@ -116,7 +116,8 @@ class Pipeline:
         """Covers features, matcher, its settings and weights, and the precision it has here: two devices do not share their results."""
         settings = self.settings
         glue = settings.depth_confidence, settings.width_confidence, str(self.dtype)
-        options = {"lightglue": glue, "nearest": (settings.ratio,)}[settings.matcher]
+        model = matchers.verification(settings)
+        options = {"lightglue": glue, "nearest": (settings.ratio,)}[settings.matcher] + (() if model is None else (model,))
         return fingerprint(self.features_fingerprint, settings.matcher, options, _sha256(matchers.weights_name(settings)))
 
     @cached_property

@@ -275,7 +275,7 @@ def test_nearest_neighbours_by_hand():
     near = query.descriptors[:10].astype(np.float32) + np.random.default_rng(0).normal(0, 0.03, (10, 16))
     mixed = np.concatenate((near / np.linalg.norm(near, axis=1, keepdims=True), reference.descriptors[10:]))
     reference = Features("test", reference.size, reference.keypoints, reference.scores, mixed)
-    matcher = matchers.create(Settings(extractor="sift", matcher="nearest", ratio=0.8), "cpu")
+    matcher = matchers.create(Settings(extractor="sift", matcher="nearest", ratio=0.8, verify="none"), "cpu")
     [(indices, confidence)] = in_order(matcher.match(query, [reference]))
     a, b = query.descriptors.astype(np.float64), reference.descriptors.astype(np.float64)
     distance = np.linalg.norm(a[:, None] - b[None], axis=2)
@@ -293,7 +293,7 @@ def test_nearest_neighbours_by_hand():
 
 
 def test_nearest_neighbours_of_none_and_of_one():
-    matcher = matchers.create(Settings(matcher="nearest"), "cpu")
+    matcher = matchers.create(Settings(matcher="nearest", verify="none"), "cpu")
     none, one, some = (random_features(n, 16, n) for n in (0, 1, 5))
     assert [len(found[1]) for found in in_order(matcher.match(none, [none, one, some]))] == [0, 0, 0]
     assert [len(found[1]) for found in in_order(matcher.match(some, [none, one]))] == [0, 1]

@@ -24,6 +24,8 @@ MATCHERS = {
 
 RACES = {"aliked-lightglue": (256, 3, 32)}  # LightGlue by its weights: keypoints and layers of the heat, references matched in full;
 RACE = (256, 3, 48)  # all others. A heat of 128 keypoints chooses worse than votes of descriptors do
+DOUBTFUL = 0.1  # matches of no more confidence have no say in the motion
+TOLERANCE = {"affine": 0.05, "homography": 0.05, "fundamental": 0.01}  # of the reference's longest side: heads are neither flat nor rigid
 Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1
 
 
@@ -64,10 +66,41 @@ def create(settings: Settings, device: str) -> Matcher:
     from . import lightglue, nearest
 
     name = weights_name(settings)
-    if name is None:
-        return nearest.NearestMatcher(settings, device)
-    matcher: Any = lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
-    return matcher  # type: ignore[no-any-return]
+    matcher: Any = (
+        nearest.NearestMatcher(settings, device)
+        if name is None
+        else lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
+    )
+    model = verification(settings)
+    return matcher if model is None else _Verified(matcher, model)
+
+
+def verification(settings: Settings) -> str | None:
+    """The model that matches have to agree with; None where they need not. LightGlue's attention has seen the geometry, and on turtles a
+    model adds nothing to it; nearest neighbours have not."""
+    if settings.verify == "auto":
+        return "affine" if settings.matcher == "nearest" else None
+    return None if settings.verify == "none" else settings.verify
+
+
+class _Verified:
+    """A matcher whose matches are dropped unless one motion explains them."""
+
+    def __init__(self, matcher: Matcher, model: str):
+        self.matcher, self.model = matcher, model
+
+    def match(
+        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
+    ) -> Iterator[tuple[int, Matches]]:
+        from .geometry import inliers
+
+        for place, (indices, confidence) in self.matcher.match(query, references, animals):
+            reference = references[place]
+            kept = np.flatnonzero(confidence > DOUBTFUL)
+            rows = indices[kept]
+            tolerance = TOLERANCE[self.model] * max(reference.size)
+            kept = kept[inliers(query.keypoints[rows[:, 0]], reference.keypoints[rows[:, 1]], self.model, tolerance)]
+            yield place, (indices[kept], confidence[kept])
 
 
 def dtype(settings: Settings, device: str) -> torch.dtype:
