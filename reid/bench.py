@@ -181,7 +181,7 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
     settings, device = pipeline.settings, pipeline.device
     n = PHOTOS[device]
     chosen = _some(refs, n)
-    photos = [images.prepare(ref, settings.resize) for ref in chosen]
+    photos = [images.prepare(ref, settings.resize, settings.enlarge) for ref in chosen]
     sizes = {photo.size: [other for other in photos if other.size == photo.size] for photo in photos}
     theirs: Any = None
     if settings.extractor.startswith("aliked"):
@@ -204,7 +204,7 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
     yield Row(f"{sides}, network alone", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
     ours, other = _alternate(
         lambda: list(pipeline.extract([Indexed(ref, "") for ref in chosen])),
-        (lambda: peer([images.prepare(ref, settings.resize) for ref in chosen])) if theirs else None,
+        (lambda: peer([images.prepare(ref, settings.resize, settings.enlarge) for ref in chosen])) if theirs else None,
         pipeline.listener,
         "rounds",
     )

@@ -56,7 +56,7 @@ HELP = {  # of the settings that have an option
     "matcher": "lightglue or nearest.",
     "max_keypoints": "Keypoints a photo, the strongest.",
     "resize": "Longest side of the photos worked on, in pixels.",
-    "enlarge": "Enlarge smaller photos to that, too.",
+    "enlarge": "Enlarge smaller photos to that, or leave them as they are. (default: enlarge)",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
     "device": f"{choices(DEVICES)}.",
     "score": f"{choices(SCORES)}.",
@@ -88,7 +88,9 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         if name == "exact":
             told = typer.Option("--exact", help="Match every reference through every layer in float32, however long it takes.")
             return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, told])
-        flag = [f"--{name.removesuffix('s')}" if name == "encounters" else f"--{name}"] if kinds[name] is bool else []
+        option_name = "encounter" if name == "encounters" else name
+        switch = f"--{option_name}/--no-{option_name}" if getattr(DEFAULTS, name) is True else f"--{option_name}"
+        flag = [switch] if kinds[name] is bool else []
         told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {getattr(DEFAULTS, name)})"))
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name] | None, told])
 

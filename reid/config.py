@@ -25,7 +25,7 @@ EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "de
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; the README has what each costs
     "fast": {"shortlist": 64},
     "balanced": {},
-    "best": {"enlarge": True, "max_keypoints": 1024, "shortlist": 0, "race": False},
+    "best": {"max_keypoints": 1024, "shortlist": 0, "race": False},
 }
 
 
@@ -37,7 +37,7 @@ class Settings:
     matcher: str = "lightglue"
     max_keypoints: int = 512  # per photo, the strongest
     resize: int = 640  # longest side of the prepared photo, px
-    enlarge: bool = False  # smaller photos are enlarged to it; otherwise they are left as they are
+    enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
     sides: str = "compatible"  # where the side is known, compare no left with right; "all" compares every pair
     mirror: bool = False  # compare opposite sides, too, one of them mirrored

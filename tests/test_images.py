@@ -211,3 +211,19 @@ def test_a_mask_is_cropped_and_resized_with_its_photo(tmp_path):
     assert photo.mask is not None
     assert photo.mask[:, :49].all()
     assert not photo.mask[:, 51:].any()
+
+
+def test_a_small_photo_is_enlarged_where_it_may_be(tmp_path):
+    """Its mask with it; what is drawn at a place stays there."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[10:20, 30:40] = 255
+    ref = PhotoRef("small", save(tmp_path / "small.png", pixels), mask="[[30, 10, 40, 10, 40, 20, 30, 20]]")
+    assert images.prepare(ref, 240).size == (60, 40)
+    photo = images.prepare(ref, 240, enlarge=True)
+    assert photo.size == (240, 160)
+    bright = photo.pixels[..., 0] > 128
+    assert (bright[40:80, 120:160]).mean() > 0.95 and bright.sum() < 1.1 * 40 * 40
+    assert (photo.mask & bright).sum() > 0.8 * bright.sum()
+    corner = images.to_upright(np.array([[119.5, 39.5]]), photo.size, (60, 40), ref)
+    assert corner[0].tolist() == pytest.approx([29.5, 9.5])
+    assert images.prepare(ref, 48, enlarge=True).size == (48, 32)

@@ -182,9 +182,10 @@ def test_boxes_and_masks_keep_keypoints_on_the_animal(animals):
         'animal-2/0.png,b,,"[[50, 50, 200, 50, 200, 180, 50, 180]]"\n'
         "animal-3/0.png,c,,\n"
     )
-    reid.index(animals, FAST)
+    settings = FAST.replace(enlarge=False)
+    reid.index(animals, settings)
     opened = gallery.read(animals, photo_size)
-    run = pipeline.Pipeline(FAST, animals / ".reid")
+    run = pipeline.Pipeline(settings, animals / ".reid")
     items, _, _ = run.index(opened.references)
     boxed, masked, plain = (run.load(item) for item in items)
     assert boxed.size == (150, 120)

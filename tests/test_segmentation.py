@@ -45,7 +45,7 @@ def test_keypoints_beside_the_animal_are_dropped_and_a_mask_of_ones_own_wins(tmp
     own = np.zeros(animal.shape, np.uint8)
     own[:60, :60] = 255
     refs = [PhotoRef("a", path), PhotoRef("b", path, mask=str(save(tmp_path / "mask.png", own)))]
-    settings = Settings(extractor="sift", matcher="nearest", max_keypoints=300)
+    settings = Settings(extractor="sift", matcher="nearest", max_keypoints=300, enlarge=False)
     inside = {}
     for segment in (False, True):
         pipeline = Pipeline(settings.replace(segment=segment), tmp_path / "cache")
