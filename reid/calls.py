@@ -40,6 +40,7 @@ class IndexSummary:
     failures: tuple[Failure, ...]
     null: Null | None
     recall: Recall | None  # of the shortlist, where the gallery needs one
+    calibration: Calibration | None  # where the gallery has been calibrated
     folder: Path
 
 
@@ -71,7 +72,8 @@ def index(
     null = pipeline.null(items) if items else None
     pipeline.update_shortlist(items)
     recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
-    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, pipeline.folder)
+    calibration = pipeline.calibration(items) if items else None
+    return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, calibration, pipeline.folder)
 
 
 def identify(

@@ -173,6 +173,10 @@ def index(
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if done.null is not None:
         print(f"null distribution: {_null_in_words(done.null.source, done.null.n_pairs)}")
+    if done.calibration is not None:
+        print(_calibration_in_words(done.calibration.about()))
+    elif done.n_photos:
+        print("not calibrated: no probabilities before `reid calibrate` has been run")
     if done.recall is not None and done.recall.n_queries:
         kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
         print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")

@@ -106,6 +106,7 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "16 photos of 8 individuals are indexed" in done.stdout
     assert "(16 of them now)" in done.stdout
+    assert "not calibrated" in done.stdout
     (animals / "animal-0" / "bad.jpg").write_text("no photo")
     again = reid("index", animals, *FAST)
     assert again.returncode == 1
