@@ -286,8 +286,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[evaluation.Answer]]:
     """How often the answers are right on a table with a `split`: every query row against the reference rows that are not of its encounter.
 
-    The references are calibrated first, unless `calibration_queries` is 0 or they are too few. `limit` takes only the first so many
-    queries. Returns the figures, as `--json` writes them, and the answers that they are of."""
+    The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. `limit` takes only
+    the first so many queries. Returns the figures, as `--json` writes them, and the answers that they are of."""
     found = _read(gallery, listener, skip_bad=False, table=table)
     if not found.queries:
         wanted = " or ".join(galleries.QUERY_SPLITS)
@@ -303,9 +303,9 @@ def evaluate(
     failures += failed
     null = pipeline.null(references)
     pipeline.update_shortlist(references)
-    calibration = pipeline.calibration(references)
-    if calibration is None and settings.calibration_queries:
-        calibration = pipeline.calibrate(references, null)
+    calibration = pipeline.learn(references, null) if settings.calibration_queries else None
+    if calibration is not None:
+        calibration.carries(settings.max_false_match, settings.max_false_new)
     answers: dict[str, list[evaluation.Answer]] = {score: [] for score in SCORES}
     seconds = []
     queries = _questions(asked, settings.encounters)

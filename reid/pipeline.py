@@ -481,17 +481,22 @@ class Pipeline:
         likeliest = sorted(twins.values(), key=lambda one: (-one.p_same, one.identities))
         return Health(tuple(sorted(single)), tuple(surest), tuple(likeliest), n_asked)
 
-    def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
-        """Calibrated on this gallery, and stored; None where it has too few animals."""
+    def learn(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
+        """A calibration on these references; None where they have too few animals."""
         met: dict[str, set[str]] = {}
         for item in references:
             if item.ref.identity is not None:
                 met.setdefault(item.ref.identity, set()).add(item.ref.encounter or item.digest)
         prior = novelty.good_turing([len(encounters) for encounters in met.values()])
         found = novelty.calibrate(self.trials(references, null), prior, len(references), "gallery")
+        return found and Calibration.from_json(found.as_json())  # rounded as it is stored, so that the first run equals the second
+
+    def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
+        """`learn` it and keep it for the gallery."""
+        found = self.learn(references, null)
         if found is not None:
             write_atomically(self._calibration_file, json.dumps(found.as_json()).encode())
-        return found and self.calibration(references)  # as it is stored, rounded, so that the first run equals the second
+        return found
 
     @property
     def _calibration_file(self) -> Path:
