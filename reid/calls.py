@@ -286,8 +286,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[evaluation.Answer]]:
     """How often the answers are right on a table with a `split`: every query row against the reference rows that are not of its encounter.
 
-    The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. `limit` takes only
-    the first so many queries. Returns the figures, as `--json` writes them, and the answers that they are of."""
+    The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. `limit` takes
+    only the first so many queries. Returns the figures, as `--json` writes them, and the answers that they are of."""
     found = _read(gallery, listener, skip_bad=False, table=table)
     if not found.queries:
         wanted = " or ".join(galleries.QUERY_SPLITS)
