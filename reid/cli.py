@@ -57,6 +57,7 @@ HELP = {  # of the settings that have an option
     "max_keypoints": "Keypoints a photo, the strongest.",
     "resize": "Longest side of the photos worked on, in pixels.",
     "enlarge": "Enlarge smaller photos to that, or leave them as they are. (default: enlarge)",
+    "equalize": "Even out light and haze before features are extracted.",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
     "device": f"{choices(DEVICES)}.",
     "score": f"{choices(SCORES)}.",
@@ -72,7 +73,7 @@ HELP = {  # of the settings that have an option
     "max_false_new": "Share of known animals that may be called new.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
-FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "segment", "device"
+FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "equalize", "segment", "device"
 ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 

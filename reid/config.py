@@ -39,6 +39,7 @@ class Settings:
     resize: int = 640  # longest side of the prepared photo, px
     enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
+    equalize: bool = False  # even out light and haze before features are extracted (CLAHE)
     sides: str = "compatible"  # where the side is known, compare no left with right; "all" compares every pair
     mirror: bool = False  # compare opposite sides, too, one of them mirrored
     rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees

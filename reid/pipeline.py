@@ -94,7 +94,7 @@ class Pipeline:
     def __init__(self, settings: Settings, folder: Path, listener: Listener | None = None):
         matchers.weights_name(settings)  # names what cannot work before work starts
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
-        ways = [name for name in ("enlarge", "segment") if getattr(settings, name)]
+        ways = [name for name in ("enlarge", "segment", "equalize") if getattr(settings, name)]
         own = settings.extractor, settings.max_keypoints, settings.resize, *ways
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
@@ -218,14 +218,15 @@ class Pipeline:
             yield from together(group)
 
     def _prepare(self, ref: PhotoRef) -> Photo:
-        """Decoded and resized; where the settings want it and no mask is given, with a mask of what stands out."""
+        """Decoded and resized; as the settings want, evened out, and with a mask of what stands out where none is given."""
         photo = images.prepare(ref, self.settings.resize, self.settings.enlarge)
-        if not self.settings.segment or photo.mask is not None:
-            return photo
-        mask = segmentation.foreground(photo.pixels)
-        if mask is None:
-            self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
-        return replace(photo, mask=mask)
+        mask = photo.mask
+        if self.settings.segment and mask is None:
+            mask = segmentation.foreground(photo.pixels)
+            if mask is None:
+                self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
+        pixels = images.equalized(photo.pixels) if self.settings.equalize else photo.pixels
+        return replace(photo, pixels=pixels, mask=mask)
 
     def _prepared(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
         """Photos decoded and resized by other threads while the network works on those before."""

@@ -227,3 +227,19 @@ def test_a_small_photo_is_enlarged_where_it_may_be(tmp_path):
     corner = images.to_upright(np.array([[119.5, 39.5]]), photo.size, (60, 40), ref)
     assert corner[0].tolist() == pytest.approx([29.5, 9.5])
     assert images.prepare(ref, 48, enlarge=True).size == (48, 32)
+
+
+def test_evened_out_photos_show_the_pattern_in_the_dark():
+    """A dim checkerboard under a shadow: contrast rises everywhere, the pattern and the colour stay."""
+    yy, xx = np.mgrid[:160, :240]
+    board = ((xx // 12 + yy // 12) % 2).astype(float)
+    shadow = np.linspace(0.2, 1, 240)[None]
+    pixels = np.stack([(20 + 25 * board) * shadow, (22 + 30 * board) * shadow, (30 + 20 * board) * shadow], axis=-1).astype(np.uint8)
+    even = images.equalized(pixels)
+    assert even.shape == pixels.shape and even.dtype == np.uint8
+    for columns in (slice(0, 60), slice(180, 240)):
+        before, after = (image[:, columns].astype(float).mean(axis=2) for image in (pixels, even))
+        contrast = [abs(image[board[:, columns] == 1].mean() - image[board[:, columns] == 0].mean()) for image in (before, after)]
+        assert contrast[1] > 1.5 * contrast[0]
+    assert np.array_equal(even, images.equalized(pixels))
+    assert np.array_equal(pixels[0, 0], [4, 4, 6])  # the original is left alone
