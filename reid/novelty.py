@@ -78,7 +78,7 @@ def fit(evidence: Floats, outcome: NDArray[np.bool_], weight: Floats) -> Model:
     from scipy.special import expit
 
     mean, spread = evidence.mean(axis=0), evidence.std(axis=0)
-    spread[spread == 0] = 1
+    spread[spread < 1e-6] = 1  # constant, but for rounding
     x = np.column_stack(((evidence - mean) / spread, np.ones(len(evidence))))
     sign = np.where(outcome, 1.0, -1.0)
 
@@ -116,8 +116,7 @@ class Calibration:
     of_right: NDArray[np.bool_]  # (K,) whether the first individual was right
     of_new: Floats  # (M,) the same of queries whose animal was taken away
     prior: float  # probability that the next animal is new
-    n_references: int  # when it was calibrated
-    source: str  # "gallery", or the sentence that says where a shipped one is from
+    labels: tuple[str, ...] = ()  # of the references it was made with, a name for each photo with its label, sorted
 
     def decide(self, where: Standing, max_false_match: float, max_false_new: float, prior: float | None = None) -> Decision:
         """`match` where no more than `max_false_match` of new animals stand as well, `new` where no more than `max_false_new` of known
@@ -160,15 +159,15 @@ class Calibration:
             if 0 < rate * (n + 1) < 1:
                 least = math.ceil(1 / (n + 1) * 1e4) / 1e4
                 raise SettingsError(
-                    f"{name} {rate:g} takes {math.ceil(1 / rate) - 1} calibration queries of {of} animals, and there are {n}; "
+                    f"{name} {rate:g} takes {math.ceil(1 / max(rate, 1e-9)) - 1} calibration queries of {of} animals, and there are {n}; "
                     f"{least:g} is the least that they can promise"
                 )
 
     def about(self) -> dict[str, Any]:
         """What people should know of it."""
         right = float(self.of_right.mean())
-        about = {"n_known": len(self.of_known), "n_new": len(self.of_new), "top1": right, "prior_new": self.prior, "source": self.source}
-        return about | {"n_references": self.n_references}
+        about = {"n_known": len(self.of_known), "n_new": len(self.of_new), "top1": right, "prior_new": self.prior}
+        return about | {"n_references": len(self.labels)}
 
     def as_json(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
@@ -192,8 +191,7 @@ class Calibration:
             of_right=np.array(value["of_right"], bool),
             of_new=np.array(value["of_new"], float),
             prior=float(value["prior"]),
-            n_references=int(value["n_references"]),
-            source=str(value["source"]),
+            labels=tuple(map(str, value["labels"])),
         )
 
 
@@ -211,14 +209,16 @@ def strength(known: Model, right: Model, evidence: Floats) -> Floats:
     return total
 
 
-def calibrate(trials: Sequence[Trial], prior: float, n_references: int, source: str) -> Calibration | None:
-    """From calibration queries; None from too few."""
+def calibrate(trials: Sequence[Trial], prior: float, labels: Sequence[str] = ()) -> Calibration | None:
+    """From calibration queries; None from too few, or of too few animals."""
     evidence = np.array([_vector(trial.standing) for trial in trials]).reshape(len(trials), len(NAMES))
     absent = np.array([trial.outcome == ABSENT for trial in trials], bool)
     right = np.array([trial.outcome == RIGHT for trial in trials], bool)
-    if absent.sum() < LEAST or (~absent).sum() < LEAST:
+    known = {trial.animal for trial in trials if trial.outcome != ABSENT}
+    if absent.sum() < LEAST or (~absent).sum() < LEAST or len(known) < FOLDS:
         return None
-    fold_of = {animal: number % FOLDS for number, animal in enumerate(sorted({trial.animal for trial in trials}))}
+    animals = sorted({trial.animal for trial in trials}, key=lambda animal: (animal not in known, animal))
+    fold_of = {animal: number % FOLDS for number, animal in enumerate(animals)}  # some known ones in each
     fold = np.array([fold_of[trial.animal] for trial in trials])
 
     def models(chosen: NDArray[np.bool_]) -> tuple[Model, Model]:
@@ -234,7 +234,7 @@ def calibrate(trials: Sequence[Trial], prior: float, n_references: int, source: 
     there = order[~absent[order]]
     known_model, right_model = models(np.ones(len(trials), bool))
     return Calibration(
-        known_model, right_model, strengths[there], right[there], strengths[order[absent[order]]], prior, n_references, source
+        known_model, right_model, strengths[there], right[there], strengths[order[absent[order]]], prior, tuple(sorted(labels))
     )
 
 
@@ -256,7 +256,7 @@ def good_turing(n_encounters: Sequence[int]) -> float:
 def reasons(decision: Decision, calibration: Calibration) -> tuple[str, ...]:
     """Why this verdict, in sentences for people."""
     n_new, n_known = len(calibration.of_new), len(calibration.of_known)
-    as_well, as_badly = (f"{100 * p:.2g} %" for p in (decision.p_if_new, decision.p_if_known))
+    as_well, as_badly = round(decision.p_if_new * (n_new + 1)) - 1, round(decision.p_if_known * (n_known + 1)) - 1
     return (
         f"Of {n_new} photos whose animal had been taken out of the gallery, {as_well} had a first individual that stood as well as here.",
         f"Of {n_known} photos whose animal was in the gallery, {as_badly} had a first individual that stood no better.",

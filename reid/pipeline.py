@@ -37,6 +37,8 @@ AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through
 LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
+NOT_TWICE = 0.5  # probability, before it is looked at, that a labelled photo shows no other animal of the gallery
+KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
 
@@ -223,7 +225,7 @@ class Pipeline:
         mask = photo.mask
         if self.settings.segment and mask is None:
             mask = segmentation.foreground(photo.pixels)
-            if mask is None:
+            if mask is None and not (ref.quarters or ref.mirrored):
                 self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
         pixels = images.equalized(photo.pixels) if self.settings.equalize else photo.pixels
         return replace(photo, pixels=pixels, mask=mask)
@@ -373,7 +375,8 @@ class Pipeline:
         """The null of this gallery, estimated once for its present photos; the shipped default where it has too few pairs of strangers."""
         pairs = stranger_pairs(references, self.settings.null_pairs, self.settings.sides)
         settings = self.settings
-        key = fingerprint(self.matches_fingerprint, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
+        ways = settings.sides, settings.mirror, settings.rotations
+        key = fingerprint(self.matches_fingerprint, ways, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
         path = self.folder / "nulls" / f"{key}.json"
         try:
             return Null.from_json(json.loads(path.read_text()))
@@ -404,26 +407,32 @@ class Pipeline:
     def identify(self, query: Query, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
         found = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
-        return self.judge(query, *found, len(references), null, calibration)
+        return self.judge(query, *found, references, null, calibration)
 
     def judge(
-        self,
-        query: Query,
-        candidates: tuple[Candidate, ...],
-        surprise: float,
-        n_references: int,
-        null: Null,
+        self, query: Query, candidates: tuple[Candidate, ...], surprise: float, references: Sequence[Indexed], null: Null,
         calibration: Calibration | None,
     ) -> IdentityRanking:  # fmt: skip
-        """The verdict on what `rank_by` has found among so many references, with probabilities where the gallery is calibrated."""
+        """The verdict on what `rank_by` has found among these references, with probabilities where the gallery is calibrated.
+
+        Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
         settings = self.settings
-        n_met = n_references * len(query.photos)
-        p = scoring.stranger_probability(surprise, null, verdict_score(settings, settings.score), n_met)
+        met = [
+            place for photo in query.photos if len(self.load(photo)) for _, places in self.variants(photo, references) for place in places
+        ]
+        if not met:
+            nothing = ("Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show.",)
+            return IdentityRanking(query.name, candidates, novelty.UNSURE, 1.0, because=nothing)
+        p = scoring.stranger_probability(surprise, null, verdict_score(settings, settings.score), len(met))
         if calibration is None:
             return IdentityRanking(query.name, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
         decision = calibration.decide(standing_of(candidates), settings.max_false_match, settings.max_false_new, self._prior)
         chances = decision.p_match, decision.p_other, decision.p_new, decision.interval
-        return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, novelty.reasons(decision, calibration))
+        why: tuple[str, ...] = novelty.reasons(decision, calibration)
+        n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in set(met)})
+        if n_left_out:
+            why += (f"{n_left_out} individuals have no photo of a side that could be compared.",)
+        return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, why)
 
     @property
     def _prior(self) -> float | None:
@@ -468,7 +477,7 @@ class Pipeline:
             n_asked += 1
             own = str(query.photos[0].ref.identity)
             others = [candidate for candidate in candidates if candidate.identity != own]
-            p_same = calibration.decide(standing_of(others), 0, 0).p_match if others else 0.0
+            p_same = calibration.decide(standing_of(others), 0, 0, prior=NOT_TWICE).p_match if others else 0.0
             if p_same < 0.5:
                 continue
             mine = next((candidate for candidate in candidates if candidate.identity == own), None)
@@ -489,13 +498,15 @@ class Pipeline:
             if item.ref.identity is not None:
                 met.setdefault(item.ref.identity, set()).add(item.ref.encounter or item.digest)
         prior = novelty.good_turing([len(encounters) for encounters in met.values()])
-        found = novelty.calibrate(self.trials(references, null), prior, len(references), "gallery")
+        found = novelty.calibrate(self.trials(references, null), prior, _labels(references))
         return found and Calibration.from_json(found.as_json())  # rounded as it is stored, so that the first run equals the second
 
     def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
-        """`learn` it and keep it for the gallery."""
+        """`learn` it and keep it for the gallery; where there is nothing to learn from, what was kept is gone."""
         found = self.learn(references, null)
-        if found is not None:
+        if found is None:
+            self._calibration_file.unlink(missing_ok=True)
+        else:
             write_atomically(self._calibration_file, json.dumps(found.as_json()).encode())
         return found
 
@@ -507,7 +518,7 @@ class Pipeline:
         return self.folder / "calibration" / f"{fingerprint(self.matches_fingerprint, about)}.json"
 
     def calibration(self, references: Sequence[Indexed]) -> Calibration | None:
-        """What is stored; None, and a note, where nothing is, or where the gallery has grown or shrunk by a quarter since."""
+        """What is stored; None, and a note, where the gallery has changed by a quarter since, in photos or in labels."""
         try:
             found = Calibration.from_json(json.loads(self._calibration_file.read_text()))
         except FileNotFoundError:
@@ -515,9 +526,11 @@ class Pipeline:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.listener.note(f"{self._calibration_file} is damaged and not used; run `reid calibrate` again")
             return None
-        if not 0.75 <= len(references) / found.n_references <= 1.25:
+        shared = len(set(found.labels) & set(_labels(references)))
+        if shared < KEPT_LABELS * max(len(found.labels), len(references)):
             self.listener.note(
-                f"the gallery was calibrated with {found.n_references} photos and has {len(references)}; run `reid calibrate` again"
+                f"the gallery was calibrated with {len(found.labels)} photos, of which {shared} are among its {len(references)} under the "
+                "same label; run `reid calibrate` again"
             )
             return None
         return found
@@ -574,6 +587,11 @@ def verdict_score(settings: Settings, score: str) -> str:
 def standing_of(candidates: Sequence[Candidate]) -> Standing:
     """How the first of these individuals stands, best first."""
     return novelty.standing([candidate.score for candidate in candidates], candidates[0].n_matches)
+
+
+def _labels(references: Sequence[Indexed]) -> list[str]:
+    """A name for each photo with its label."""
+    return [fingerprint(item.digest, item.ref.identity, item.ref.encounter, item.ref.orientation)[:12] for item in references]
 
 
 def apart(a: Indexed, b: Indexed) -> bool:

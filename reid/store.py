@@ -41,8 +41,10 @@ class DamagedFile(Exception):
 
 def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """All of `data` at `path`, or of what the call writes to the file it is given, or nothing. Raises StoreError, one line."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         data(part) if callable(data) else part.write_bytes(data)
         os.replace(part, path)

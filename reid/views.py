@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "bottom"), ("top", "below"), ("above", "below"),
              ("dorsal", "ventral"))  # fmt: skip
 WORDS = frozenset(word for pair in OPPOSITES for word in pair)
+FILLERS = frozenset(("flank", "side", "view"))
 
 
 def opposite(a: str | None, b: str | None) -> bool:
@@ -18,5 +21,10 @@ def opposite(a: str | None, b: str | None) -> bool:
 
 
 def _words(view: str | None) -> set[str]:
-    text = (view or "").lower()
-    return {word for word in WORDS if word in text}
+    """Of each run of letters that is nothing but words known here: `topleft` is two, `upright` none; L and R are short for left, right."""
+    found: set[str] = set()
+    for run in re.findall(r"[a-z]+", (view or "").lower()):
+        run = {"l": "left", "r": "right"}.get(run, run)
+        if re.fullmatch(f"({'|'.join(sorted(WORDS | FILLERS))})+", run):
+            found |= {word for word in re.findall("|".join(sorted(WORDS | FILLERS)), run) if word in WORDS}
+    return found

@@ -129,6 +129,16 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
         (["evaluate", "GALLERY", *FAST], "no row whose split is query or test"),
         (["models", "fetch", "resnet"], "unknown weights 'resnet'; known: aliked-n16"),
         (["nonsense"], "No such command"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--prior-new", "0"], "prior_new is 0.0; it lies between 0.001 and 0.999"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--report", "GALLERY"], "is a folder; name a file to write"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--json", "."], ". is a folder; name a file to write"),
+        (["novelty", "none.jpg", "--gallery", "GALLERY"], "--report"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"], "unknown preset 'quick'; known: fast, balanced, best"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--rotations", "3"], "rotations is 3; it is 1, 2 or 4"),
+        (["calibrate", "GALLERY", *FAST], "too small to be calibrated"),
+        (["calibrate", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),
+        (["compare", "GALLERY", "--extractors", ","], "name at least one extractor"),
+        (["compare", "GALLERY", "--extractor", "disk"], "No such option"),
     ],
 )
 def test_a_mistake_is_exit_2_and_one_line(animals, words, said):

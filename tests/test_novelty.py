@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def crowd(seed: int, n: int = 150) -> list[Trial]:
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    found = novelty.calibrate(crowd(0), prior=0.4, n_references=300, source="gallery")
+    found = novelty.calibrate(crowd(0), prior=0.4)
     assert found is not None
     return found
 
@@ -89,7 +90,7 @@ def test_promises_are_kept_on_queries_that_calibration_never_saw(rate):
     """Mean over calibrations: of new animals at most `rate` are called a match, of known ones at most `rate` new."""
     false_match, false_new = [], []
     for seed in range(30):
-        found = novelty.calibrate(crowd(seed), 0.4, 300, "gallery")
+        found = novelty.calibrate(crowd(seed), 0.4)
         for trial in crowd(1000 + seed):
             verdict = found.decide(trial.standing, rate, rate).verdict
             (false_match if trial.outcome == ABSENT else false_new).append(verdict == ("match" if trial.outcome == ABSENT else "new"))
@@ -107,7 +108,7 @@ def test_the_four_verdicts_by_hand():
         def ranked(scores):
             return np.array(sorted(map(strength, scores)))
 
-        return Calibration(flat, flat, ranked(known), np.ones(len(known), bool), ranked(new), 0.5, 10, "gallery")
+        return Calibration(flat, flat, ranked(known), np.ones(len(known), bool), ranked(new), 0.5)
 
     apart = made(known=[5.0] * 9, new=[1.0] * 9)
     verdicts = {score: apart.decide(Standing(score, 0, 0, 0), 0.1, 0.1).verdict for score in (6.0, 0.0, 3.0)}
@@ -144,8 +145,47 @@ def test_good_turing_by_hand():
 
 
 def test_too_few_queries_calibrate_nothing():
-    assert novelty.calibrate(crowd(0, novelty.LEAST - 1), 0.4, 10, "gallery") is None
-    assert novelty.calibrate([], 0.4, 0, "gallery") is None
+    assert novelty.calibrate(crowd(0, novelty.LEAST - 1), 0.4) is None
+    assert novelty.calibrate([], 0.4) is None
+
+
+def test_the_interval_is_that_of_isotonic_fits_by_hand():
+    """Nine right above nine new: a query above all lies between 9 of 9.5 (if it is wrong) and sure; one between the two, anywhere."""
+    flat = Model(np.zeros(4), np.ones(4), np.array([1.0, 0, 0, 0]), 0.0)
+    high, low = (np.full(9, novelty.strength(flat, flat, np.array([[score, 0, 0, 0]]))[0]) for score in (5.0, 1.0))
+    found = Calibration(flat, flat, high, np.ones(9, bool), low, 0.5)
+    above, between = (found.decide(Standing(score, 0, 0, 0), 0.1, 0.1).interval for score in (6.0, 3.0))
+    assert above == (pytest.approx(0.5 / (0.5 + 1 / 18)), 1.0)  # weights: half for nine known, one of eighteen for itself
+    assert between == (0.0, 1.0)
+
+
+def test_an_animal_is_judged_by_models_that_have_not_seen_it(monkeypatch):
+    """Models that only tell from how many queries they were learned: of 40 animals in five folds, from 32."""
+
+    def counted(evidence, outcome, weight):
+        return Model(np.zeros(4), np.ones(4), np.zeros(4), len(evidence) / 100)
+
+    monkeypatch.setattr(novelty, "fit", counted)
+    found = novelty.calibrate(crowd(3, 40), 0.4)
+    expected = -np.logaddexp(0, -0.64) - np.logaddexp(0, -0.32)  # each animal asked about twice; the second model knows no new ones
+    assert np.allclose([*found.of_known, *found.of_new], expected)
+    assert (found.known.bias, found.right.bias) == (0.8, 0.4)
+
+
+def test_one_known_animal_is_too_few_however_often_it_was_met():
+    trials = [Trial("a", stands(3.0 + i / 10), RIGHT) for i in range(30)]
+    trials += [Trial(f"{i}", stands(i / 30), ABSENT) for i in range(30)]
+    assert novelty.calibrate(trials, 0.5) is None
+    five = [Trial(f"{i % novelty.FOLDS}", trial.standing, RIGHT) for i, trial in enumerate(trials[:30])] + trials[30:]
+    found = novelty.calibrate(five, 0.5)
+    assert np.isfinite(found.of_known).all() and np.isfinite(found.of_new).all()
+
+
+def test_evidence_that_never_changes_says_nothing():
+    trials = crowd(0)
+    same = [Trial(one.animal, Standing(one.standing.score, -0.1, one.standing.deviations, 0.3), one.outcome) for one in trials]
+    found = Calibration.from_json(novelty.calibrate(same, 0.4).as_json())
+    assert np.isfinite(found.decide(same[0].standing, 0.05, 0.05).p_match)
 
 
 @pytest.fixture(scope="module")
@@ -297,10 +337,48 @@ def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
     items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size).references)
     assert pipeline.calibration(items) is not None
     assert pipeline.calibration(items[:60]) is None
-    assert "calibrated with 96 photos and has 60; run `reid calibrate` again" in listener.notes[-1]
+    assert "calibrated with 96 photos, of which 60 are among its 60 under the same label; run `reid calibrate` again" in listener.notes[-1]
+    renamed = [reid.pipeline.Indexed(replace(item.ref, identity=f"new {n}"), item.digest) for n, item in enumerate(items)]
+    assert pipeline.calibration(renamed) is None  # the photos are the same, what was learned is not
+    assert "of which 0 are among its 96" in listener.notes[-1]
+    ways = ({"mirror": True}, {"rotations": 4}, {"sides": "all"}, {"encounters": True}, {"score": "sum"})
+    others = [reid.pipeline.Pipeline(FAST.replace(**change), tmp_path) for change in ways]
+    assert [other.calibration(items) for other in others] == [None] * 5  # another way of comparing is another calibration
+    null_files = sorted((tmp_path / "nulls").iterdir())
+    others[1].null(items)
+    assert sorted((tmp_path / "nulls").iterdir()) != null_files
     next((tmp_path / "calibration").iterdir()).write_text("{")
     assert pipeline.calibration(items) is None
     assert "is damaged" in listener.notes[-1]
+
+
+def test_what_cannot_be_compared_is_not_called_new(herd, tmp_path):
+    """A blank photo, and one of a side that the gallery does not have."""
+    rows = (herd / "metadata.csv").read_text().splitlines()
+    table = tmp_path / "lefts.csv"
+    table.write_text("\n".join([rows[0] + ",orientation", *(f"{row},{'left' if n else 'right'}" for n, row in enumerate(rows[1:]))]))
+    pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
+    items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size, table=table).references)
+    null = pipeline.null(items)
+    calibration = pipeline.calibrate(items, null)
+    blank = reid.pipeline.PhotoRef("blank", save(tmp_path / "blank.png", np.full((200, 260, 3), 120, np.uint8)))
+    right = reid.pipeline.PhotoRef("right", save(tmp_path / "right.png", draw_animal(5, 9)), orientation="right")
+    asked, _, _ = pipeline.index([blank, right])
+    for query, references in ((asked[0], items), (asked[1], items[1:])):
+        for one in (None, calibration):
+            answer = pipeline.identify(reid.pipeline.Query("q", (query,)), references, null, one)
+            assert (answer.verdict, answer.p_new, answer.because[0][:27]) == ("unsure", None, "Nothing could be compared: ")
+    answer = pipeline.identify(reid.pipeline.Query("q", (asked[1],)), items, null, calibration)
+    assert answer.because[-1] == "23 individuals have no photo of a side that could be compared."
+
+
+def test_a_part_of_the_gallery_has_no_probabilities(herd, tmp_path):
+    calls.calibrate(herd, FAST, cache=tmp_path)
+    save(tmp_path / "q.png", draw_animal(5, 9))
+    listener = Notes()
+    report = reid.identify(tmp_path / "q.png", herd, FAST, cache=tmp_path, where=["encounter=5-0"], listener=listener)
+    assert report.rankings[0].p_new is report.gallery["calibration"] is None
+    assert "no probabilities" in listener.notes[-1]
 
 
 class Notes(reid.Listener):

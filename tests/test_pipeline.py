@@ -1,6 +1,7 @@
 """The whole way from photos to answers, with SIFT and nearest neighbours on drawn animals: fast, and no stand-in for anything."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_a_photo_without_keypoints_is_an_answer_too(animals):
     save(animals / "fog" / "1.png", np.full((100, 120, 3), 128, np.uint8))
     query = save(animals.parent / "fog.png", np.full((90, 120, 3), 100, np.uint8))
     ranking = reid.identify(query, gallery=animals, settings=FAST).rankings[0]
-    assert ranking.verdict == "new"
+    assert (ranking.verdict, ranking.because[0][:27]) == ("unsure", "Nothing could be compared: ")
     assert len(ranking.candidates) == 9
     assert len({candidate.score for candidate in ranking.candidates}) == 1
 
@@ -299,7 +300,7 @@ def test_the_photos_of_an_encounter_are_one_query(animals, tmp_path):
         save(tmp_path / "e" / folder / "a-blank.png", np.full((200, 260, 3), 120, np.uint8))
         save(tmp_path / "e" / folder / "b-animal.png", draw_animal(identity, 5))
     alone = reid.identify(tmp_path / "e", gallery=animals, settings=FAST)
-    assert [ranking.verdict for ranking in alone.rankings] == ["new", "match", "new", alone.rankings[3].verdict]
+    assert [ranking.verdict for ranking in alone.rankings] == ["unsure", "match", "unsure", alone.rankings[3].verdict]
     together = reid.identify(tmp_path / "e", gallery=animals, settings=FAST.replace(encounters=True))
     monday, tuesday = together.rankings
     assert (monday.query_id, monday.verdict) == ("monday", "match")
@@ -308,6 +309,21 @@ def test_the_photos_of_an_encounter_are_one_query(animals, tmp_path):
     assert best == alone.rankings[1].candidates[0]
     assert (tuesday.query_id, tuesday.verdict in ("new", "unsure")) == ("tuesday", True)
     assert monday.p_stranger > alone.rankings[1].p_stranger  # of twice as many pairs the best is better
+
+
+def test_encounters_of_one_name_stay_apart_and_so_do_two_animals_on_one_photo(animals, tmp_path):
+    for site, identity in (("a", 3), ("b", 4)):
+        save(tmp_path / "e" / site / "2020" / "x.png", draw_animal(identity, 5))
+        save(tmp_path / "e" / site / "2020" / "y.png", draw_animal(identity, 6))
+    report = reid.identify(tmp_path / "e", gallery=animals, settings=FAST.replace(encounters=True))
+    assert [(one.query_id, one.candidates[0].identity) for one in report.rankings] == [("2020", "animal-3"), ("2020 (2)", "animal-4")]
+    both = np.concatenate((draw_animal(1, 5), draw_animal(2, 5)), axis=1)
+    save(animals / "two.png", both)
+    rows = [f"animal-{i}/{v}.png,animal-{i},,gallery" for i in range(8) for v in range(2)]
+    rows += ['two.png,unknown,"[0, 0, 313, 241]",query', 'two.png,unknown,"[313, 0, 313, 241]",query']
+    (animals / "metadata.csv").write_text("path,identity,bbox,split\n" + "\n".join(rows) + "\n")
+    report = reid.identify(animals / "two.png", gallery=animals, settings=FAST.replace(encounters=True))
+    assert [one.candidates[0].identity for one in report.rankings] == ["animal-1", "animal-2"]
 
 
 def test_encounters_of_the_table_are_evaluated_as_one_query_each(animals):
@@ -320,6 +336,11 @@ def test_encounters_of_the_table_are_evaluated_as_one_query_each(animals):
     assert calls.evaluate(animals, FAST)[0]["n_queries"] == 6
     found, _ = calls.evaluate(animals, FAST.replace(encounters=True))
     assert (found["n_queries"], found["top1"]) == (3, 1)
+    text = (animals / "metadata.csv").read_text()
+    (animals / "metadata.csv").write_text(re.sub("later-.", "one-day", text))  # of several animals
+    assert calls.evaluate(animals, FAST.replace(encounters=True))[0]["n_queries"] == 3
+    (animals / "metadata.csv").write_text(re.sub("later-.", "", text))
+    assert calls.evaluate(animals, FAST.replace(encounters=True))[0]["n_queries"] == 6
 
 
 def sided(root, sides):
