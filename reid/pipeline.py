@@ -96,7 +96,8 @@ class Pipeline:
     def __init__(self, settings: Settings, folder: Path, listener: Listener | None = None):
         matchers.weights_name(settings)  # names what cannot work before work starts
         self.settings, self.folder, self.listener = settings, folder, listener or Listener()
-        ways = [name for name in ("enlarge", "segment", "equalize") if getattr(settings, name)]
+        ways: list[Any] = [name for name in ("enlarge", "segment", "equalize") if getattr(settings, name)]
+        ways += [segmentation.WAY] if settings.segment else []
         own = settings.extractor, settings.max_keypoints, settings.resize, *ways
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
