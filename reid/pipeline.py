@@ -432,7 +432,8 @@ class Pipeline:
         why: tuple[str, ...] = novelty.reasons(decision, calibration)
         n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in set(met)})
         if n_left_out:
-            why += (f"{n_left_out} individuals have no photo of a side that could be compared.",)
+            whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
+            why += (f"{whom} no photo of a side that could be compared.",)
         return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, why)
 
     @property
