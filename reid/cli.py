@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import json as jsons
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -78,8 +79,10 @@ ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirro
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
 
-def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """For a command with a parameter `settings`: it gets an option for each of these settings, and `--config`."""
+def takes(*names: str, required: str = "", without: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command with a parameter `settings`: it gets an option for each of these settings, and `--config`.
+
+    One of its own options may be `required`, and one left out."""
     kinds = {field.name: type(getattr(DEFAULTS, field.name)) for field in fields(Settings)}
 
     def option(name: str) -> inspect.Parameter:
@@ -105,7 +108,8 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             exact = EXACT if chosen.pop("exact", False) else {}
             command(settings=Settings.load(given.pop("config"), **(chosen | exact)), **given)
 
-        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "settings"]
+        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in ("settings", without)]
+        own = [one.replace(default=inspect.Parameter.empty) if one.name == required else one for one in own]
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + [config, *map(option, names)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -189,68 +193,29 @@ def _null_in_words(source: str, n_pairs: int | None = None) -> str:
     return f"from {n_pairs} pairs of different animals of this gallery" if source == "gallery" and n_pairs else f"from {source}"
 
 
-Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)]
-Known = Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)]
-Csv = Annotated[Path | None, typer.Option(help="Write a row a candidate.")]
-Json = Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")]
-Where = Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')]
-View = Annotated[str | None, typer.Option(help="Search only references of this side or view.")]
-Page = Annotated[Path | None, typer.Option(help="Write the novelty report, one HTML page with pictures.")]
-
-
-@app.command()
-@takes(*ANSWERS, *PROMISES, "top")
-def identify(
-    photos: Photos,
-    gallery: Known,
-    csv: Csv = None,
-    json: Json = None,
+def _ask(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
+    gallery: Annotated[Path, typer.Option(help="Folder of known animals.", show_default=False)],
+    csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything, in the schema that the README describes.")] = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
-    report: Page = None,
-    where: Where = None,
-    orientation: View = None,
+    report: Annotated[Path | None, typer.Option(help="Write the novelty report, one HTML page with pictures.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, such as "site=Bonaire".')] = None,
+    orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.")] = None,
     settings: Settings = DEFAULTS,
     cache: Cache = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new."""
-    _identify(photos, gallery, settings, where, orientation, cache, skip_bad, csv, json, matches, report)
-
-
-@app.command()
-@takes(*ANSWERS, *PROMISES, "top")
-def novelty(
-    photos: Photos,
-    gallery: Known,
-    report: Annotated[Path, typer.Option(help="The page to write.", show_default=False)],
-    csv: Csv = None,
-    json: Json = None,
-    where: Where = None,
-    orientation: View = None,
-    settings: Settings = DEFAULTS,
-    cache: Cache = None,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Which animals are new? Writes the novelty report: one HTML page to send, with pictures, the likeliest to be new first.
-
-    Where the gallery is calibrated, it also names photos of the gallery that may have a wrong label, and animals that may be one."""
-    _identify(photos, gallery, settings, where, orientation, cache, skip_bad, csv, json, None, report)
-
-
-def _identify(
-    photos: list[Path], gallery: Path, settings: Settings, where: list[str] | None, orientation: str | None, cache: Path | None,
-    skip_bad: bool, csv: Path | None, json: Path | None, matches: Path | None, page: Path | None,
-) -> None:  # fmt: skip
     from . import calls
     from .report import tables
     from .store import write_atomically
 
-    _check_writable(csv, json, page)
+    _check_writable(csv, json, report)
     with _listening() as listener:
-        report, answers = calls.identify_and_keep(
+        found, answers = calls.identify_and_keep(
             photos, gallery, settings, where=where or (), orientation=orientation, cache=cache, skip_bad=skip_bad, listener=listener
         )
-    about = report.gallery
+    about = found.gallery
     said = f", filter {about['filter']}" if about["filter"] else ""
     print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
     calibration = about["calibration"]
@@ -258,30 +223,47 @@ def _identify(
         print(_calibration_in_words(calibration))
     elif about["null"] != "gallery":
         print(f"the gallery is too small to know how strangers score; judged by {about['null']}")
-    if report.rankings:
-        _print(tables.as_table(report))
+    if found.rankings:
+        _print(tables.as_table(found))
         if calibration is None:
             print(
                 "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being "
                 "new, which takes `reid calibrate`)"
             )
-    _report_failures(report.failures)
+    _report_failures(found.failures)
     sys.stdout.flush()
     for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
         if path is not None:
-            write_atomically(path, text(report).encode("utf-8", "backslashreplace"))
+            write_atomically(path, text(found).encode("utf-8", "backslashreplace"))
     if matches is not None:
         with _listening() as listener:
-            _draw_all(report, answers, matches, listener)
-    if page is not None:
+            _draw_all(found, answers, matches, listener)
+    if report is not None:
         from .report import html
 
         with _listening() as listener:
             write_atomically(
-                page, html.as_html(report, _Exhibits(report, answers, listener), *_judges(answers)).encode("utf-8", "backslashreplace")
+                report, html.as_html(found, _Exhibits(found, answers, listener), *_judges(answers)).encode("utf-8", "backslashreplace")
             )
-        print(f"the report is in {page}")
-    raise typer.Exit(1 if report.failures else 0)
+        print(f"the report is in {report}")
+    raise typer.Exit(1 if found.failures else 0)
+
+
+ASKING = (*ANSWERS, *PROMISES, "top")
+app.command("identify", help="Who is on each photo? Ranks the individuals of the gallery and says match, unsure or new.")(
+    takes(*ASKING)(_ask)
+)
+app.command(
+    "novelty",
+    help="Which animals are new? Writes the novelty report: one HTML page to send, with pictures, the likeliest to be new first.\n\n"
+    "Where the gallery is calibrated, it also names photos of the gallery that may have a wrong label, and animals that may be one.",
+)(takes(*ASKING, required="report", without="matches")(_ask))
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    from .store import write_atomically
+
+    write_atomically(file, (jsons.dumps(value, indent=1) + "\n").encode())
 
 
 def _check_writable(*files: Path | None) -> None:
@@ -428,11 +410,8 @@ def evaluate(
     cache: Cache = None,
 ) -> None:
     """How often is the answer right? Asks about every query row of the table, calibrated on its reference rows."""
-    import json as jsons
-
     from . import calls
     from .report import tables
-    from .store import write_atomically
 
     _check_writable(json)
     with _listening() as listener:
@@ -447,7 +426,7 @@ def evaluate(
     for verdict, row in found["verdicts"].items():
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
     if json is not None:
-        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+        _write_json(json, found)
     if plots is not None:
         from .report import plots as plotting
 
@@ -470,11 +449,8 @@ def compare(
     cache: Cache = None,
 ) -> None:
     """Which features and which matcher recognise these animals best? Evaluates each pair on the same queries, as a table."""
-    import json as jsons
-
     from . import calls
     from .report import tables
-    from .store import write_atomically
 
     if not extractors.strip(", ") or not matchers.strip(", "):
         raise SettingsError("name at least one extractor and one matcher")
@@ -496,7 +472,7 @@ def compare(
     for line in missing:
         print(f"reid: left out {line}", file=sys.stderr)
     if json is not None:
-        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+        _write_json(json, found)
     raise typer.Exit(2 if not found else 1 if missing else 0)
 
 
@@ -510,12 +486,9 @@ def bench(
     cache: Cache = None,
 ) -> None:
     """How fast is it on this machine, beside kornia's networks? Both run in turn; a ratio above 1 says that reid is faster."""
-    import json as jsons
-
     from rich.table import Table
 
     from . import bench as benchmark
-    from .store import write_atomically
 
     if what not in benchmark.BENCHES:
         raise SettingsError(f"unknown benchmark {what!r}; known: {', '.join(benchmark.BENCHES)}")
@@ -529,7 +502,7 @@ def bench(
         table.add_row(row["name"], row["unit"], *figures)
     _print(table)
     if json is not None:
-        write_atomically(json, (jsons.dumps(found, indent=1) + "\n").encode())
+        _write_json(json, found)
 
 
 @models.callback()

@@ -22,7 +22,7 @@ VERIFY = ("auto", "none", "affine", "homography", "fundamental")
 SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
-PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; the README has what each costs
+PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers
     "fast": {"shortlist": 64},
     "balanced": {},
     "best": {"max_keypoints": 1024, "shortlist": 0, "race": False},

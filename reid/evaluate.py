@@ -6,7 +6,7 @@ but for BAKS and BAUS, which count 0 then, as in AnimalCLEF 2025.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,13 +105,36 @@ def selective(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
     return _selective(_Table(answers))
 
 
+def roc(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
+    """The shares of new and of known animals that are taken for known, each (T,), for thresholds from above the highest down."""
+    return _roc(_Table(answers))
+
+
+def reliability(p: Floats, came_true: Floats) -> list[tuple[float, float, int]]:
+    """Mean probability, share that came true and number of answers, in N_BINS bins of as many answers each, the least probable first."""
+    bins = np.array_split(np.argsort(p, kind="stable"), min(N_BINS, len(p)))
+    return [(float(p[one].mean()), float(came_true[one].mean()), len(one)) for one in bins]
+
+
+def _ends(values: Floats) -> NDArray[np.bool_]:
+    """(N,) True at the last of each block of equals in sorted values."""
+    return np.append(np.diff(values) != 0, True)[: len(values)]
+
+
+def _roc(table: _Table) -> tuple[Floats, Floats]:
+    order = np.argsort(-table.familiarity, kind="stable")
+    last = _ends(table.familiarity[order])
+    false, true = (np.append(0, (np.cumsum(one[order]) / one.sum())[last]) for one in (~table.known, table.known))
+    return false, true
+
+
 def _top(table: _Table, k: int) -> float | None:
     return float((table.rank[table.known] <= k).mean()) if table.known.any() else None
 
 
 def _selective(table: _Table) -> tuple[Floats, Floats]:
     order = np.argsort(-table.confidence, kind="stable")
-    last = np.append(np.diff(table.confidence[order]) != 0, True)[: len(order)]  # of its block of equals
+    last = _ends(table.confidence[order])
     n = np.arange(1, len(order) + 1)
     return (n / max(1, len(order)))[last], (np.cumsum(~table.right[order]) / n)[last]
 
@@ -134,11 +157,9 @@ def _best_accuracy(table: _Table) -> float | None:
     """Of known against new, at the threshold that was best for these very answers."""
     if not table.known.any() or table.known.all():
         return None
-    order = np.argsort(-table.familiarity, kind="stable")
-    last = np.append(np.diff(table.familiarity[order]) != 0, True)
-    known = table.known[order]
-    right = np.cumsum(known) + (~known).sum() - np.cumsum(~known)
-    return float(max(right[last].max(), (~known).sum()) / len(known))
+    false, true = _roc(table)
+    share = table.known.mean()
+    return float((share * true + (1 - share) * (1 - false)).max())
 
 
 def _by_animal(table: _Table, chosen: NDArray[np.bool_], good: NDArray[np.bool_]) -> float:
@@ -181,9 +202,7 @@ def _ece(table: _Table) -> float | None:
 
 
 def _one_ece(p: Floats, true: Floats) -> float:
-    order = np.argsort(p, kind="stable")
-    bins = np.array_split(order, min(N_BINS, len(order)))
-    return float(sum(abs(p[one].mean() - true[one].mean()) * len(one) for one in bins) / len(order))
+    return sum(abs(mean - share) * n for mean, share, n in reliability(p, true)) / len(p)
 
 
 FIGURES: dict[str, Callable[[_Table], float | None]] = {
@@ -202,12 +221,12 @@ FIGURES: dict[str, Callable[[_Table], float | None]] = {
 }
 
 
-def summarize(answers: Sequence[Answer]) -> dict[str, float | None]:
-    """Every figure of FIGURES, and how many queries it is of: n_queries, n_known, n_new."""
+def summarize(answers: Sequence[Answer], names: Iterable[str] = FIGURES) -> dict[str, float | None]:
+    """The figures of these names, all of FIGURES unless told otherwise, and how many queries they are of: n_queries, n_known, n_new."""
     table = _Table(answers)
     n_known = int(table.known.sum())
     counts = {"n_queries": len(answers), "n_known": n_known, "n_new": len(answers) - n_known}
-    return {name: figure(table) for name, figure in FIGURES.items()} | counts
+    return {name: FIGURES[name](table) for name in names} | counts
 
 
 def intervals(answers: Sequence[Answer], n: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, tuple[float, float] | None]:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -288,7 +288,7 @@ class Pipeline:
         found = 0
         for done, item in enumerate(asked):
             self.listener.progress("shortlists tried", done, len(asked))
-            pool = [other for other in references if apart(item, other)]
+            pool = without_encounter([item], references)
             found += any(pool[place].ref.identity == item.ref.identity for place in self.first(item, pool, length))
         if asked:
             self.listener.progress("shortlists tried", len(asked), len(asked))
@@ -446,7 +446,7 @@ class Pipeline:
         asked = _calibration_queries(references, most, self.settings.encounters)
         for done, query in enumerate(asked):
             self.listener.progress("calibration queries", done, len(asked))
-            pool = [item for item in references if all(apart(photo, item) for photo in query.photos)]
+            pool = without_encounter(query.photos, references)
             if pool:
                 yield query, self.rank_by(self.settings.score, query.photos, pool, self.compare(query.photos, pool, null))[0]
         self.listener.progress("calibration queries", len(asked), len(asked))
@@ -467,11 +467,7 @@ class Pipeline:
     def health(self, references: Sequence[Indexed], null: Null, calibration: Calibration) -> Health:
         """What the calibration queries say about the gallery's labels: a photo that matches another animal, more likely than not, has the
         wrong label if that animal is more alike than its own, and else the two may be one."""
-        met: dict[str, list[Indexed]] = {}
-        for item in references:
-            if item.ref.identity is not None:
-                met.setdefault(item.ref.identity, []).append(item)
-        single = [name for name, items in met.items() if not any(apart(items[0], item) for item in items)]
+        single = [name for name, met in _encounters(references).items() if len(met) < 2]
         mislabels: list[tuple[float, Mislabel]] = []
         twins: dict[frozenset[str], Twins] = {}
         n_asked = 0
@@ -495,11 +491,7 @@ class Pipeline:
 
     def learn(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
         """A calibration on these references; None where they have too few animals."""
-        met: dict[str, set[str]] = {}
-        for item in references:
-            if item.ref.identity is not None:
-                met.setdefault(item.ref.identity, set()).add(item.ref.encounter or item.digest)
-        prior = novelty.good_turing([len(encounters) for encounters in met.values()])
+        prior = novelty.good_turing([len(met) for met in _encounters(references).values()])
         found = novelty.calibrate(self.trials(references, null), prior, _labels(references))
         return found and Calibration.from_json(found.as_json())  # rounded as it is stored, so that the first run equals the second
 
@@ -601,13 +593,23 @@ def apart(a: Indexed, b: Indexed) -> bool:
     return a.digest != b.digest and not same_encounter(a.ref, b.ref)
 
 
-def _calibration_queries(references: Sequence[Indexed], most: int, encounters: bool) -> list[Query]:
-    named = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
+def without_encounter(photos: Sequence[Indexed], references: Sequence[Indexed]) -> list[Indexed]:
+    """The references that are of no encounter of these photos."""
+    return [item for item in references if all(apart(photo, item) for photo in photos)]
+
+
+def _encounters(references: Iterable[Indexed]) -> dict[str, dict[str, list[Indexed]]]:
+    """The photos of each named individual by encounter; one without an encounter counts as of its own."""
     met: dict[str, dict[str, list[Indexed]]] = {}
-    for item in named:
-        met.setdefault(str(item.ref.identity), {}).setdefault(item.ref.encounter or item.digest, []).append(item)
+    for item in references:
+        if item.ref.identity is not None:
+            met.setdefault(item.ref.identity, {}).setdefault(item.ref.encounter or item.digest, []).append(item)
+    return met
+
+
+def _calibration_queries(references: Sequence[Indexed], most: int, encounters: bool) -> list[Query]:
     queries = []
-    for of_animal in met.values():
+    for of_animal in _encounters(sorted(references, key=lambda item: (item.digest, item.ref.image_id))).values():
         for encounter, photos in of_animal.items():
             groups = [photos] if encounters else [[photo] for photo in photos]
             queries += [(turn, len(of_animal) < 2, Query(encounter, tuple(group))) for turn, group in enumerate(groups)]

@@ -17,14 +17,9 @@ def rank(scores: Sequence[Score], identities: Mapping[str, str | None]) -> tuple
     `identities` maps a reference to its individual, an unnamed animal's photo stands for itself."""
     best: dict[str, Candidate] = {}
     for score in sorted(scores, key=lambda score: (-score.value, score.reference_id, score.query_id)):
-        identity = identities[score.reference_id] or unnamed(score.reference_id)
+        identity = identities[score.reference_id] or f"unknown ({score.reference_id})"
         best.setdefault(identity, Candidate(identity, score.value, score.n_matches, score.reference_id, score.query_id))
     return tuple(sorted(best.values(), key=lambda candidate: (-candidate.score, candidate.identity)))
-
-
-def unnamed(reference_id: str) -> str:
-    """What the animal of a photo is called that nobody has named."""
-    return f"unknown ({reference_id})"
 
 
 def first(votes: NDArray[np.floating[Any]], identities: Sequence[str | None], most: int) -> list[int]:

@@ -83,16 +83,6 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """How well a photo can be read; nothing is refused for it."""
-
-    sharpness: float  # variance of the Laplacian over the variance of the grey values, on the animal; blur lowers it
-    exposure: float  # mean grey value on the animal, 0..1
-    clipped: float  # share of the animal's pixels that are black or white, 0..1
-    pixels: int  # on the animal, in the photo as it was before it was resized
-
-
-@dataclass(frozen=True)
 class Features:
     """The local features of one prepared photo, strongest first."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "bottom"), ("top", "below"), ("above", "below"),
              ("dorsal", "ventral"))  # fmt: skip
@@ -10,6 +11,7 @@ WORDS = frozenset(word for pair in OPPOSITES for word in pair)
 FILLERS = frozenset(("flank", "side", "view"))
 
 
+@lru_cache(4096)  # a query asks it of every reference, and there are few views
 def opposite(a: str | None, b: str | None) -> bool:
     """Whether two views show different sides of the animal and none in common: left and right, or topleft and right, not topleft and
     topright. A view that is not known, or not a word that is known here, is opposite to none."""

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluate import N_BINS, Answer, auroc, cmc
+from ..evaluate import N_BINS, Answer, auroc, cmc, reliability, roc
 from ..store import write_atomically
 
 BLUE, ORANGE, PURPLE, GREY = "#0067a5", "#e0a100", "#b5468b", "#666666"  # told apart by the colour-blind
@@ -50,9 +50,7 @@ def draw_roc(axes: Axes, answers: Sequence[Answer]) -> None:
     """Known animals called known against new animals called known, over all thresholds."""
     value = np.array([one.familiarity for one in answers])
     known = np.array([one.known for one in answers])
-    order = np.argsort(-value, kind="stable")
-    last = np.append(np.diff(value[order]) != 0, True)
-    false, true = (np.append(0, (np.cumsum(one[order]) / one.sum())[last]) for one in (~known, known))
+    false, true = roc(answers)
     area = auroc(value[known], value[~known])
     axes.plot(100 * false, 100 * true, color=BLUE, label=f"area {area:.3f}")
     axes.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="chance")
@@ -69,9 +67,7 @@ def draw_reliability(axes: Axes, answers: Sequence[Answer]) -> None:
         ("the first individual is right", BLUE, "o", [one.p_match for one in answers], [one.right for one in answers]),
         ("the animal is new", PURPLE, "s", [one.p_new for one in answers], [not one.known for one in answers]),
     ):
-        p, came = np.array(chance, float), np.array(true, float)
-        bins = np.array_split(np.argsort(p, kind="stable"), min(N_BINS, len(p)))
-        points = [(100 * p[one].mean(), 100 * came[one].mean()) for one in bins]
+        points = [(100 * p, 100 * share) for p, share, _ in reliability(np.array(chance, float), np.array(true, float))]
         axes.plot(*zip(*points), color=colour, marker=marker, markersize=5, label=name)
     axes.set(xlabel="probability given (%)", ylabel="came true (%)", xlim=(-2, 102), ylim=(-2, 102))
     axes.set_title(f"Are the probabilities true? {len(answers)} queries, {min(N_BINS, len(answers))} bins", fontsize=10)
