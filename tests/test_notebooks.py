@@ -26,7 +26,7 @@ def test_a_notebook_defines_nothing(notebook):
 
 
 @pytest.mark.parametrize(
-    ("notebook", "said"), zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match")), ids=lambda value: str(value)[-20:]
+    ("notebook", "said"), [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match"))], ids=lambda value: str(value)[-20:]
 )
 def test_a_notebook_runs(notebook, said, monkeypatch, capsys):
     matplotlib.use("agg")
