@@ -37,19 +37,31 @@ class NearestMatcher:
     def _match_pair(self, mine: torch.Tensor, theirs: torch.Tensor) -> Matches:
         if not len(mine) or not len(theirs):
             return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
-        distance = (2 - 2 * (mine @ theirs.T)).clamp(min=0).sqrt()  # of unit vectors
-        forward, back = _ratios(distance), _ratios(distance.T)
-        nearest, returned = distance.argmin(dim=1), distance.argmin(dim=0)
-        rows = torch.arange(len(mine), device=distance.device)
-        rows = rows[returned[nearest] == rows]
-        ratio = torch.maximum(forward[rows], back[nearest[rows]])
+        likeness = mine @ theirs.T  # cosines
+        best, best_back = likeness.amax(dim=1, keepdim=True), likeness.amax(dim=0, keepdim=True)
+        rows, columns = _once(*torch.nonzero((likeness == best) & (likeness == best_back), as_tuple=True))
+        first = likeness[rows, columns]
+        along, across = likeness[rows], likeness[:, columns].T
+        number = torch.arange(len(rows), device=rows.device)
+        along[number, columns] = across[number, rows] = -torch.inf
+        ratio = torch.maximum(_ratio(first, along), _ratio(first, across))
         confidence = torch.sigmoid((self.ratio - ratio) / SPREAD)
-        return torch.stack((rows, nearest[rows]), dim=1).cpu().numpy().astype(np.int32), confidence.cpu().numpy()
+        return torch.stack((rows, columns), dim=1).cpu().numpy().astype(np.int32), confidence.cpu().numpy()
 
 
-def _ratios(distance: torch.Tensor) -> torch.Tensor:
-    """Nearest over second nearest of each row; 1, no evidence, where there is no second."""
-    if distance.shape[1] < 2:
-        return torch.ones(len(distance), device=distance.device)
-    first, second = distance.topk(2, dim=1, largest=False).values.unbind(dim=1)
-    return first / second.clamp(min=1e-9)
+def _once(rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Equal descriptors are each other's nearest several times over: the first pair of each row, and of those the first of each column."""
+    for own in (0, 1):
+        _, first = np.unique((rows, columns)[own].cpu().numpy(), return_index=True)
+        kept = torch.from_numpy(np.sort(first)).to(rows.device)
+        rows, columns = rows[kept], columns[kept]
+    return rows, columns
+
+
+def _ratio(first: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Distance to the nearest (S,) over that to the nearest of the others (S, N), unit vectors by their cosines; 1, no evidence, where there
+    is no other."""
+    if others.shape[1] < 2:
+        return torch.ones_like(first)
+    nearest, second = ((2 - 2 * cosine).clamp(min=0).sqrt() for cosine in (first, others.amax(dim=1)))
+    return nearest / second.clamp(min=1e-9)
