@@ -259,7 +259,7 @@ def pipeline_fingerprint(pipeline: Pipeline) -> str:
     """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
     settings = pipeline.settings
     return fingerprint(
-        pipeline.matches_fingerprint,
+        pipeline.opinions_fingerprint,
         settings.encounters,
         settings.sides,
         settings.mirror,
@@ -334,12 +334,12 @@ def evaluate(
             seconds.append(time.monotonic() - started)
         truth = query.photos[0].ref.identity
         for name in SCORES:
-            candidates, surprise = pipeline.rank_by(name, query.photos, pool, rows)
-            answer = evaluation.Answer(truth, tuple(candidate.identity for candidate in candidates), surprise)
+            candidates = pipeline.rank_by(name, query.photos, pool, rows)
+            answer = evaluation.Answer(truth, tuple(candidate.identity for candidate in candidates), candidates[0].score)
             if name == settings.score:
-                ranking = pipeline.judge(query, candidates, surprise, pool, null, calibration)
+                ranking = pipeline.judge(query, candidates, pool, null, calibration)
                 chances = ranking.verdict, ranking.p_match, ranking.p_other, ranking.p_new
-                answer = evaluation.Answer(truth, answer.identities, surprise, *chances, _groups(query, pool))
+                answer = evaluation.Answer(truth, answer.identities, answer.score, *chances, _groups(query, pool))
             answers[name].append(answer)
     listener.progress("queries", len(queries), len(queries))
     own = answers[settings.score]

@@ -55,6 +55,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the
 HELP = {  # of the settings that have an option
     "extractor": "Local features; `reid models` lists them.",
     "matcher": "lightglue or nearest.",
+    "also": "Further opinions for the joint score: extractor+matcher, several with commas between, or none.",
     "max_keypoints": "Keypoints a photo, the strongest.",
     "resize": "Longest side of the photos worked on, in pixels.",
     "enlarge": "Enlarge smaller photos to that, or leave them as they are. (default: enlarge)",
@@ -74,7 +75,7 @@ HELP = {  # of the settings that have an option
     "max_false_new": "Share of known animals that may be called new.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
-FEATURES = "extractor", "matcher", "max_keypoints", "resize", "enlarge", "equalize", "segment", "device"
+FEATURES = "extractor", "matcher", "also", "max_keypoints", "resize", "enlarge", "equalize", "segment", "device"
 ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 

@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fast", "full")
 SIDES = ("compatible", "all")
 VERIFY = ("auto", "none", "affine", "homography", "fundamental")
-SCORES = ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
+SCORES = ("joint", "wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers
@@ -35,6 +35,7 @@ class Settings:
 
     extractor: str = "aliked-n16"
     matcher: str = "lightglue"
+    also: str = "sift+nearest"  # further opinions that the joint score takes in, extractor+matcher,extractor+matcher; "none"
     max_keypoints: int = 512  # per photo, the strongest
     resize: int = 640  # longest side of the prepared photo, px
     enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
@@ -45,7 +46,7 @@ class Settings:
     rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees
     segment: bool = False  # guess where the animal is (GrabCut) and drop the keypoints beside it; masks in the table win
     device: str = "auto"
-    score: str = "wasserstein"
+    score: str = "joint"
     min_confidence: float = 0.5  # a match above it counts in n_matches and is drawn
     top: int = 5  # individuals shown
     null_pairs: int = 200  # pairs of different animals that the null distribution is estimated from
@@ -72,6 +73,9 @@ class Settings:
         for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES), ("verify", VERIFY)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
+        for name in self._others:
+            if name.count("+") != 1:
+                raise SettingsError(f"also has {name!r}, which is not extractor+matcher; example: sift+nearest")
         if self.prior_new != -1 and self.prior_new < 0.001:
             raise SettingsError(f"prior_new is {self.prior_new}; it lies between 0.001 and 0.999, or is -1 to be estimated")
         if self.rotations not in (1, 2, 4):
@@ -110,6 +114,18 @@ class Settings:
             return cls(**values)
         except SettingsError as error:
             raise SettingsError(f"{prefix}{error}") from None
+
+    @property
+    def _others(self) -> list[str]:
+        return [] if self.also == "none" else self.also.split(",")
+
+    def others(self) -> list[Settings]:
+        """What each further opinion is formed by; one that is the first opinion over again is none.
+
+        They match what they are given, upright."""
+        own = {name.strip() for name in self._others} - {f"{self.extractor}+{self.matcher}"}
+        pairs = [name.split("+") for name in sorted(own)]
+        return [self.replace(extractor=one, matcher=other, also="none", shortlist=0, rotations=1) for one, other in pairs]
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -23,7 +23,7 @@ class Answer:
 
     truth: str | None  # the query's individual
     identities: tuple[str, ...]  # every individual of the gallery, best first
-    surprise: float  # what the verdict is made of where nothing is calibrated; larger means known
+    score: float  # of the first individual; where nothing is calibrated the verdict is made of it, and larger means known
     verdict: str = "unsure"  # match, unsure, new or odd
     p_match: float | None = None  # that the first individual is right; None where nothing is calibrated, as the next two
     p_other: float | None = None  # that it is another one of the gallery
@@ -46,12 +46,12 @@ class Answer:
     @property
     def confidence(self) -> float:
         """That the first individual is right, in the best way there is."""
-        return self.surprise if self.p_match is None else self.p_match
+        return self.score if self.p_match is None else self.p_match
 
     @property
     def familiarity(self) -> float:
         """That the animal is known, in the best way there is; by it known and new are told apart."""
-        return self.surprise if self.p_new is None else 1 - self.p_new
+        return self.score if self.p_new is None else 1 - self.p_new
 
 
 class _Table:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib import resources
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 NOT_TWICE = 0.5  # probability, before it is looked at, that a labelled photo shows no other animal of the gallery
+JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",)}  # scores that make up a matcher's opinion, as measured
 KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
@@ -102,6 +103,7 @@ class Pipeline:
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
+        self.others = [Pipeline(other, folder, self.listener) for other in settings.others()]
         self.n_matched = 0  # pairs matched by this pipeline, stored ones not counted
         self._kept: dict[str, Features] = {}  # the oldest first
 
@@ -124,6 +126,11 @@ class Pipeline:
         return fingerprint(self.features_fingerprint, settings.matcher, options, _sha256(matchers.weights_name(settings)))
 
     @cached_property
+    def opinions_fingerprint(self) -> str:
+        """Covers all that a pair's evidence is made of."""
+        return fingerprint(self.matches_fingerprint, *[other.matches_fingerprint for other in self.others])
+
+    @cached_property
     def matches(self) -> MatchStore:
         return MatchStore(self.folder, self.matches_fingerprint)
 
@@ -142,7 +149,7 @@ class Pipeline:
     # -- photos -> features
 
     def index(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
-        """Store the features of every photo that has none yet; those that cannot be used come back as failures.
+        """Store the features of every photo that has none yet, for every opinion; those that cannot be used come back as failures.
 
         With `check` stored files are read to see that they are whole; otherwise a damaged one is found when it is needed.
         Returns what is indexed in the order of `refs`, the failures, and how many were extracted now."""
@@ -173,6 +180,11 @@ class Pipeline:
             n_extracted += 1
         if missing:
             self.listener.progress("photos", len(missing), len(missing))
+        for other in self.others:
+            _, failed, n = other.index([item.ref for item in indexed if item.digest not in bad], check)
+            failures += failed
+            bad |= {item.digest for item in indexed if item.ref.image_id in {failure.image_id for failure in failed}}
+            n_extracted = max(n_extracted, n)
         return [item for item in indexed if item.digest not in bad], failures, n_extracted
 
     def _read(self, item: Indexed, read: Callable[[], Features | None] | None = None) -> Features | None:
@@ -310,18 +322,23 @@ class Pipeline:
                     ref = replace(query.ref, quarters=quarters, mirrored=is_mirrored)
                     yield (Indexed(ref, self.digests.of(ref)) if quarters or is_mirrored else query), places
 
-    def confidences(self, query: Indexed, references: Sequence[Indexed]) -> list[np.ndarray]:
+    def chosen(self, query: Indexed, references: Sequence[Indexed]) -> Iterator[tuple[Indexed, list[int]]]:
+        """The query's variants, each with the places of the references that it is matched with: those on its shortlist."""
+        for variant, places in self.variants(query, references):
+            yield variant, [places[place] for place in self.shortlist(variant, [references[place] for place in places])]
+
+    def confidences(
+        self, query: Indexed, references: Sequence[Indexed], chosen: Iterable[tuple[Indexed, list[int]]] | None = None
+    ) -> list[np.ndarray]:
         """Match confidences (S,) float16 of the query with each reference, by whichever of its variants has the greatest sum; stored ones
         are not matched again, those that are not on the shortlist have none."""
         of_all = [np.zeros(0, np.float16)] * len(references)
-        for variant, places in self.variants(query, references):
-            pool = [references[place] for place in places]
-            chosen = self.shortlist(variant, pool)
-            found = self._match([pool[place] for place in chosen], variant)
-            for place in chosen:
-                new, old = found[pool[place].digest], of_all[places[place]]
+        for variant, places in self.chosen(query, references) if chosen is None else chosen:
+            found = self._match([references[place] for place in places], variant)
+            for place in places:
+                new, old = found[references[place].digest], of_all[place]
                 if new.sum(dtype=np.float64) > old.sum(dtype=np.float64):
-                    of_all[places[place]] = new
+                    of_all[place] = new
         return of_all
 
     def _match(self, references: Sequence[Indexed], query: Indexed) -> dict[str, np.ndarray]:
@@ -377,7 +394,7 @@ class Pipeline:
         pairs = stranger_pairs(references, self.settings.null_pairs, self.settings.sides)
         settings = self.settings
         ways = settings.sides, settings.mirror, settings.rotations
-        key = fingerprint(self.matches_fingerprint, ways, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
+        key = fingerprint(self.opinions_fingerprint, JOINED, ways, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
         path = self.folder / "nulls" / f"{key}.json"
         try:
             return Null.from_json(json.loads(path.read_text()))
@@ -385,12 +402,14 @@ class Pipeline:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.listener.note(f"{path} is damaged; the null is estimated again")
-        values = []
+        nulls = tuple(other.null(references) for other in self.others)
+        values, others = [], []
         for done, (a, b) in enumerate(pairs):
             self.listener.progress("pairs of strangers", done, len(pairs))
             values.append((self.confidences(a, [b])[0], len(self.load(a))))
+            others.append([other.compare([a], [b], null)[0][0] for other, null in zip(self.others, nulls)])
         self.listener.progress("pairs of strangers", len(pairs), len(pairs))
-        null = scoring.estimate_null(values, settings.min_confidence, "gallery")
+        null = scoring.estimate_null(values, settings.min_confidence, "gallery", JOINED[settings.matcher], others, nulls)
         if null is None:
             return default_null(settings)
         write_atomically(path, json.dumps(null.as_json()).encode())
@@ -400,20 +419,28 @@ class Pipeline:
         """What the matches of each of a query's photos with each reference say, by every score."""
         rows = []
         for photo in photos:
-            n_keypoints = len(self.load(photo))
-            found = self.confidences(photo, references)
-            rows.append([scoring.evidence(one, n_keypoints, null, self.settings.min_confidence) for one in found])
+            chosen = list(self.chosen(photo, references))
+            met = sorted({place for _, places in chosen for place in places})
+            n_keypoints, found = len(self.load(photo)), self.confidences(photo, references, chosen)
+            others = [other.asked_of(met, photo, references, judge) for other, judge in zip(self.others, null.others, strict=True)]
+            seen = zip(*others) if others else repeat(())
+            rows.append([scoring.evidence(one, n_keypoints, null, self.settings.min_confidence, also) for one, also in zip(found, seen)])
         return rows
+
+    def asked_of(self, places: Sequence[int], photo: Indexed, references: Sequence[Indexed], null: Null) -> list[Evidence]:
+        """As `compare`, of the references in these places; those elsewhere have no matches."""
+        nothing = scoring.evidence(np.zeros(0), len(self.load(photo)), null, self.settings.min_confidence)
+        found = dict(zip(places, self.compare([photo], [references[place] for place in places], null)[0]))
+        return [found.get(place, nothing) for place in range(len(references))]
 
     def identify(self, query: Query, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None) -> IdentityRanking:
         """Every individual of the gallery, best first, and the verdict."""
-        found = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
-        return self.judge(query, *found, references, null, calibration)
+        candidates = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
+        return self.judge(query, candidates, references, null, calibration)
 
     def judge(
-        self, query: Query, candidates: tuple[Candidate, ...], surprise: float, references: Sequence[Indexed], null: Null,
-        calibration: Calibration | None,
-    ) -> IdentityRanking:  # fmt: skip
+        self, query: Query, candidates: tuple[Candidate, ...], references: Sequence[Indexed], null: Null, calibration: Calibration | None
+    ) -> IdentityRanking:
         """The verdict on what `rank_by` has found among these references, with probabilities where the gallery is calibrated.
 
         Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
@@ -424,7 +451,7 @@ class Pipeline:
         if not met:
             nothing = ("Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show.",)
             return IdentityRanking(query.name, candidates, novelty.UNSURE, 1.0, because=nothing)
-        p = scoring.stranger_probability(surprise, null, verdict_score(settings, settings.score), len(met))
+        p = scoring.stranger_probability(candidates[0].score, null, settings.score, len(met))
         if calibration is None:
             return IdentityRanking(query.name, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
         decision = calibration.decide(standing_of(candidates), settings.max_false_match, settings.max_false_new, self._prior)
@@ -448,7 +475,7 @@ class Pipeline:
             self.listener.progress("calibration queries", done, len(asked))
             pool = without_encounter(query.photos, references)
             if pool:
-                yield query, self.rank_by(self.settings.score, query.photos, pool, self.compare(query.photos, pool, null))[0]
+                yield query, self.rank_by(self.settings.score, query.photos, pool, self.compare(query.photos, pool, null))
         self.listener.progress("calibration queries", len(asked), len(asked))
 
     def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
@@ -509,7 +536,7 @@ class Pipeline:
         settings = self.settings
         compared = settings.encounters, settings.sides, settings.mirror, settings.rotations, settings.shortlist, settings.race
         about = *compared, settings.score, settings.min_confidence, settings.null_pairs
-        return self.folder / "calibration" / f"{fingerprint(self.matches_fingerprint, about)}.json"
+        return self.folder / "calibration" / f"{fingerprint(self.opinions_fingerprint, about)}.json"
 
     def calibration(self, references: Sequence[Indexed]) -> Calibration | None:
         """What is stored; None, and a note, where the gallery has changed by a quarter since, in photos or in labels."""
@@ -531,17 +558,14 @@ class Pipeline:
 
     def rank_by(
         self, score: str, photos: Sequence[Indexed], references: Sequence[Indexed], rows: Sequence[Sequence[Evidence]]
-    ) -> tuple[tuple[Candidate, ...], float]:
-        """The individuals, best first, and what the verdict is made of: how the first one's best pair scores by `verdict_score`."""
-        judge = verdict_score(self.settings, score)
+    ) -> tuple[Candidate, ...]:
+        """The individuals, best first."""
         scores = [
-            Score(photo.ref.image_id, item.ref.image_id, seen.by(score), seen.by(judge), seen.n_matches)
+            Score(photo.ref.image_id, item.ref.image_id, seen.by(score), seen.n_matches)
             for photo, row in zip(photos, rows, strict=True)
             for item, seen in zip(references, row, strict=True)
         ]
-        candidates = ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
-        first = candidates[0].photo_id, candidates[0].reference_id
-        return candidates, next(one.surprise for one in scores if (one.query_id, one.reference_id) == first)
+        return ranking.rank(scores, {item.ref.image_id: item.ref.identity for item in references})
 
 
 class _Stored(Sequence[Features]):
@@ -569,13 +593,6 @@ class _Stored(Sequence[Features]):
                 item, reading = waiting.popleft()
                 yield self.pipeline.load(item, reading.result if reading else None)
                 waiting.extend(islice(begun, 1))
-
-
-def verdict_score(settings: Settings, score: str) -> str:
-    """The score that tells known from new where `score` ranks, as measured: see the two ways in `scoring`.
-
-    Nearest neighbours leave too few doubtful matches for a distribution of the matched ones alone."""
-    return "wasserstein-matched" if (score, settings.matcher) == ("wasserstein", "lightglue") else score
 
 
 def standing_of(candidates: Sequence[Candidate]) -> Standing:
@@ -641,10 +658,15 @@ def stranger_pairs(references: Sequence[Indexed], most: int, sides: str = "all")
 
 
 def default_null(settings: Settings) -> Null:
-    """The null that ships for this extractor and matcher, or else for this matcher with the extractor nearest to it."""
+    """The null that ships for this extractor and matcher, or else for this matcher with the extractor nearest to it.
+
+    Of several opinions the joint score is taken to be as high as where all are at their highest together."""
     shipped = json.loads(resources.files("reid").joinpath("nulls.json").read_text())
     name = next(name for name in (settings.extractor, "aliked-n16") if f"{name}+{settings.matcher}" in shipped)
-    return Null.from_json(shipped[f"{name}+{settings.matcher}"])
+    own = Null.from_json(shipped[f"{name}+{settings.matcher}"])
+    others = tuple(map(default_null, settings.others()))
+    joint = np.log1p(sum(np.expm1(one.scores["joint"]) for one in (own, *others)))
+    return replace(own, others=others, scores=own.scores | {"joint": joint})
 
 
 def _sha256(name: str | None) -> str | None:

@@ -135,8 +135,7 @@ class Score:
 
     query_id: str
     reference_id: str
-    value: float  # by which references are ranked
-    surprise: float  # by which the best reference is judged known or new; equals `value` for the plain scores
+    value: float  # by which references are ranked, and the best one is judged known or new
     n_matches: int  # matches above the settings' `min_confidence`
 
 

@@ -8,14 +8,19 @@ has no sign and is undefined for no match at all; both are settled here, once:
   distance would add both areas, and a pair would gain by its weak matches being weaker; so a surer match never lowers this score;
 * nothing matched is a distribution too, all of it at confidence 0: the lowest score there is, minus the null's mean.
 
-It is measured in two ways. Over all keypoints of the query, an unmatched one counting as 0, it ranks best. Over the matched ones alone
-it does not depend on how many there are.
+It is measured in two ways: over all keypoints of the query, an unmatched one counting as 0, and over the matched ones alone, where it
+does not depend on how many there are.
+
+Scores of different kinds are joined by what they are worth among strangers: each counts by how far it exceeds what four in five pairs of
+strangers stay below, in units of their mean excess (peaks over threshold; an exponential tail makes that the logarithm of how rare it is).
+So are the opinions of several extractors and matchers on one pair. The joint score is the logarithm of 1 + the sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +38,7 @@ MIN_PAIRS = 20  # fewer null pairs say nothing about a tail
 class Evidence:
     """What a pair's matches say, in every way it is measured."""
 
+    excess: float  # how far the scores that the null names exceed strangers', and those of other opinions theirs
     wasserstein: float
     wasserstein_matched: float
     n_matches: int
@@ -41,7 +47,7 @@ class Evidence:
 
     def by(self, score: str) -> float:
         """The value of the score that the settings name."""
-        values = (self.wasserstein, self.wasserstein_matched, float(self.n_matches), self.total, self.mean)
+        values = (float(np.log1p(self.excess)), self.wasserstein, self.wasserstein_matched, float(self.n_matches), self.total, self.mean)
         return dict(zip(SCORES, values, strict=True))[score]
 
 
@@ -54,6 +60,30 @@ class Null:
     scores: dict[str, Floats]  # (Q,) quantiles over pairs, by score
     n_pairs: int
     source: str  # "gallery", or the sentence that says where a shipped default is from
+    by: tuple[str, ...] = ()  # the scores that are joined
+    others: tuple[Null, ...] = ()  # of the other opinions
+
+    @cached_property
+    def tails(self) -> dict[str, tuple[float, float]]:
+        """By score: where its tail begins, and how far those in it exceed that in the mean; 1 where there is none."""
+        found = {}
+        for name, known in self.scores.items():
+            start = float(np.quantile(known, TAIL))
+            tail = known[known > start]  # strictly: of counts, many are equal
+            found[name] = start, float(np.mean(tail - start)) if len(tail) else 1.0
+        return found
+
+    def excess(self, score: str, value: float) -> float:
+        """How far a pair scores above strangers, in their mean excesses; falls to 0 below where their tail begins (softplus)."""
+        start, mean = self.tails[score]
+        return float(np.logaddexp(0, (value - start) / mean))
+
+    def above(self, score: str, value: float) -> float:
+        """How likely a pair of strangers scores at least `value`: as often as it did, but in the tail no less than an exponential says."""
+        known, (start, mean) = self.scores[score], self.tails[score]
+        above = float(np.mean(known >= value))
+        in_tail = float(np.mean(known > start))
+        return max(above, in_tail * float(np.exp(-(value - start) / mean))) if value > start and in_tail else above
 
     def as_json(self) -> dict[str, Any]:
         def short(values: Floats) -> list[float]:
@@ -61,12 +91,15 @@ class Null:
 
         scores = {name: short(values) for name, values in self.scores.items()}
         confidences = {"all": short(self.all_keypoints), "matched": short(self.matched)}
-        return {"n_pairs": self.n_pairs, "source": self.source, **confidences, "scores": scores}
+        about = {"n_pairs": self.n_pairs, "source": self.source, "by": list(self.by), "others": [other.as_json() for other in self.others]}
+        return {**about, **confidences, "scores": scores}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Null:
         scores = {name: np.array(values) for name, values in value["scores"].items()}
-        return cls(np.array(value["all"]), np.array(value["matched"]), scores, int(value["n_pairs"]), str(value["source"]))
+        others = tuple(map(cls.from_json, value["others"]))
+        confidences = np.array(value["all"]), np.array(value["matched"])
+        return cls(*confidences, scores, int(value["n_pairs"]), str(value["source"]), tuple(map(str, value["by"])), others)
 
 
 def signed_wasserstein(values: Floats, n: int, null: Floats) -> float:
@@ -76,42 +109,53 @@ def signed_wasserstein(values: Floats, n: int, null: Floats) -> float:
     return float(np.sum(values) / max(n, len(values), 1) - np.mean(null))
 
 
-def evidence(confidence: Floats, n_keypoints: int, null: Null, min_confidence: float) -> Evidence:
-    """Every score of a pair from its match confidences (S,) and the number of the query's keypoints."""
+def evidence(confidence: Floats, n_keypoints: int, null: Null, min_confidence: float, others: Sequence[Evidence] = ()) -> Evidence:
+    """Every score of a pair from its match confidences (S,) and the number of the query's keypoints; `others`: further opinions on it."""
     values = np.asarray(confidence, np.float64)
-    return Evidence(
+    found = Evidence(
+        excess=float(sum(other.excess for other in others)),
         wasserstein=signed_wasserstein(values, n_keypoints, null.all_keypoints),
         wasserstein_matched=signed_wasserstein(values, len(values), null.matched),
         n_matches=int((values > min_confidence).sum()),
         total=float(values.sum()),
         mean=float(values.mean()) if len(values) else 0.0,
     )
+    return replace(found, excess=found.excess + sum(null.excess(name, found.by(name)) for name in null.by))
 
 
-def estimate_null(pairs: Sequence[tuple[Floats, int]], min_confidence: float, source: str) -> Null | None:
-    """The null from pairs of different animals, each its confidences and the query's number of keypoints; None from too few pairs."""
-    pairs = [(np.asarray(values, np.float64), n) for values, n in pairs if n > 0]
+def estimate_null(
+    pairs: Sequence[tuple[Floats, int]],
+    min_confidence: float,
+    source: str,
+    by: tuple[str, ...],
+    others: Sequence[Sequence[Evidence]] = (),
+    nulls: tuple[Null, ...] = (),
+) -> Null | None:
+    """The null from pairs of different animals, each its confidences and the query's number of keypoints; None from too few pairs.
+
+    `by` are the scores to be joined, `others` the further opinions on each pair, and `nulls` those that they were judged by."""
+    kept = [place for place, (_, n) in enumerate(pairs) if n > 0]
+    pairs = [(np.asarray(pairs[place][0], np.float64), pairs[place][1]) for place in kept]
     if len(pairs) < MIN_PAIRS:
         return None
     padded = [np.pad(values, (0, max(0, n - len(values)))) for values, n in pairs]
     matched = np.concatenate([values for values, _ in pairs])
     of_matched = np.quantile(matched, QUANTILES) if len(matched) else np.zeros(2)
-    bare = Null(np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, len(pairs), source)
-    found = [evidence(values, n, bare, min_confidence) for values, n in pairs]
-    scores = {name: np.quantile([one.by(name) for one in found], QUANTILES) for name in SCORES}
-    return Null(bare.all_keypoints, bare.matched, scores, len(pairs), source)
+    null = Null(np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, len(pairs), source, (), nulls)
+    for names in (by, SCORES):  # what is joined first; then all, the joint one too
+        found = [
+            evidence(values, n, null, min_confidence, others[place] if others else ())
+            for place, (values, n) in zip(kept, pairs, strict=True)
+        ]
+        scores = {name: np.quantile([one.by(name) for one in found], QUANTILES) for name in names}
+        null = replace(null, scores=scores, by=by)
+    return null
 
 
 def stranger_probability(value: float, null: Null, score: str, n_references: int) -> float:
     """How likely the most alike of `n_references` photos of other animals scores at least `value`.
 
-    1 - F(value)^n, where F is the null pairs' distribution; above its 80 % quantile it falls off exponentially (peaks over threshold
-    with shape 0), since the best of thousands lies beyond what a few hundred pairs have shown. A threshold that holds for 100
-    references is wrong for 2,000: this one moves with the gallery."""
-    known = null.scores[score]
-    start = float(np.quantile(known, TAIL))
-    tail = known[known > start]  # strictly: of counts, many are equal
-    above = float(np.mean(known >= value))
-    if value > start and len(tail):
-        above = max(above, len(tail) / len(known) * float(np.exp(-(value - start) / np.mean(tail - start))))
-    return float(-np.expm1(n_references * np.log1p(-min(above, 1 - 1e-12))))
+    1 - (1 - p)^n, where p is that one does: the best of thousands lies beyond what a few hundred pairs have shown, hence the exponential
+    tail (peaks over threshold with shape 0). A threshold that holds for 100 references is wrong for 2,000: this one moves with the
+    gallery."""
+    return float(-np.expm1(n_references * np.log1p(-min(null.above(score, value), 1 - 1e-12))))

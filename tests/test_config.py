@@ -36,7 +36,8 @@ def test_overrides_win_over_the_file(tmp_path):
         ("max_keypoints = 1.5", "max_keypoints is 1.5"),
         ("resize = true", "resize is True"),
         ("resize = 3", "between 64 and 8192"),
-        ('score = "magic"', "known: wasserstein"),
+        ('score = "magic"', "known: joint, wasserstein"),
+        ('also = "sift"', r"'sift', which is not extractor\+matcher"),
         ("match_below = 0.9", "no verdict would be unsure"),
         ("resize = ", "not a TOML file"),
     ],
@@ -66,3 +67,10 @@ def test_presets_are_those_of_the_files_and_give_way_to_what_is_given(name):
     assert Settings.load(preset=name, max_keypoints=99).max_keypoints == 99
     with pytest.raises(SettingsError, match="unknown preset 'quick'; known: fast, balanced, best"):
         Settings.load(preset="quick")
+
+
+def test_further_opinions_are_settings_of_their_own():
+    one, two = Settings(also="sift+nearest,disk+lightglue,aliked-n16+lightglue", rotations=4, resize=320).others()
+    assert [(one.extractor, one.matcher), (two.extractor, two.matcher)] == [("disk", "lightglue"), ("sift", "nearest")]
+    assert (one.also, one.rotations, one.resize, one.shortlist) == ("none", 1, 320, 0)  # of what the first opinion's shortlist holds
+    assert Settings(also="none").others() == Settings(extractor="sift", matcher="nearest").others() == []

@@ -224,9 +224,9 @@ def test_never_two_photos_of_one_encounter(herd, tmp_path, monkeypatch):
     met = []
     own = reid.pipeline.Pipeline.confidences
 
-    def watched(self, query, pool):
+    def watched(self, query, pool, chosen=None):
         met.append((query, pool))
-        return own(self, query, pool)
+        return own(self, query, pool, chosen)
 
     monkeypatch.setattr(reid.pipeline.Pipeline, "confidences", watched)
     calls.calibrate(herd, FAST.replace(calibration_queries=30), cache=tmp_path)

@@ -14,7 +14,8 @@ from reid.scoring import Null, estimate_null, evidence, signed_wasserstein, stra
 
 RNG = np.random.default_rng(3)
 STRANGERS = [(RNG.beta(1, 8, size=int(RNG.integers(20, 80))), 100) for _ in range(100)]
-NULL = estimate_null(STRANGERS, 0.5, "gallery")
+BOTH = ("wasserstein", "wasserstein-matched")
+NULL = estimate_null(STRANGERS, 0.5, "gallery", BOTH)
 
 
 @pytest.mark.parametrize("shift", [0.1, 0.4])
@@ -43,7 +44,7 @@ def test_no_match_is_the_lowest_score_there_is():
     assert (none.n_matches, none.total, none.mean) == (0, 0, 0)
     for values in ([0.02], [0.05] * 5, [0.99] * 5, [0.01] * 100):
         some = evidence(np.array(values), 100, NULL, 0.5)
-        for score in ("wasserstein", "wasserstein-matched", "sum", "mean"):
+        for score in ("joint", "wasserstein", "wasserstein-matched", "sum", "mean"):
             assert some.by(score) > none.by(score)
     assert np.isfinite([evidence(np.zeros(0), 0, NULL, 0.5).by(score) for score in SCORES]).all()
 
@@ -67,13 +68,13 @@ def test_a_surer_match_never_lowers_a_score(values, which):
 
 
 def test_the_null_needs_pairs_and_survives_json():
-    assert estimate_null(STRANGERS[:19], 0.5, "gallery") is None
+    assert estimate_null(STRANGERS[:19], 0.5, "gallery", BOTH) is None
     back = Null.from_json(NULL.as_json())
     assert back.n_pairs == 100
     assert set(back.scores) == set(SCORES)
     assert np.allclose(back.all_keypoints, NULL.all_keypoints, atol=1e-6)
     assert np.average(NULL.all_keypoints) == pytest.approx(np.mean([values.sum() / 100 for values, _ in STRANGERS]), rel=0.02)
-    nothing = estimate_null([(np.zeros(0), 50)] * 20, 0.5, "gallery")  # strangers that never match at all
+    nothing = estimate_null([(np.zeros(0), 50)] * 20, 0.5, "gallery", BOTH)  # strangers that never match at all
     assert evidence(np.array([0.4]), 50, nothing, 0.5).wasserstein > 0
 
 
@@ -108,14 +109,49 @@ def test_what_strangers_drawn_anew_get_is_never_too_sure():
     assert 0.02 < np.mean(np.array(p) < 0.2) < 0.3
 
 
+def test_an_excess_counts_in_the_mean_excesses_of_strangers():
+    tail = np.concatenate((np.zeros(80), np.linspace(1, 2, 20)))  # the tail begins at 0.2 and exceeds that by 1.3 in the mean
+    null = Null(np.zeros(2), np.zeros(2), {"sum": tail}, 100, "gallery")
+    start = float(np.quantile(tail, 0.8))
+    assert null.excess("sum", start + 20 * (1.5 - start)) == pytest.approx(20, abs=1e-6)
+    assert null.excess("sum", start) == pytest.approx(np.log(2))
+    assert 0 < null.excess("sum", start - 8) < 0.01
+    assert null.above("sum", start + 5) == pytest.approx(0.2 * np.exp(-5 / (1.5 - start)))
+    flat = Null(np.zeros(2), np.zeros(2), {"sum": np.zeros(100)}, 100, "gallery")  # strangers that never match at all
+    assert flat.excess("sum", 3) > flat.excess("sum", 0)
+
+
+def test_opinions_add_up_whatever_they_are_measured_in():
+    rng = np.random.default_rng(8)
+    counts = [(rng.beta(2, 2, size=int(rng.integers(0, 6))), 500) for _ in range(100)]  # another matcher's few matches
+    second = estimate_null(counts, 0.5, "gallery", ("sum",))
+    of_pairs = [[evidence(values, n, second, 0.5)] for values, n in counts]
+    both = estimate_null(STRANGERS, 0.5, "gallery", BOTH, of_pairs, (second,))
+    plain, good = np.full(30, 0.1), np.full(60, 0.5)
+    few, many = (evidence(np.full(n, 0.9), 500, second, 0.5) for n in (2, 30))
+
+    def joint(first, other):
+        return evidence(first, 100, both, 0.5, (other,)).by("joint")
+
+    assert joint(plain, few) < min(joint(good, few), joint(plain, many)) and joint(good, many) > max(joint(good, few), joint(plain, many))
+    found = evidence(good, 100, both, 0.5, (many,))
+    assert found.excess == pytest.approx(sum(both.excess(name, found.by(name)) for name in BOTH) + second.excess("sum", many.total))
+    assert found.by("joint") == pytest.approx(np.log1p(found.excess))
+    assert stranger_probability(found.by("joint"), both, "joint", 50) < 0.01
+    assert stranger_probability(joint(*STRANGERS[0][:1], of_pairs[0][0]), both, "joint", 50) > 0.5
+    back = Null.from_json(both.as_json())
+    assert (back.by, back.others[0].by) == (BOTH, ("sum",))
+    assert evidence(good, 100, back, 0.5, (many,)).excess == pytest.approx(found.excess, rel=1e-3)
+
+
 def test_verdicts():
     assert [uncalibrated(p, 0.02, 0.5) for p in (0, 0.02, 0.021, 0.49, 0.5, 1)] == ["match", "match", "unsure", "unsure", "new", "new"]
 
 
 def test_ranking_by_best_reference_with_ties_by_name():
     scores = [
-        Score("q", "b1", 0.5, 0, 5), Score("q", "a1", 0.1, 0, 1), Score("q", "a2", 0.5, 0, 4), Score("q", "c1", 0.7, 0, 9),
-        Score("q", "x1", 0.6, 0, 2), Score("q", "x2", 0.2, 0, 2),
+        Score("q", "b1", 0.5, 5), Score("q", "a1", 0.1, 1), Score("q", "a2", 0.5, 4), Score("q", "c1", 0.7, 9),
+        Score("q", "x1", 0.6, 2), Score("q", "x2", 0.2, 2),
     ]  # fmt: skip
     identities = {"a1": "amber", "a2": "amber", "b1": "basil", "c1": "cora", "x1": None, "x2": None}
     wanted = (

@@ -78,11 +78,11 @@ def draw_reliability(axes: Axes, answers: Sequence[Answer]) -> None:
 def draw_scores(axes: Axes, answers: Sequence[Answer]) -> None:
     """How the first individual scores: known animals that are found, those that are not, and new ones."""
     groups = {
-        "known, first is right": ([one.surprise for one in answers if one.right], BLUE),
-        "known, first is wrong": ([one.surprise for one in answers if one.known and not one.right], ORANGE),
-        "new": ([one.surprise for one in answers if not one.known], PURPLE),
+        "known, first is right": ([one.score for one in answers if one.right], BLUE),
+        "known, first is wrong": ([one.score for one in answers if one.known and not one.right], ORANGE),
+        "new": ([one.score for one in answers if not one.known], PURPLE),
     }
-    bins = np.histogram_bin_edges([one.surprise for one in answers], bins=24)
+    bins = np.histogram_bin_edges([one.score for one in answers], bins=24)
     for name, (values, colour) in groups.items():
         if values:
             axes.hist(values, bins=bins.tolist(), histtype="step", linewidth=1.8, color=colour, label=f"{name} ({len(values)})")
