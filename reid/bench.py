@@ -23,7 +23,7 @@ import kornia.feature
 import numpy as np
 import torch
 
-from . import extractors, images, matchers, weights
+from . import extractors, images, matchers, rehearsal, weights
 from . import gallery as galleries
 from .calls import versions
 from .config import Settings
@@ -224,7 +224,7 @@ def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iter
     with tempfile.TemporaryDirectory() as folder:
         own = Pipeline(pipeline.settings.replace(shortlist=max(1, len(items) // 10)), pipeline.folder, pipeline.listener)
         own.update_shortlist(items)
-        recall = own.recall(items, own.settings.shortlist)
+        recall = rehearsal.recall(own, items, own.settings.shortlist)
         if recall.n_queries:
             yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
         features = [pipeline.load(item) for item in items]

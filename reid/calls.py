@@ -18,13 +18,14 @@ import numpy as np
 
 from . import evaluate as evaluation
 from . import gallery as galleries
-from . import images, novelty
+from . import images, novelty, rehearsal
 from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError, SettingsError
 from .gallery import Gallery
 from .novelty import Calibration
-from .pipeline import Indexed, Listener, Pipeline, Query, Recall, without_encounter
+from .pipeline import Indexed, Listener, Pipeline, Query, without_encounter
 from .records import UNKNOWN, Failure, PhotoRef, Report
+from .rehearsal import Recall
 from .scoring import Null
 
 OF_A_SCORE = ("top1", "top3", "top5", "map", "auroc")  # what a score has without a verdict
@@ -76,8 +77,8 @@ def index(
     items, failures, n_extracted = pipeline.index(found.references, check=True)
     null = pipeline.null(items) if items else None
     pipeline.update_shortlist(items)
-    recall = pipeline.recall(items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
-    calibration = pipeline.calibration(items) if items else None
+    recall = rehearsal.recall(pipeline, items, settings.shortlist) if 0 < settings.shortlist < len(items) else None
+    calibration = rehearsal.calibration(pipeline, items) if items else None
     return IndexSummary(len(items), len(found.identities), n_extracted, tuple(failures), null, recall, calibration, pipeline.folder)
 
 
@@ -124,7 +125,7 @@ def identify_and_keep(
     if not references:
         raise _unusable(failed)
     null = pipeline.null(everything)
-    calibration = pipeline.calibration(everything)
+    calibration = rehearsal.calibration(pipeline, everything)
     if calibration is not None and len(references) < len(everything):
         listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
         calibration = None
@@ -235,7 +236,7 @@ def calibrate(
     if not items:
         raise _unusable(failures)
     pipeline.update_shortlist(items)
-    calibration = pipeline.calibrate(items, pipeline.null(items))
+    calibration = rehearsal.calibrate(pipeline, items, pipeline.null(items))
     if calibration is None:
         raise GalleryError(
             f"{gallery} is too small to be calibrated: it takes {novelty.LEAST} photos, of {novelty.FOLDS} animals, that have another "
@@ -316,7 +317,7 @@ def evaluate(
     failures += failed
     null = pipeline.null(references)
     pipeline.update_shortlist(references)
-    calibration = pipeline.learn(references, null) if settings.calibration_queries else None
+    calibration = rehearsal.learn(pipeline, references, null) if settings.calibration_queries else None
     if calibration is not None:
         calibration.carries(settings.max_false_match, settings.max_false_new)
     answers: dict[str, list[evaluation.Answer]] = {score: [] for score in SCORES}
@@ -339,7 +340,7 @@ def evaluate(
             if name == settings.score:
                 ranking = pipeline.judge(query, candidates, pool, null, calibration)
                 chances = ranking.verdict, ranking.p_match, ranking.p_other, ranking.p_new
-                answer = evaluation.Answer(truth, answer.identities, answer.score, *chances, _groups(query, pool))
+                answer = evaluation.Answer(truth, answer.identities, answer.score, *chances, _groups(query, pool, settings.resize))
             answers[name].append(answer)
     listener.progress("queries", len(queries), len(queries))
     own = answers[settings.score]
@@ -358,8 +359,8 @@ def evaluate(
     }, own
 
 
-def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
-    """What the figures are broken down by: is there a reference of the same view, the photo's size, the years since the last reference."""
+def _groups(query: Query, pool: Sequence[Indexed], longest_side: int) -> dict[str, str]:
+    """What the figures are broken down by: a reference of the same view, a good photo, the years since the last reference."""
     refs = [photo.ref for photo in query.photos]
     own = [item.ref for item in pool if item.ref.identity == refs[0].identity]
     groups = {}
@@ -368,6 +369,8 @@ def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
         if own:
             groups["view"] = "same" if {ref.orientation for ref in refs} & {ref.orientation for ref in own} else "other"
     longest = max(max(images.photo_size(ref.path)) if ref.crop is None else int(max(ref.crop[2:])) for ref in refs)
+    faults = [images.shortcomings(images.quality(ref, longest_side)) for ref in refs]
+    groups["photo"] = "good" if not all(faults) else "blurred, dark, small or flat"
     groups["size"] = "250 px or more" if longest >= 250 else "less than 250 px"
     days = [ref.date for ref in refs if ref.date]
     before = [ref.date for ref in own if ref.date]

@@ -276,10 +276,12 @@ def _check_writable(*files: Path | None) -> None:
 
 def _judges(answers: Answers) -> tuple[Null, Health | None]:
     """What a report's answers were judged by, and what that says about the gallery."""
+    from . import rehearsal
+
     assert answers.null is not None
     if answers.calibration is None:
         return answers.null, None
-    return answers.null, answers.pipeline.health(answers.everything, answers.null, answers.calibration)
+    return answers.null, rehearsal.health(answers.pipeline, answers.everything, answers.null, answers.calibration)
 
 
 class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):

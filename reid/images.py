@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import PhotoError
-from .records import Box, Photo, PhotoRef
+from .records import Box, Photo, PhotoRef, Quality
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
 MAX_SIDE = 65_535  # px, JPEG's own limit
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
+SMALL, BLURRED, DARK, BRIGHT, FLAT = 250, 4.0, 0.28, 0.75, 0.1  # px, and as in `Quality`; of turtles fewer such photos are recognised
 MIN_SIDE = 32  # px; less holds no pattern to recognise
 _pillow = threading.Lock()  # Pillow's size limit is one global number
 
@@ -163,6 +164,27 @@ def equalized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     lab[..., 0] = cv2.createCLAHE(CLIP_LIMIT, (TILES, TILES)).apply(np.ascontiguousarray(lab[..., 0]))
     even: NDArray[np.uint8] = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.uint8, copy=False)
     return even
+
+
+def quality(ref: PhotoRef, longest: int) -> Quality:
+    """What the photo of `ref`, prepared with its longest side at `longest` px, can show. Raises PhotoError."""
+    pixels = prepare(ref, longest, enlarge=True).pixels
+    light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), 1.0), cv2.CV_32F)
+    width, height = photo_size(ref.path) if ref.crop is None else ref.crop[2:]
+    return Quality(round(max(width, height)), float(edges.var()), float(light.mean() / 255), float(light.std() / 255))
+
+
+def shortcomings(seen: Quality) -> tuple[str, ...]:
+    """What is wrong with a photo, in words; nothing where it is good."""
+    words = {
+        f"small ({seen.pixels} px)": seen.pixels < SMALL,
+        "blurred": seen.sharpness < BLURRED,
+        "dark": seen.brightness < DARK,
+        "overexposed": seen.brightness > BRIGHT,
+        "without contrast": seen.contrast < FLAT,
+    }
+    return tuple(word for word, is_so in words.items() if is_so)
 
 
 def pixel_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -253,6 +253,17 @@ def good_turing(n_encounters: Sequence[int]) -> float:
     return (once + 0.5) / (total + 1)
 
 
+def new_together(p_if_known: Sequence[float | None], rate: float) -> list[bool]:
+    """Which queries make a list of new animals of which at most `rate` are expected to be known ones: Benjamini and Hochberg (1995) on
+    conformal p-values (Bates et al. 2023). A list that a verdict alone would make, each query by itself, keeps no such promise."""
+    from scipy.stats import false_discovery_control
+
+    places = [place for place, p in enumerate(p_if_known) if p is not None]
+    adjusted = false_discovery_control([p_if_known[place] for place in places]) if places else ()
+    listed = {place for place, p in zip(places, adjusted) if p <= rate}
+    return [place in listed for place in range(len(p_if_known))]
+
+
 def reasons(decision: Decision, calibration: Calibration) -> tuple[str, ...]:
     """Why this verdict, in sentences for people."""
     n_new, n_known = len(calibration.of_new), len(calibration.of_known)

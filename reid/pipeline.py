@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import resources
 from itertools import islice, repeat
@@ -24,8 +24,8 @@ import numpy as np
 from . import extractors, images, matchers, novelty, ranking, scoring, segmentation, shortlist, views, weights
 from .config import Settings, fingerprint
 from .errors import PhotoError, SettingsError
-from .novelty import Calibration, Standing, Trial
-from .records import Candidate, Failure, Features, Health, IdentityRanking, Mislabel, PairMatches, Photo, PhotoRef, Score, Twins
+from .novelty import Calibration, Standing
+from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Score
 from .scoring import Evidence, Null
 from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
@@ -36,10 +36,7 @@ AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
 LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
-RECALL_QUERIES = 500  # references asked for, to measure the shortlist
-NOT_TWICE = 0.5  # probability, before it is looked at, that a labelled photo shows no other animal of the gallery
 JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",)}  # scores that make up a matcher's opinion, as measured
-KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
 
@@ -68,15 +65,6 @@ class Query:
 
     name: str
     photos: tuple[Indexed, ...]
-
-
-@dataclass(frozen=True)
-class Recall:
-    """How often the right animal was on a shortlist of this length, measured on the gallery itself."""
-
-    length: int
-    n_queries: int
-    share: float  # 0..1; 0 without queries
 
 
 def choose_device(wanted: str) -> str:
@@ -279,35 +267,6 @@ class Pipeline:
             items = {item.digest: item for item in references}
             self.searched.update(list(items), lambda digest: self.load(items[digest]), partial(self.listener.progress, "photos voted for"))
 
-    def recall(self, references: Sequence[Indexed], length: int) -> Recall:
-        """How often the right animal is among the first `length` by votes, asked of references that have another encounter's photo.
-
-        At most `RECALL_QUERIES` of them, spread over the gallery; photos without an encounter count as of one each. Measured once for the
-        present photos."""
-        about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
-        path = self.folder / "recall" / f"{fingerprint(self.features_fingerprint, length, about)}.json"
-        try:
-            return Recall(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            pass  # not measured yet, or damaged
-
-        photos: dict[str, list[Indexed]] = {}
-        named = [item for item in references if item.ref.identity is not None]
-        for item in named:
-            photos.setdefault(str(item.ref.identity), []).append(item)
-        asked = [item for item in named if any(apart(item, other) for other in photos[str(item.ref.identity)])]
-        asked = asked[:: -(-len(asked) // RECALL_QUERIES) or 1]
-        found = 0
-        for done, item in enumerate(asked):
-            self.listener.progress("shortlists tried", done, len(asked))
-            pool = without_encounter([item], references)
-            found += any(pool[place].ref.identity == item.ref.identity for place in self.first(item, pool, length))
-        if asked:
-            self.listener.progress("shortlists tried", len(asked), len(asked))
-        recall = Recall(length, len(asked), found / len(asked) if asked else 0.0)
-        write_atomically(path, json.dumps(asdict(recall)).encode())
-        return recall
-
     def variants(self, query: Indexed, references: Sequence[Indexed]) -> Iterator[tuple[Indexed, list[int]]]:
         """The query as it is, turned and mirrored as the settings want, each with the places of the references that it is compared with:
         all but opposite sides; the mirrored query meets only those, and those of which nothing is known."""
@@ -434,9 +393,16 @@ class Pipeline:
         return [found.get(place, nothing) for place in range(len(references))]
 
     def identify(self, query: Query, references: Sequence[Indexed], null: Null, calibration: Calibration | None = None) -> IdentityRanking:
-        """Every individual of the gallery, best first, and the verdict."""
+        """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
         candidates = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
-        return self.judge(query, candidates, references, null, calibration)
+        found = self.judge(query, candidates, references, null, calibration)
+        seen = tuple(images.quality(photo.ref, self.settings.resize) for photo in query.photos)
+        faults = min((images.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
+        if not faults:
+            return replace(found, quality=seen)
+        which = "The photo is" if len(seen) == 1 else "The best of the photos is"
+        why = f"{which} {', '.join(faults)}: even of known animals fewer such are recognised."
+        return replace(found, quality=seen, because=(*found.because, why))
 
     def judge(
         self, query: Query, candidates: tuple[Candidate, ...], references: Sequence[Indexed], null: Null, calibration: Calibration | None
@@ -461,100 +427,11 @@ class Pipeline:
         if n_left_out:
             whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
             why += (f"{whom} no photo of a side that could be compared.",)
-        return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, why)
+        return IdentityRanking(query.name, candidates, decision.verdict, p, *chances, decision.p_if_known, why)
 
     @property
     def _prior(self) -> float | None:
         return self.settings.prior_new if self.settings.prior_new >= 0 else None
-
-    def asked_again(self, references: Sequence[Indexed], null: Null, most: int) -> Iterator[tuple[Query, tuple[Candidate, ...]]]:
-        """Queries from the gallery, each asked about without its encounter, and the individuals that are found; `most` of them, an
-        encounter's first photo before any encounter's second, those of animals with two encounters first."""
-        asked = _calibration_queries(references, most, self.settings.encounters)
-        for done, query in enumerate(asked):
-            self.listener.progress("calibration queries", done, len(asked))
-            pool = without_encounter(query.photos, references)
-            if pool:
-                yield query, self.rank_by(self.settings.score, query.photos, pool, self.compare(query.photos, pool, null))
-        self.listener.progress("calibration queries", len(asked), len(asked))
-
-    def trials(self, references: Sequence[Indexed], null: Null) -> list[Trial]:
-        """Calibration queries, see `asked_again`: each with its animal, where it has another encounter, and without."""
-        found = []
-        for query, candidates in self.asked_again(references, null, self.settings.calibration_queries):
-            own = str(query.photos[0].ref.identity)
-            others = [candidate for candidate in candidates if candidate.identity != own]
-            if len(others) < len(candidates):
-                outcome = novelty.RIGHT if candidates[0].identity == own else novelty.WRONG
-                found.append(Trial(own, standing_of(candidates), outcome))
-            if others:
-                found.append(Trial(own, standing_of(others), novelty.ABSENT))
-        return found
-
-    def health(self, references: Sequence[Indexed], null: Null, calibration: Calibration) -> Health:
-        """What the calibration queries say about the gallery's labels: a photo that matches another animal, more likely than not, has the
-        wrong label if that animal is more alike than its own, and else the two may be one."""
-        single = [name for name, met in _encounters(references).items() if len(met) < 2]
-        mislabels: list[tuple[float, Mislabel]] = []
-        twins: dict[frozenset[str], Twins] = {}
-        n_asked = 0
-        for query, candidates in self.asked_again(references, null, len(calibration.of_new)):
-            n_asked += 1
-            own = str(query.photos[0].ref.identity)
-            others = [candidate for candidate in candidates if candidate.identity != own]
-            p_same = calibration.decide(standing_of(others), 0, 0, prior=NOT_TWICE).p_match if others else 0.0
-            if p_same < 0.5:
-                continue
-            mine = next((candidate for candidate in candidates if candidate.identity == own), None)
-            if mine is not None and mine.score < others[0].score:
-                mislabels.append((p_same, Mislabel(others[0].photo_id, own, mine.score, others[0])))
-                continue
-            pair = frozenset((own, others[0].identity))
-            if pair not in twins or twins[pair].p_same < p_same:
-                twins[pair] = Twins((own, others[0].identity), (others[0].photo_id, others[0].reference_id), p_same)
-        surest = [found for _, found in sorted(mislabels, key=lambda one: (-one[0], one[1].reference_id))]
-        likeliest = sorted(twins.values(), key=lambda one: (-one.p_same, one.identities))
-        return Health(tuple(sorted(single)), tuple(surest), tuple(likeliest), n_asked)
-
-    def learn(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
-        """A calibration on these references; None where they have too few animals."""
-        prior = novelty.good_turing([len(met) for met in _encounters(references).values()])
-        found = novelty.calibrate(self.trials(references, null), prior, _labels(references))
-        return found and Calibration.from_json(found.as_json())  # rounded as it is stored, so that the first run equals the second
-
-    def calibrate(self, references: Sequence[Indexed], null: Null) -> Calibration | None:
-        """`learn` it and keep it for the gallery; where there is nothing to learn from, what was kept is gone."""
-        found = self.learn(references, null)
-        if found is None:
-            self._calibration_file.unlink(missing_ok=True)
-        else:
-            write_atomically(self._calibration_file, json.dumps(found.as_json()).encode())
-        return found
-
-    @property
-    def _calibration_file(self) -> Path:
-        settings = self.settings
-        compared = settings.encounters, settings.sides, settings.mirror, settings.rotations, settings.shortlist, settings.race
-        about = *compared, settings.score, settings.min_confidence, settings.null_pairs
-        return self.folder / "calibration" / f"{fingerprint(self.opinions_fingerprint, about)}.json"
-
-    def calibration(self, references: Sequence[Indexed]) -> Calibration | None:
-        """What is stored; None, and a note, where the gallery has changed by a quarter since, in photos or in labels."""
-        try:
-            found = Calibration.from_json(json.loads(self._calibration_file.read_text()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.listener.note(f"{self._calibration_file} is damaged and not used; run `reid calibrate` again")
-            return None
-        shared = len(set(found.labels) & set(_labels(references)))
-        if shared < KEPT_LABELS * max(len(found.labels), len(references)):
-            self.listener.note(
-                f"the gallery was calibrated with {len(found.labels)} photos, of which {shared} are among its {len(references)} under the "
-                "same label; run `reid calibrate` again"
-            )
-            return None
-        return found
 
     def rank_by(
         self, score: str, photos: Sequence[Indexed], references: Sequence[Indexed], rows: Sequence[Sequence[Evidence]]
@@ -600,11 +477,6 @@ def standing_of(candidates: Sequence[Candidate]) -> Standing:
     return novelty.standing([candidate.score for candidate in candidates], candidates[0].n_matches)
 
 
-def _labels(references: Sequence[Indexed]) -> list[str]:
-    """A name for each photo with its label."""
-    return [fingerprint(item.digest, item.ref.identity, item.ref.encounter, item.ref.orientation)[:12] for item in references]
-
-
 def apart(a: Indexed, b: Indexed) -> bool:
     """Two photos, not of one encounter."""
     return a.digest != b.digest and not same_encounter(a.ref, b.ref)
@@ -613,25 +485,6 @@ def apart(a: Indexed, b: Indexed) -> bool:
 def without_encounter(photos: Sequence[Indexed], references: Sequence[Indexed]) -> list[Indexed]:
     """The references that are of no encounter of these photos."""
     return [item for item in references if all(apart(photo, item) for photo in photos)]
-
-
-def _encounters(references: Iterable[Indexed]) -> dict[str, dict[str, list[Indexed]]]:
-    """The photos of each named individual by encounter; one without an encounter counts as of its own."""
-    met: dict[str, dict[str, list[Indexed]]] = {}
-    for item in references:
-        if item.ref.identity is not None:
-            met.setdefault(item.ref.identity, {}).setdefault(item.ref.encounter or item.digest, []).append(item)
-    return met
-
-
-def _calibration_queries(references: Sequence[Indexed], most: int, encounters: bool) -> list[Query]:
-    queries = []
-    for of_animal in _encounters(sorted(references, key=lambda item: (item.digest, item.ref.image_id))).values():
-        for encounter, photos in of_animal.items():
-            groups = [photos] if encounters else [[photo] for photo in photos]
-            queries += [(turn, len(of_animal) < 2, Query(encounter, tuple(group))) for turn, group in enumerate(groups)]
-    queries.sort(key=lambda one: (*one[:2], one[2].photos[0].digest))
-    return [query for _, _, query in queries[:most]]
 
 
 def same_encounter(a: PhotoRef, b: PhotoRef) -> bool:

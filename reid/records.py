@@ -151,6 +151,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What a photo can show, whoever looks at it. Light is that of the prepared photo, 0..1."""
+
+    pixels: int  # longest side of the photo, or of its box, before it is resized
+    sharpness: float  # variance of the Laplacian of the smoothed light, times 255^2 (Pech-Pacheco 2000, ICPR)
+    brightness: float  # mean light
+    contrast: float  # standard deviation of the light
+
+
+@dataclass(frozen=True)
 class IdentityRanking:
     """The answer for one query, a photo or the photos of an encounter."""
 
@@ -162,7 +172,9 @@ class IdentityRanking:
     p_other: float | None = None  # that it is another animal of the gallery
     p_new: float | None = None  # that it is an animal never seen; the three sum to one
     p_match_interval: tuple[float, float] | None = None  # where p_match lies for all that the calibration can tell
+    p_if_known: float | None = None  # the share of known animals that stand no better (conformal p-value); None as above
     because: tuple[str, ...] = ()  # why this verdict, in sentences for people
+    quality: tuple[Quality, ...] = ()  # of the query's photos, where they were looked at
 
 
 @dataclass(frozen=True)

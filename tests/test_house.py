@@ -16,6 +16,7 @@ LEVELS = [
     {"shortlist", "scoring", "ranking", "novelty", "evaluate"},
     {"extractors", "matchers"},
     {"pipeline"},
+    {"rehearsal"},
     {"calls"},
     {"report", "bench", "cli"},
 ]

@@ -38,7 +38,12 @@ def ranking(query, verdict, p_stranger, *names, p=None, **more):
 def report(*rankings, **more):
     about = {"path": "some/turtles", "n_references": 40, "n_individuals": 7, "filter": None, "null": "gallery"}
     created = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-    given = {"failures": (), "settings": {"extractor": "sift"}, "fingerprint": "0123456789abcdef", "gallery": about} | more
+    given = {
+        "failures": (),
+        "settings": {"extractor": "sift", "max_false_new": 0.05},
+        "fingerprint": "0123456789abcdef",
+        "gallery": about,
+    } | more
     return Report(rankings, versions={"reid": "0.1.0"}, created=created, **given)
 
 
@@ -122,6 +127,16 @@ def test_a_report_without_calibration_says_so_and_sorts_by_strangers():
     in_order(mixed.text.split("Best individual")[1], "known.jpg", "a.jpg")
 
 
+def test_the_list_of_new_animals_is_made_together():
+    def many(p_of_all):
+        return report(*[ranking(f"{n}.jpg", "new", 0.5, "amber", p=(0.1, 0.1, 0.8), p_if_known=p) for n, p in enumerate(p_of_all)])
+
+    listed = Page(as_html(many((0.01, 0.02, 0.04, 0.5)), {}, NULL)).text
+    assert "2 photos make a list of new animals of which at most 5.0 % are expected to be known ones" in listed
+    assert "Hochberg): 0.jpg, 1.jpg." in listed  # alone the third would be called new, too
+    assert "No list of new animals can be made" in Page(as_html(many((0.03, 0.5, 0.5, 0.5)), {}, NULL)).text
+
+
 def test_a_borrowed_null_is_named():
     assert "judged by drawn turtles" in Page(as_html(report(NEW), {}, replace(NULL, source="drawn turtles"))).text
 
@@ -130,7 +145,9 @@ def test_nothing_from_outside_becomes_markup():
     query = ranking(HOSTILE, "new", 0.5, WORSE, p=(0.1, 0.1, 0.8), because=(WORSE,))
     health = Health((WORSE,), (Mislabel(HOSTILE, WORSE, 0.1, candidates(WORSE)[0]),), (Twins((WORSE, WORSE), (HOSTILE, HOSTILE), 0.5),), 1)
     about = {"path": f"x/{HOSTILE.replace('/', '')}", "n_references": 1, "n_individuals": 1, "filter": WORSE, "null": WORSE}
-    outside = report(query, gallery=about, failures=(Failure(HOSTILE, WORSE),), settings={WORSE: HOSTILE}, fingerprint=WORSE)
+    outside = report(
+        query, gallery=about, failures=(Failure(HOSTILE, WORSE),), settings={WORSE: HOSTILE, "max_false_new": 0.05}, fingerprint=WORSE
+    )
     text = as_html(outside, exhibits(query), replace(NULL, source=WORSE), health)
     page = Page(text)
     tame = Page(as_html(report(NEW, failures=(Failure("a", "b"),)), exhibits(NEW), NULL, HEALTH))

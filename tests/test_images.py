@@ -243,3 +243,23 @@ def test_evened_out_photos_show_the_pattern_in_the_dark():
         assert contrast[1] > 1.5 * contrast[0]
     assert np.array_equal(even, images.equalized(pixels))
     assert np.array_equal(pixels[0, 0], [4, 4, 6])  # the original is left alone
+
+
+def test_quality_tells_a_good_photo_from_a_bad_one(tmp_path):
+    light = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    sharp = np.kron(light, np.ones((10, 10, 1), np.uint8))
+    bad = {
+        "sharp": (sharp, ()),
+        "blurred": (cv2.GaussianBlur(sharp, (0, 0), 12), ("blurred", "without contrast")),
+        "dark": ((sharp * 0.3).astype(np.uint8), ("dark", "without contrast")),
+        "overexposed": ((sharp * 0.4 + 153).astype(np.uint8), ("overexposed",)),
+        "small": (sharp[:200, :200], ("small (200 px)",)),
+    }
+    for name, (pixels, words) in bad.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        seen = images.quality(PhotoRef(name, tmp_path / f"{name}.png"), 400)
+        assert set(words) - set(images.shortcomings(seen)) == set() and (words or not images.shortcomings(seen)), (name, seen)
+        assert seen.pixels == max(pixels.shape[:2])
+        assert seen.brightness == pytest.approx(pixels.mean() / 255, abs=0.02)
+    boxed = PhotoRef("box", tmp_path / "sharp.png", crop=(0, 0, 100, 80))
+    assert images.quality(boxed, 400).pixels == 100

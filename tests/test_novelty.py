@@ -12,7 +12,7 @@ from conftest import draw_animal, save
 from scipy.special import expit
 
 import reid
-from reid import calls, novelty
+from reid import calls, novelty, rehearsal
 from reid.config import Settings
 from reid.errors import GalleryError, SettingsError
 from reid.novelty import ABSENT, RIGHT, WRONG, Calibration, Model, Standing, Trial
@@ -220,6 +220,19 @@ def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, 
     assert again.as_json() == calibration.as_json()
 
 
+def test_a_list_of_new_animals_by_benjamini_and_hochberg():
+    p = [0.001, 0.011, None, 0.04, 0.2, 0.9]
+    assert novelty.new_together(p, 0.05) == [True, True, False, False, False, False]  # 0.04 is above 0.05 * 3 / 5
+    assert novelty.new_together([0.05, None], 0.05) == [True, False]
+    assert novelty.new_together([None, None], 0.05) == [False, False]
+    assert novelty.new_together([], 0.05) == []
+    rng, lost = np.random.default_rng(2), []
+    for _ in range(400):  # 20 known animals, whose p-values are uniform, and 20 new ones
+        chosen = novelty.new_together([*rng.uniform(size=20), *rng.uniform(0, 0.02, size=20)], 0.2)
+        lost.append(sum(chosen[:20]) / max(1, sum(chosen)))
+    assert 0.05 < np.mean(lost) <= 0.2
+
+
 def test_never_two_photos_of_one_encounter(herd, tmp_path, monkeypatch):
     met = []
     own = reid.pipeline.Pipeline.confidences
@@ -242,7 +255,7 @@ def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(
     pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
     found = calls.galleries.read(herd, calls.images.photo_size)
     items, _, _ = pipeline.index(found.references)
-    null, calibration = pipeline.null(items), pipeline.calibration(items)
+    null, calibration = pipeline.null(items), rehearsal.calibration(pipeline, items)
     queries = [reid.pipeline.PhotoRef(f"{n}", save(tmp_path / "q" / f"{n}.png", draw_animal(n, 9)), f"animal-{n}") for n in range(24)]
     asked, _, _ = pipeline.index(queries)
     false = 0
@@ -269,7 +282,7 @@ def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path):
     pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
     items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size, table=table).references)
     null = pipeline.null(items)
-    health = pipeline.health(items, null, pipeline.calibrate(items, null))
+    health = rehearsal.health(pipeline, items, null, rehearsal.calibrate(pipeline, items, null))
     assert health.n_asked == 99
     assert health.single_photo == ("animal-50", "animal-99")  # one encounter
     first = health.mislabels[0]
@@ -335,20 +348,20 @@ def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
     calls.calibrate(herd, FAST, cache=tmp_path)
     pipeline = reid.pipeline.Pipeline(FAST, tmp_path, listener := Notes())
     items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size).references)
-    assert pipeline.calibration(items) is not None
-    assert pipeline.calibration(items[:60]) is None
+    assert rehearsal.calibration(pipeline, items) is not None
+    assert rehearsal.calibration(pipeline, items[:60]) is None
     assert "calibrated with 96 photos, of which 60 are among its 60 under the same label; run `reid calibrate` again" in listener.notes[-1]
     renamed = [reid.pipeline.Indexed(replace(item.ref, identity=f"new {n}"), item.digest) for n, item in enumerate(items)]
-    assert pipeline.calibration(renamed) is None  # the photos are the same, what was learned is not
+    assert rehearsal.calibration(pipeline, renamed) is None  # the photos are the same, what was learned is not
     assert "of which 0 are among its 96" in listener.notes[-1]
     ways = ({"mirror": True}, {"rotations": 4}, {"sides": "all"}, {"encounters": True}, {"score": "sum"})
     others = [reid.pipeline.Pipeline(FAST.replace(**change), tmp_path) for change in ways]
-    assert [other.calibration(items) for other in others] == [None] * 5  # another way of comparing is another calibration
+    assert [rehearsal.calibration(other, items) for other in others] == [None] * 5  # another way of comparing is another calibration
     null_files = sorted((tmp_path / "nulls").iterdir())
     others[1].null(items)
     assert sorted((tmp_path / "nulls").iterdir()) != null_files
     next((tmp_path / "calibration").iterdir()).write_text("{")
-    assert pipeline.calibration(items) is None
+    assert rehearsal.calibration(pipeline, items) is None
     assert "is damaged" in listener.notes[-1]
 
 
@@ -360,7 +373,7 @@ def test_what_cannot_be_compared_is_not_called_new(herd, tmp_path):
     pipeline = reid.pipeline.Pipeline(FAST, tmp_path)
     items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size, table=table).references)
     null = pipeline.null(items)
-    calibration = pipeline.calibrate(items, null)
+    calibration = rehearsal.calibrate(pipeline, items, null)
     blank = reid.pipeline.PhotoRef("blank", save(tmp_path / "blank.png", np.full((200, 260, 3), 120, np.uint8)))
     right = reid.pipeline.PhotoRef("right", save(tmp_path / "right.png", draw_animal(5, 9)), orientation="right")
     asked, _, _ = pipeline.index([blank, right])

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..novelty import new_together
 from ..records import Candidate, Health, IdentityRanking, Report
 from ..scoring import Floats, Null
 from .tables import percent
@@ -67,6 +68,8 @@ def as_html(report: Report, exhibits: Mapping[str, Sequence[Exhibit]], null: Nul
     """The whole page. `exhibits` maps a query_id to its exhibits, best first; the first MOST are shown.
 
     Each query's exhibits are asked for once and not kept, so a mapping may draw its pictures when it is asked."""
+    rate = float(str(report.settings["max_false_new"]))
+    together = new_together([ranking.p_if_known for ranking in report.rankings], rate)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, number=_number, count=_count)
     template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
@@ -78,6 +81,8 @@ def as_html(report: Report, exhibits: Mapping[str, Sequence[Exhibit]], null: Nul
         created=f"{report.created.day} {report.created:%B %Y, %H:%M} UTC",
         verdicts=VERDICTS,
         counts=Counter(ranking.verdict for ranking in report.rankings),
+        listed=sorted(ranking.query_id for ranking, chosen in zip(report.rankings, together) if chosen),
+        rate=rate,
         n_calibrated=sum(ranking.p_new is not None for ranking in report.rankings),
         sections=[_section(ranking, exhibits.get(ranking.query_id, ()), null) for ranking in sorted(report.rankings, key=_order)],
     )

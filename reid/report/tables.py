@@ -49,7 +49,9 @@ def _query(ranking: IdentityRanking, top: int) -> dict[str, Any]:
         **{name: _rounded(getattr(ranking, name)) for name in ("p_match", "p_other", "p_new")},
         "p_match_interval": ranking.p_match_interval and [_rounded(end) for end in ranking.p_match_interval],
         "p_stranger": round(ranking.p_stranger, 6),
+        "p_if_known": _rounded(ranking.p_if_known),
         "because": list(ranking.because),
+        "quality": [{name: round(value, 4) for name, value in vars(seen).items()} for seen in ranking.quality],
         "candidates": candidates,
     }
 
