@@ -462,14 +462,14 @@ def compare(
     missing = []
     for extractor in filter(None, map(str.strip, extractors.split(","))):
         for matcher in filter(None, map(str.strip, matchers.split(","))):
-            name = f"{extractor} + {matcher}"
             one = settings.replace(extractor=extractor, matcher=matcher, calibration_queries=0)
+            name = ", also ".join(f"{own.extractor} + {own.matcher}" for own in (one, *one.others()))
             try:
                 with _listening() as listener:
                     listener.note(name)
                     found[name], _ = calls.evaluate(gallery, one, table=metadata, cache=cache, limit=limit, listener=listener)
             except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
-                missing.append(f"{name}: {error}")
+                missing.append(f"{extractor} + {matcher}: {error}")
     if found:
         _print(tables.of_comparison(found))
     for line in missing:

@@ -23,7 +23,7 @@ SCORES = ("joint", "wasserstein", "wasserstein-matched", "n_matches", "sum", "me
 EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers
-    "fast": {"shortlist": 64},
+    "fast": {"shortlist": 64, "also": "none"},
     "balanced": {},
     "best": {"max_keypoints": 1024, "shortlist": 0, "race": False},
 }

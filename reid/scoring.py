@@ -67,7 +67,8 @@ class Null:
     def tails(self) -> dict[str, tuple[float, float]]:
         """By score: where its tail begins, and how far those in it exceed that in the mean; 1 where there is none."""
         found = {}
-        for name, known in self.scores.items():
+        for name, values in self.scores.items():
+            known = _plain(name, values)
             start = float(np.quantile(known, TAIL))
             tail = known[known > start]  # strictly: of counts, many are equal
             found[name] = start, float(np.mean(tail - start)) if len(tail) else 1.0
@@ -80,7 +81,8 @@ class Null:
 
     def above(self, score: str, value: float) -> float:
         """How likely a pair of strangers scores at least `value`: as often as it did, but in the tail no less than an exponential says."""
-        known, (start, mean) = self.scores[score], self.tails[score]
+        known, (start, mean) = _plain(score, self.scores[score]), self.tails[score]
+        value = float(_plain(score, np.asarray(value)))
         above = float(np.mean(known >= value))
         in_tail = float(np.mean(known > start))
         return max(above, in_tail * float(np.exp(-(value - start) / mean))) if value > start and in_tail else above
@@ -100,6 +102,12 @@ class Null:
         others = tuple(map(cls.from_json, value["others"]))
         confidences = np.array(value["all"]), np.array(value["matched"])
         return cls(*confidences, scores, int(value["n_pairs"]), str(value["source"]), tuple(map(str, value["by"])), others)
+
+
+def _plain(score: str, values: Floats) -> Floats:
+    """As it falls off exponentially among strangers: the joint score without its logarithm."""
+    plain: Floats = np.expm1(values) if score == "joint" else values
+    return plain
 
 
 def signed_wasserstein(values: Floats, n: int, null: Floats) -> float:

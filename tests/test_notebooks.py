@@ -16,7 +16,7 @@ def code(notebook):
 
 
 def test_there_are_notebooks():
-    assert [notebook.stem for notebook in NOTEBOOKS] == ["first_identification", "is_this_animal_new"]
+    assert [notebook.stem for notebook in NOTEBOOKS] == ["first_identification", "is_this_animal_new", "which_score"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
@@ -26,7 +26,9 @@ def test_a_notebook_defines_nothing(notebook):
 
 
 @pytest.mark.parametrize(
-    ("notebook", "said"), [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match"))], ids=lambda value: str(value)[-20:]
+    ("notebook", "said"),
+    [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match", "signed W1, all keypoints"))],
+    ids=lambda value: str(value)[-20:],
 )
 def test_a_notebook_runs(notebook, said, monkeypatch, capsys):
     matplotlib.use("agg")

@@ -399,3 +399,34 @@ def test_a_turned_query_is_found_with_rotations(tmp_path):
 def test_unknown_ways_to_compare_are_refused(change):
     with pytest.raises(SettingsError, match=r"rotations is 3; it is 1, 2 or 4|unknown sides 'some'; known: compatible, all"):
         FAST.replace(**change)
+
+
+def test_a_second_opinion_joins_the_first(animals, tmp_path):
+    alone = FAST.replace(extractor="aliked-n16", also="none", max_keypoints=60, resize=160, shortlist=6)
+    both = alone.replace(also="sift+nearest")
+    run, first = pipeline.Pipeline(both, tmp_path), pipeline.Pipeline(alone, tmp_path)
+    opened = gallery.read(animals, photo_size)
+    items, failures, _ = run.index(opened.references)
+    assert not failures and all(item.digest in run.others[0].features for item in items)
+    run.update_shortlist(items)
+    null = run.null(items)
+    assert (null.by, [other.by for other in null.others]) == (("sum",), [("sum",)])
+    query = items[0]
+    pool = pipeline.without_encounter([query], items)
+    [row], [plain] = run.compare([query], pool, null), first.compare([query], pool, first.null(items))
+    [second] = run.others[0].compare([query], pool, null.others[0])  # of every reference, on the shortlist or not
+    met = {place for _, places in run.chosen(query, pool) for place in places}
+    assert len(met) == 6 < len(pool)
+    for place, (joined, own, other) in enumerate(zip(row, plain, second)):
+        assert joined.total == own.total
+        own_part = null.excess("sum", own.total)
+        assert joined.excess == pytest.approx(own_part + (other.excess if place in met else null.others[0].excess("sum", 0.0)), abs=1e-4)
+    assert run.matches_fingerprint == first.matches_fingerprint  # the first opinion is matched once for both
+    assert run.opinions_fingerprint != first.opinions_fingerprint
+
+
+def test_a_borrowed_null_of_two_opinions_is_as_high_as_both_together():
+    alone, both = (pipeline.default_null(Settings(also=also)) for also in ("none", "sift+nearest"))
+    assert (both.scores["joint"] > alone.scores["joint"]).all()
+    assert [other.by for other in both.others] == [("sum",)]
+    assert both.scores["joint"][-1] == pytest.approx(np.log1p(sum(np.expm1(one.scores["joint"][-1]) for one in (alone, *both.others))))

@@ -139,6 +139,8 @@ def test_opinions_add_up_whatever_they_are_measured_in():
     assert found.by("joint") == pytest.approx(np.log1p(found.excess))
     assert stranger_probability(found.by("joint"), both, "joint", 50) < 0.01
     assert stranger_probability(joint(*STRANGERS[0][:1], of_pairs[0][0]), both, "joint", 50) > 0.5
+    start, mean = both.tails["joint"]  # of the sum of excesses, which falls off exponentially; its logarithm does not
+    assert both.above("joint", np.log1p(start + 30 * mean)) == pytest.approx(0.2 * np.exp(-30), rel=0.1)
     back = Null.from_json(both.as_json())
     assert (back.by, back.others[0].by) == (BOTH, ("sum",))
     assert evidence(good, 100, back, 0.5, (many,)).excess == pytest.approx(found.excess, rel=1e-3)
