@@ -124,8 +124,7 @@ def identify_and_keep(
     references = [item for item in everything if item.ref.image_id in wanted]
     if not references:
         raise _unusable(failed)
-    null = pipeline.null(everything)
-    calibration = rehearsal.calibration(pipeline, everything)
+    null, calibration = rehearsal.judges(pipeline, everything)
     if calibration is not None and len(references) < len(everything):
         listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
         calibration = None
@@ -249,7 +248,7 @@ def show(
     query: str | Path, reference: str | Path, settings: Settings = Settings(), *, cache: str | Path, listener: Listener = Listener()
 ) -> Answers:
     """Index two photos, so that their matches can be drawn. Raises PhotoError for one that cannot be used."""
-    pipeline = Pipeline(settings, Path(cache), listener)
+    pipeline = Pipeline(settings.replace(also="none"), Path(cache), listener)
     items, failures, _ = pipeline.index([PhotoRef(str(path), Path(path)) for path in (query, reference)])
     if failures:
         raise PhotoError(failures[0].reason)
@@ -325,13 +324,13 @@ def evaluate(
     queries = _questions(asked, settings.encounters, evaluating=True)
     for done, query in enumerate(queries):
         listener.progress("queries", done, len(queries))
-        started, n_before = time.monotonic(), pipeline.n_matched
+        started, before = time.monotonic(), [own.n_matched for own in pipeline.opinions]
         pool = without_encounter(query.photos, references)
         if not pool:
             failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
         rows = pipeline.compare(query.photos, pool, null)
-        if pipeline.n_matched > n_before:
+        if all(own.n_matched > n for own, n in zip(pipeline.opinions, before, strict=True)):
             seconds.append(time.monotonic() - started)
         truth = query.photos[0].ref.identity
         for name in SCORES:
@@ -340,7 +339,7 @@ def evaluate(
             if name == settings.score:
                 ranking = pipeline.judge(query, candidates, pool, null, calibration)
                 chances = ranking.verdict, ranking.p_match, ranking.p_other, ranking.p_new
-                answer = evaluation.Answer(truth, answer.identities, answer.score, *chances, _groups(query, pool, settings.resize))
+                answer = evaluation.Answer(truth, answer.identities, answer.score, *chances, _groups(query, pool))
             answers[name].append(answer)
     listener.progress("queries", len(queries), len(queries))
     own = answers[settings.score]
@@ -351,6 +350,7 @@ def evaluate(
         "scores": {name: evaluation.summarize(rows, OF_A_SCORE) for name, rows in answers.items()},
         "verdicts": evaluation.tally(own),
         "n_references": len(references),
+        "opinions": opinions(settings),
         "calibration": None if calibration is None else calibration.about(),
         "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in failures],
         "seconds_per_query": float(np.median(seconds)) if seconds else None,  # of those not matched before
@@ -359,7 +359,12 @@ def evaluate(
     }, own
 
 
-def _groups(query: Query, pool: Sequence[Indexed], longest_side: int) -> dict[str, str]:
+def opinions(settings: Settings) -> str:
+    """Whose evidence is judged, for people."""
+    return ", also ".join(f"{own.extractor} + {own.matcher}" for own in (settings, *settings.others()))
+
+
+def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
     """What the figures are broken down by: a reference of the same view, a good photo, the years since the last reference."""
     refs = [photo.ref for photo in query.photos]
     own = [item.ref for item in pool if item.ref.identity == refs[0].identity]
@@ -369,8 +374,12 @@ def _groups(query: Query, pool: Sequence[Indexed], longest_side: int) -> dict[st
         if own:
             groups["view"] = "same" if {ref.orientation for ref in refs} & {ref.orientation for ref in own} else "other"
     longest = max(max(images.photo_size(ref.path)) if ref.crop is None else int(max(ref.crop[2:])) for ref in refs)
-    faults = [images.shortcomings(images.quality(ref, longest_side)) for ref in refs]
-    groups["photo"] = "good" if not all(faults) else "blurred, dark, small or flat"
+    try:
+        groups["photo"] = (
+            "good" if not all(images.shortcomings(images.quality(ref)) for ref in refs) else "small, blurred, dark, bright or flat"
+        )
+    except PhotoError:
+        pass  # gone since it was indexed: it counts without this group
     groups["size"] = "250 px or more" if longest >= 250 else "less than 250 px"
     days = [ref.date for ref in refs if ref.date]
     before = [ref.date for ref in own if ref.date]

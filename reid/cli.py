@@ -80,10 +80,11 @@ ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirro
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
 
-def takes(*names: str, required: str = "", without: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(*names: str, required: str = "", without: str = "", **otherwise: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """For a command with a parameter `settings`: it gets an option for each of these settings, and `--config`.
 
-    One of its own options may be `required`, and one left out."""
+    One of its own options may be `required`, and one left out. `otherwise` are settings of this command alone where neither the command
+    line nor a file gives them."""
     kinds = {field.name: type(getattr(DEFAULTS, field.name)) for field in fields(Settings)}
 
     def option(name: str) -> inspect.Parameter:
@@ -96,7 +97,7 @@ def takes(*names: str, required: str = "", without: str = "") -> Callable[[Calla
         option_name = "encounter" if name == "encounters" else name
         switch = f"--{option_name}/--no-{option_name}" if getattr(DEFAULTS, name) is True else f"--{option_name}"
         flag = [switch] if kinds[name] is bool else []
-        told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {getattr(DEFAULTS, name)})"))
+        told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {(DEFAULTS.as_dict() | otherwise)[name]})"))
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name] | None, told])
 
     told = typer.Option(help="TOML file with settings; options given here win over it.")
@@ -107,6 +108,8 @@ def takes(*names: str, required: str = "", without: str = "") -> Callable[[Calla
         def run(**given: Any) -> None:
             chosen = {name: given.pop(name) for name in names}
             exact = EXACT if chosen.pop("exact", False) else {}
+            if given["config"] is None:
+                chosen = {name: otherwise.get(name) if value is None else value for name, value in chosen.items()}
             command(settings=Settings.load(given.pop("config"), **(chosen | exact)), **given)
 
         own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in ("settings", without)]
@@ -207,7 +210,7 @@ def _ask(
     cache: Cache = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    from . import calls
+    from . import calls, images
     from .report import tables
     from .store import write_atomically
 
@@ -226,6 +229,10 @@ def _ask(
         print(f"the gallery is too small to know how strangers score; judged by {about['null']}")
     if found.rankings:
         _print(tables.as_table(found))
+        for ranking in found.rankings:
+            faults = min(map(images.shortcomings, ranking.quality), key=len, default=())  # of the best photo
+            if faults:
+                print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
         if calibration is None:
             print(
                 "strangers: how likely the best of as many photos of other animals looks at least as alike (not the probability of being "
@@ -296,8 +303,10 @@ class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
 
         found = []
         for candidate in self.rankings[query_id].candidates[:MOST]:
-            picture, pair = _picture(self.answers, candidate.photo_id, candidate.reference_id, None)
-            found.append(Exhibit(candidate, picture, pair.confidence, pair.n_keypoints[0]))
+            picture, _ = _picture(self.answers, candidate.photo_id, candidate.reference_id, None)
+            run, query = self.answers.pipeline, self.answers.queries[candidate.photo_id]
+            [confidence] = run.confidences(query, [self.answers.references[candidate.reference_id]])
+            found.append(Exhibit(candidate, picture, confidence.astype(np.float64), len(run.load(query))))
         self.n_drawn += 1
         self.listener.progress("pages of the report", self.n_drawn, len(self))
         return found
@@ -355,10 +364,11 @@ def _draw_all(report: Report, answers: Answers, folder: Path, listener: Listener
 
 
 def _picture(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str] | None) -> tuple[NDArray[np.uint8], PairMatches]:
-    """One pair, drawn, and its matches."""
+    """One pair, drawn by the opinion that speaks for it most, and its matches."""
     from .report import pictures
 
-    run, query, reference = answers.pipeline, answers.queries[query_id], answers.references[reference_id]
+    query, reference = answers.queries[query_id], answers.references[reference_id]
+    run = answers.pipeline if answers.null is None else answers.pipeline.speaker(query, reference, answers.null)
     query, found = run.match_pair(query, reference)
     features = run.load(query), run.load(reference)
     if captions is not None:
@@ -440,7 +450,7 @@ def evaluate(
 
 
 @app.command()
-@takes(*(name for name in ANSWERS if name not in ("extractor", "matcher")))
+@takes(*(name for name in ANSWERS if name not in ("extractor", "matcher")), also="none")
 def compare(
     gallery: Gallery,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas.")] = "aliked-n16,disk,sift",
@@ -463,7 +473,7 @@ def compare(
     for extractor in filter(None, map(str.strip, extractors.split(","))):
         for matcher in filter(None, map(str.strip, matchers.split(","))):
             one = settings.replace(extractor=extractor, matcher=matcher, calibration_queries=0)
-            name = ", also ".join(f"{own.extractor} + {own.matcher}" for own in (one, *one.others()))
+            name = calls.opinions(one)
             try:
                 with _listening() as listener:
                     listener.note(name)

@@ -73,9 +73,9 @@ class Settings:
         for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES), ("verify", VERIFY)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
-        for name in self._others:
-            if name.count("+") != 1:
-                raise SettingsError(f"also has {name!r}, which is not extractor+matcher; example: sift+nearest")
+        for pair in self._others:
+            if len(pair) != 2:
+                raise SettingsError(f"also has {'+'.join(pair)!r}, which is not extractor+matcher; example: sift+nearest")
         if self.prior_new != -1 and self.prior_new < 0.001:
             raise SettingsError(f"prior_new is {self.prior_new}; it lies between 0.001 and 0.999, or is -1 to be estimated")
         if self.rotations not in (1, 2, 4):
@@ -116,16 +116,18 @@ class Settings:
             raise SettingsError(f"{prefix}{error}") from None
 
     @property
-    def _others(self) -> list[str]:
-        return [] if self.also == "none" else self.also.split(",")
+    def _others(self) -> list[list[str]]:
+        if self.also.strip() == "none":
+            return []
+        return [[part.strip() for part in pair.split("+")] for pair in self.also.split(",")]
 
     def others(self) -> list[Settings]:
-        """What each further opinion is formed by; one that is the first opinion over again is none.
+        """What each further opinion is formed by; one that is the first opinion over again is none, and only the joint score takes them in.
 
         They match what they are given, upright."""
-        own = {name.strip() for name in self._others} - {f"{self.extractor}+{self.matcher}"}
-        pairs = [name.split("+") for name in sorted(own)]
-        return [self.replace(extractor=one, matcher=other, also="none", shortlist=0, rotations=1) for one, other in pairs]
+        pairs = {(one, other) for one, other in self._others} - {(self.extractor, self.matcher)}
+        upright = self.replace(also="none", shortlist=0, rotations=1)
+        return [upright.replace(extractor=one, matcher=other) for one, other in sorted(pairs) if self.score == "joint"]
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -26,6 +26,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
 MAX_SIDE = 65_535  # px, JPEG's own limit
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
+QUALITY_SIDE = 640  # px to which a photo is brought to be judged, whatever the settings
 SMALL, BLURRED, DARK, BRIGHT, FLAT = 250, 4.0, 0.28, 0.75, 0.1  # px, and as in `Quality`; of turtles fewer such photos are recognised
 MIN_SIDE = 32  # px; less holds no pattern to recognise
 _pillow = threading.Lock()  # Pillow's size limit is one global number
@@ -166,9 +167,9 @@ def equalized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return even
 
 
-def quality(ref: PhotoRef, longest: int) -> Quality:
-    """What the photo of `ref`, prepared with its longest side at `longest` px, can show. Raises PhotoError."""
-    pixels = prepare(ref, longest, enlarge=True).pixels
+def quality(ref: PhotoRef) -> Quality:
+    """What the photo of `ref` can show. Raises PhotoError."""
+    pixels = prepare(ref, QUALITY_SIDE, enlarge=True).pixels
     light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), 1.0), cv2.CV_32F)
     width, height = photo_size(ref.path) if ref.crop is None else ref.crop[2:]

@@ -91,9 +91,13 @@ class Pipeline:
         self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
-        self.others = [Pipeline(other, folder, self.listener) for other in settings.others()]
+        try:
+            self.others = [Pipeline(other, folder, self.listener) for other in settings.others()]
+        except SettingsError as error:
+            raise SettingsError(f"also: {error}") from None
         self.n_matched = 0  # pairs matched by this pipeline, stored ones not counted
         self._kept: dict[str, Features] = {}  # the oldest first
+        self.opinions = [self, *self.others]
 
     @cached_property
     def device(self) -> str:
@@ -116,7 +120,7 @@ class Pipeline:
     @cached_property
     def opinions_fingerprint(self) -> str:
         """Covers all that a pair's evidence is made of."""
-        return fingerprint(self.matches_fingerprint, *[other.matches_fingerprint for other in self.others])
+        return fingerprint([(own.matches_fingerprint, JOINED[own.settings.matcher]) for own in self.opinions])
 
     @cached_property
     def matches(self) -> MatchStore:
@@ -144,36 +148,36 @@ class Pipeline:
         remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
         indexed: list[Indexed] = []
         failures: list[Failure] = []
-        missing: list[Indexed] = []
         for done, ref in enumerate(refs):
             self.listener.progress("photos checked", done, len(refs))
             try:
-                item = Indexed(ref, self.digests.of(ref))
+                indexed.append(Indexed(ref, self.digests.of(ref)))
             except PhotoError as error:
                 failures.append(Failure(ref.image_id, str(error)))
-                continue
-            indexed.append(item)
-            if not (self._read(item) is not None if check else item.digest in self.features):
-                missing.append(item)
         self.listener.progress("photos checked", len(refs), len(refs))
-        bad: set[str] = set()
         n_extracted = 0
-        for item, found in self.extract(missing):
-            self.listener.progress("photos", n_extracted + len(bad), len(missing))
-            if isinstance(found, PhotoError):
-                failures.append(Failure(item.ref.image_id, str(found)))
-                bad.add(item.digest)
-                continue
-            self.features.save(item.digest, found)
-            n_extracted += 1
-        if missing:
-            self.listener.progress("photos", len(missing), len(missing))
-        for other in self.others:
-            _, failed, n = other.index([item.ref for item in indexed if item.digest not in bad], check)
-            failures += failed
-            bad |= {item.digest for item in indexed if item.ref.image_id in {failure.image_id for failure in failed}}
+        for own in self.opinions:
+            bad, n = own._store_features(indexed, check)
+            failures += [Failure(item.ref.image_id, str(error)) for item, error in bad]
+            left_out = {item.digest for item, _ in bad}
+            indexed = [item for item in indexed if item.digest not in left_out]
             n_extracted = max(n_extracted, n)
-        return [item for item in indexed if item.digest not in bad], failures, n_extracted
+        return indexed, failures, n_extracted
+
+    def _store_features(self, items: Sequence[Indexed], check: bool) -> tuple[list[tuple[Indexed, PhotoError]], int]:
+        """Extract what is missing of this opinion: what cannot be used, and how many were extracted."""
+        missing = [item for item in items if not (self._read(item) is not None if check else item.digest in self.features)]
+        what = f"photos, {self.settings.extractor}"
+        bad: list[tuple[Indexed, PhotoError]] = []
+        for done, (item, found) in enumerate(self.extract(missing)):
+            self.listener.progress(what, done, len(missing))
+            if isinstance(found, PhotoError):
+                bad.append((item, found))
+            else:
+                self.features.save(item.digest, found)
+        if missing:
+            self.listener.progress(what, len(missing), len(missing))
+        return bad, len(missing) - len(bad)
 
     def _read(self, item: Indexed, read: Callable[[], Features | None] | None = None) -> Features | None:
         """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""
@@ -333,6 +337,15 @@ class Pipeline:
                     self.matches.save(key, found)
         return found
 
+    def speaker(self, query: Indexed, reference: Indexed, null: Null) -> Pipeline:
+        """The opinion that speaks for this pair most: the one whose matches exceed strangers' by most."""
+        least = self.settings.min_confidence
+        excess = [
+            scoring.evidence(own.confidences(query, [reference])[0], len(own.load(query)), judge, least).excess
+            for own, judge in zip(self.opinions, (null, *null.others), strict=True)
+        ]
+        return self.opinions[int(np.argmax(excess))]
+
     def match_pair(self, query: Indexed, reference: Indexed) -> tuple[Indexed, PairMatches]:
         """The matches of one pair, with their indices into the features of the query's best variant, which comes with them."""
         b = self.load(reference)
@@ -353,7 +366,7 @@ class Pipeline:
         pairs = stranger_pairs(references, self.settings.null_pairs, self.settings.sides)
         settings = self.settings
         ways = settings.sides, settings.mirror, settings.rotations
-        key = fingerprint(self.opinions_fingerprint, JOINED, ways, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
+        key = fingerprint(self.opinions_fingerprint, ways, settings.min_confidence, [(a.digest, b.digest) for a, b in pairs])
         path = self.folder / "nulls" / f"{key}.json"
         try:
             return Null.from_json(json.loads(path.read_text()))
@@ -370,7 +383,10 @@ class Pipeline:
         self.listener.progress("pairs of strangers", len(pairs), len(pairs))
         null = scoring.estimate_null(values, settings.min_confidence, "gallery", JOINED[settings.matcher], others, nulls)
         if null is None:
-            return default_null(settings)
+            return default_null(settings, nulls)
+        borrowed = next((other.source for other in nulls if other.source != "gallery"), None)
+        if borrowed is not None:
+            return replace(null, source=borrowed)
         write_atomically(path, json.dumps(null.as_json()).encode())
         return Null.from_json(null.as_json())  # rounded as it is stored, so that the first run equals the second
 
@@ -396,7 +412,11 @@ class Pipeline:
         """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
         candidates = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
         found = self.judge(query, candidates, references, null, calibration)
-        seen = tuple(images.quality(photo.ref, self.settings.resize) for photo in query.photos)
+        try:
+            seen = tuple(images.quality(photo.ref) for photo in query.photos)
+        except PhotoError as error:
+            self.listener.note(f"{error}; it was answered from its stored features")
+            return found
         faults = min((images.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
         if not faults:
             return replace(found, quality=seen)
@@ -438,7 +458,7 @@ class Pipeline:
     ) -> tuple[Candidate, ...]:
         """The individuals, best first."""
         scores = [
-            Score(photo.ref.image_id, item.ref.image_id, seen.by(score), seen.n_matches)
+            Score(photo.ref.image_id, item.ref.image_id, seen.by(score), seen.shown)
             for photo, row in zip(photos, rows, strict=True)
             for item, seen in zip(references, row, strict=True)
         ]
@@ -510,14 +530,16 @@ def stranger_pairs(references: Sequence[Indexed], most: int, sides: str = "all")
     return list(pairs.values())
 
 
-def default_null(settings: Settings) -> Null:
+def default_null(settings: Settings, others: tuple[Null, ...] | None = None) -> Null:
     """The null that ships for this extractor and matcher, or else for this matcher with the extractor nearest to it.
 
-    Of several opinions the joint score is taken to be as high as where all are at their highest together."""
+    `others` are the nulls of the further opinions, where they are known. Of several opinions the joint score is taken to be as high as
+    where all are at their highest together."""
     shipped = json.loads(resources.files("reid").joinpath("nulls.json").read_text())
     name = next(name for name in (settings.extractor, "aliked-n16") if f"{name}+{settings.matcher}" in shipped)
     own = Null.from_json(shipped[f"{name}+{settings.matcher}"])
-    others = tuple(map(default_null, settings.others()))
+    if others is None:
+        others = tuple(map(default_null, settings.others()))
     joint = np.log1p(sum(np.expm1(one.scores["joint"]) for one in (own, *others)))
     return replace(own, others=others, scores=own.scores | {"joint": joint})
 

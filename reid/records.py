@@ -152,7 +152,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a photo can show, whoever looks at it. Light is that of the prepared photo, 0..1."""
+    """What a photo, or its box, can show, whoever looks at it: measured with its longest side at 640 px. Light is 0..1."""
 
     pixels: int  # longest side of the photo, or of its box, before it is resized
     sharpness: float  # variance of the Laplacian of the smoothed light, times 255^2 (Pech-Pacheco 2000, ICPR)

@@ -127,7 +127,7 @@ def calibrate(pipeline: Pipeline, references: Sequence[Indexed], null: Null) -> 
     if found is None:
         _file(pipeline).unlink(missing_ok=True)
     else:
-        write_atomically(_file(pipeline), json.dumps(found.as_json()).encode())
+        write_atomically(_file(pipeline), json.dumps(found.as_json() | {"null": null.as_json()}).encode())
     return found
 
 
@@ -140,8 +140,20 @@ def _file(pipeline: Pipeline) -> Path:
 
 def calibration(pipeline: Pipeline, references: Sequence[Indexed]) -> Calibration | None:
     """What is stored; None, and a note, where the gallery has changed by a quarter since, in photos or in labels."""
+    found = _stored(pipeline, references)
+    return found and found[0]
+
+
+def judges(pipeline: Pipeline, references: Sequence[Indexed]) -> tuple[Null, Calibration | None]:
+    """The null and what was learned from its scores; where the gallery has grown since, that null, not the present one."""
+    found = _stored(pipeline, references)
+    return (pipeline.null(references), None) if found is None else (found[1], found[0])
+
+
+def _stored(pipeline: Pipeline, references: Sequence[Indexed]) -> tuple[Calibration, Null] | None:
     try:
-        found = Calibration.from_json(json.loads(_file(pipeline).read_text()))
+        value = json.loads(_file(pipeline).read_text())
+        found, null = Calibration.from_json(value), Null.from_json(value["null"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -154,7 +166,7 @@ def calibration(pipeline: Pipeline, references: Sequence[Indexed]) -> Calibratio
             "same label; run `reid calibrate` again"
         )
         return None
-    return found
+    return found, null
 
 
 def _labels(references: Sequence[Indexed]) -> list[str]:

@@ -42,6 +42,7 @@ class Evidence:
     wasserstein: float
     wasserstein_matched: float
     n_matches: int
+    shown: int  # sure matches of the opinion that speaks for the pair most; only the first one's are ranked by
     total: float  # of the confidences
     mean: float
 
@@ -65,7 +66,8 @@ class Null:
 
     @cached_property
     def tails(self) -> dict[str, tuple[float, float]]:
-        """By score: where its tail begins, and how far those in it exceed that in the mean; 1 where there is none."""
+        """By score: where its tail begins, and how far those in it exceed that in the mean; 1 where there is none. Of the joint score
+        without its logarithm."""
         found = {}
         for name, values in self.scores.items():
             known = _plain(name, values)
@@ -77,7 +79,7 @@ class Null:
     def excess(self, score: str, value: float) -> float:
         """How far a pair scores above strangers, in their mean excesses; falls to 0 below where their tail begins (softplus)."""
         start, mean = self.tails[score]
-        return float(np.logaddexp(0, (value - start) / mean))
+        return float(np.logaddexp(0, (float(_plain(score, np.asarray(value))) - start) / mean))
 
     def above(self, score: str, value: float) -> float:
         """How likely a pair of strangers scores at least `value`: as often as it did, but in the tail no less than an exponential says."""
@@ -120,15 +122,19 @@ def signed_wasserstein(values: Floats, n: int, null: Floats) -> float:
 def evidence(confidence: Floats, n_keypoints: int, null: Null, min_confidence: float, others: Sequence[Evidence] = ()) -> Evidence:
     """Every score of a pair from its match confidences (S,) and the number of the query's keypoints; `others`: further opinions on it."""
     values = np.asarray(confidence, np.float64)
+    n_sure = int((values > min_confidence).sum())
     found = Evidence(
-        excess=float(sum(other.excess for other in others)),
+        excess=0.0,
         wasserstein=signed_wasserstein(values, n_keypoints, null.all_keypoints),
         wasserstein_matched=signed_wasserstein(values, len(values), null.matched),
-        n_matches=int((values > min_confidence).sum()),
+        n_matches=n_sure,
+        shown=n_sure,
         total=float(values.sum()),
         mean=float(values.mean()) if len(values) else 0.0,
     )
-    return replace(found, excess=found.excess + sum(null.excess(name, found.by(name)) for name in null.by))
+    own = replace(found, excess=float(sum(null.excess(name, found.by(name)) for name in null.by)))
+    loudest = max((own, *others), key=lambda one: one.excess)
+    return replace(own, excess=own.excess + sum(other.excess for other in others), shown=loudest.shown)
 
 
 def estimate_null(

@@ -73,4 +73,6 @@ def test_further_opinions_are_settings_of_their_own():
     one, two = Settings(also="sift+nearest,disk+lightglue,aliked-n16+lightglue", rotations=4, resize=320).others()
     assert [(one.extractor, one.matcher), (two.extractor, two.matcher)] == [("disk", "lightglue"), ("sift", "nearest")]
     assert (one.also, one.rotations, one.resize, one.shortlist) == ("none", 1, 320, 0)  # of what the first opinion's shortlist holds
+    assert [(own.extractor, own.matcher) for own in Settings(also=" sift + nearest ").others()] == [("sift", "nearest")]
+    assert Settings(score="wasserstein").others() == Settings(also=" none ").others() == []  # only the joint score asks others
     assert Settings(also="none").others() == Settings(extractor="sift", matcher="nearest").others() == []

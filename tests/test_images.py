@@ -257,9 +257,9 @@ def test_quality_tells_a_good_photo_from_a_bad_one(tmp_path):
     }
     for name, (pixels, words) in bad.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-        seen = images.quality(PhotoRef(name, tmp_path / f"{name}.png"), 400)
+        seen = images.quality(PhotoRef(name, tmp_path / f"{name}.png"))
         assert set(words) - set(images.shortcomings(seen)) == set() and (words or not images.shortcomings(seen)), (name, seen)
         assert seen.pixels == max(pixels.shape[:2])
         assert seen.brightness == pytest.approx(pixels.mean() / 255, abs=0.02)
     boxed = PhotoRef("box", tmp_path / "sharp.png", crop=(0, 0, 100, 80))
-    assert images.quality(boxed, 400).pixels == 100
+    assert images.quality(boxed).pixels == 100

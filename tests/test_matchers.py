@@ -292,6 +292,18 @@ def test_nearest_neighbours_by_hand():
     assert all(found[i, i] > 0.5 for i in range(10))
 
 
+def test_equal_descriptors_are_matched_once_and_never_surely():
+    twice = np.eye(16, dtype=np.float32)[[0, 0, 1, 2]]
+    query = Features("test", (64, 64), np.zeros((4, 2)), np.ones(4), twice)
+    reference = Features("test", (64, 64), np.zeros((5, 2)), np.ones(5), twice[[0, 1, 2, 0, 3]])
+    matcher = matchers.create(Settings(extractor="sift", matcher="nearest", verify="none"), "cpu")
+    [(indices, confidence)] = in_order(matcher.match(query, [reference]))
+    assert len(set(indices[:, 0])) == len(indices) == len(set(indices[:, 1]))
+    found = as_dict((indices, confidence))
+    assert found[2, 2] > 0.99 and found[3, 4] > 0.99  # of two, nothing else is like them
+    assert [value for pair, value in found.items() if pair[0] < 2] == [pytest.approx(0.0067, abs=1e-3)]
+
+
 def test_nearest_neighbours_of_none_and_of_one():
     matcher = matchers.create(Settings(matcher="nearest", verify="none"), "cpu")
     none, one, some = (random_features(n, 16, n) for n in (0, 1, 5))

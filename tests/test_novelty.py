@@ -349,6 +349,9 @@ def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
     pipeline = reid.pipeline.Pipeline(FAST, tmp_path, listener := Notes())
     items, _, _ = pipeline.index(calls.galleries.read(herd, calls.images.photo_size).references)
     assert rehearsal.calibration(pipeline, items) is not None
+    null, found = rehearsal.judges(pipeline, items[:90])  # a few photos fewer: judged by the null that was learned from
+    assert found is not None and null.as_json() == pipeline.null(items).as_json() != pipeline.null(items[:90]).as_json()
+    assert rehearsal.judges(pipeline, items[:60])[0].as_json() == pipeline.null(items[:60]).as_json()
     assert rehearsal.calibration(pipeline, items[:60]) is None
     assert "calibrated with 96 photos, of which 60 are among its 60 under the same label; run `reid calibrate` again" in listener.notes[-1]
     renamed = [reid.pipeline.Indexed(replace(item.ref, identity=f"new {n}"), item.digest) for n, item in enumerate(items)]

@@ -17,6 +17,7 @@ from reid import calls, gallery, pipeline
 from reid.config import Settings
 from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
 from reid.images import photo_size
+from reid.records import PhotoRef
 
 FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
 
@@ -401,28 +402,75 @@ def test_unknown_ways_to_compare_are_refused(change):
         FAST.replace(**change)
 
 
-def test_a_second_opinion_joins_the_first(animals, tmp_path):
-    alone = FAST.replace(extractor="aliked-n16", also="none", max_keypoints=60, resize=160, shortlist=6)
-    both = alone.replace(also="sift+nearest")
+@pytest.mark.parametrize(("also", "ways"), [("sift+nearest", {}), ("aliked-t16+nearest,sift+nearest", {"mirror": True, "rotations": 2})])
+def test_a_second_opinion_joins_the_first(animals, tmp_path, also, ways):
+    alone = FAST.replace(extractor="aliked-n16", also="none", max_keypoints=60, resize=160, shortlist=6, **ways)
+    both = alone.replace(also=also)
     run, first = pipeline.Pipeline(both, tmp_path), pipeline.Pipeline(alone, tmp_path)
     opened = gallery.read(animals, photo_size)
     items, failures, _ = run.index(opened.references)
-    assert not failures and all(item.digest in run.others[0].features for item in items)
+    assert not failures and all(item.digest in other.features for item in items for other in run.others)
     run.update_shortlist(items)
     null = run.null(items)
-    assert (null.by, [other.by for other in null.others]) == (("sum",), [("sum",)])
-    query = items[0]
-    pool = pipeline.without_encounter([query], items)
-    [row], [plain] = run.compare([query], pool, null), first.compare([query], pool, first.null(items))
-    [second] = run.others[0].compare([query], pool, null.others[0])  # of every reference, on the shortlist or not
-    met = {place for _, places in run.chosen(query, pool) for place in places}
-    assert len(met) == 6 < len(pool)
-    for place, (joined, own, other) in enumerate(zip(row, plain, second)):
-        assert joined.total == own.total
-        own_part = null.excess("sum", own.total)
-        assert joined.excess == pytest.approx(own_part + (other.excess if place in met else null.others[0].excess("sum", 0.0)), abs=1e-4)
+    assert [one.by for one in (null, *null.others)] == [("sum",)] * len(run.opinions)
+    photos = [items[0], items[3]]
+    pool = pipeline.without_encounter(photos, items)
+    rows, plain = run.compare(photos, pool, null), first.compare(photos, pool, first.null(items))
+    for photo, row, own in zip(photos, rows, plain, strict=True):
+        met = {place for _, places in run.chosen(photo, pool) for place in places}
+        assert 6 <= len(met) < len(pool)  # every variant has a shortlist
+        seen = [other.compare([photo], pool, judge)[0] for other, judge in zip(run.others, null.others)]  # on the shortlist or not
+        for place, joined in enumerate(row):
+            assert joined.total == own[place].total
+            parts = [null.excess("sum", joined.total)]
+            parts += [
+                of_all[place].excess if place in met else judge.excess("sum", 0.0) for of_all, judge in zip(seen, null.others, strict=True)
+            ]
+            assert joined.excess == pytest.approx(sum(parts), abs=1e-4)
+            sure = [joined.n_matches, *(of_all[place].n_matches if place in met else 0 for of_all in seen)]
+            assert joined.shown == sure[int(np.argmax(parts))]
     assert run.matches_fingerprint == first.matches_fingerprint  # the first opinion is matched once for both
     assert run.opinions_fingerprint != first.opinions_fingerprint
+
+
+def test_a_pair_is_shown_by_the_opinion_that_speaks_for_it(animals, tmp_path):
+    """ALIKED's nearest neighbours find nothing on a photo that stands on its head; SIFT turns with it."""
+    settings = FAST.replace(extractor="aliked-n16", also="sift+nearest")
+    run = pipeline.Pipeline(settings, tmp_path)
+    items, _, _ = run.index(gallery.read(animals, photo_size).references)
+    turned = PhotoRef("turned", save(tmp_path / "turned.png", np.rot90(draw_animal(0, 0), 2).copy()))
+    [query], _, _ = run.index([turned])
+    null = run.null(items)
+    answer = run.identify(pipeline.Query("turned", (query,)), items, null)
+    best = answer.candidates[0]
+    assert best.identity == "animal-0"
+    reference = next(item for item in items if item.ref.image_id == best.reference_id)
+    speaker = run.speaker(query, reference, null)
+    assert speaker is run.others[0]
+    _, pair = speaker.match_pair(query, reference)
+    assert best.n_matches == (pair.confidence > 0.5).sum() > 20
+
+
+def test_a_query_that_is_gone_after_it_was_indexed_is_answered_still(animals, tmp_path):
+    run = pipeline.Pipeline(FAST, tmp_path, listener := Recorder())
+    items, _, _ = run.index(gallery.read(animals, photo_size).references)
+    path = save(tmp_path / "gone.png", draw_animal(2, 5))
+    [query], _, _ = run.index([PhotoRef("gone.png", path)])
+    null = run.null(items)
+    whole = run.identify(pipeline.Query("gone.png", (query,)), items, null)
+    path.unlink()
+    again = run.identify(pipeline.Query("gone.png", (query,)), items, null)
+    assert whole.quality and not again.quality and again.candidates == whole.candidates
+    assert "it was answered from its stored features" in listener.notes[-1]
+
+
+def test_a_null_that_one_opinion_borrows_is_named_and_not_kept(animals, tmp_path, monkeypatch):
+    settings = FAST.replace(extractor="aliked-n16", also="sift+nearest", max_keypoints=60, resize=160)
+    run = pipeline.Pipeline(settings, tmp_path)
+    items, _, _ = run.index(gallery.read(animals, photo_size).references)
+    monkeypatch.setattr(run.others[0], "null", lambda references: pipeline.default_null(run.others[0].settings))
+    assert run.null(items).source == run.null(items).others[0].source != "gallery"
+    assert not list((tmp_path / "nulls").glob("*"))
 
 
 def test_a_borrowed_null_of_two_opinions_is_as_high_as_both_together():

@@ -60,8 +60,8 @@ def _once(rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torc
 
 def _ratio(first: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Distance to the nearest (S,) over that to the nearest of the others (S, N), unit vectors by their cosines; 1, no evidence, where
-    there is no other."""
+    there is no other, or one as near."""
     if others.shape[1] < 2:
         return torch.ones_like(first)
     nearest, second = ((2 - 2 * cosine).clamp(min=0).sqrt() for cosine in (first, others.amax(dim=1)))
-    return nearest / second.clamp(min=1e-9)
+    return torch.where(nearest < second, nearest / second.clamp(min=1e-9), 1.0)

@@ -116,8 +116,7 @@ def of_evaluation(found: dict[str, Any]) -> list[Table]:
     for name, words in FIGURES.items():
         interval = found["intervals"].get(name)
         figures.add_row(words, _figure(name, found[name]), "-" if interval is None else " to ".join(_figure(name, end) for end in interval))
-    settings = found["settings"]
-    title = f"{settings['extractor']} + {settings['matcher']}, {found['n_references']} references"
+    title = f"{found['opinions']}, {found['n_references']} references"
     scores = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
     for name, row in found["scores"].items():
         scores.add_row(name, *(_figure(key, row[key]) for key in ("top1", "top3", "top5", "auroc")))
