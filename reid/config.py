@@ -25,7 +25,7 @@ EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "de
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers
     "fast": {"shortlist": 64, "also": "none"},
     "balanced": {},
-    "best": {"max_keypoints": 1024, "shortlist": 0, "race": False},
+    "best": {"max_keypoints": 1024},
 }
 
 
