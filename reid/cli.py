@@ -306,7 +306,7 @@ class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
             picture, _ = _picture(self.answers, candidate.photo_id, candidate.reference_id, None)
             run, query = self.answers.pipeline, self.answers.queries[candidate.photo_id]
             [confidence] = run.confidences(query, [self.answers.references[candidate.reference_id]])
-            found.append(Exhibit(candidate, picture, confidence.astype(np.float64), len(run.load(query))))
+            found.append(Exhibit(candidate, picture, confidence.astype(float), len(run.load(query))))
         self.n_drawn += 1
         self.listener.progress("pages of the report", self.n_drawn, len(self))
         return found

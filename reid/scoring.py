@@ -30,7 +30,9 @@ from .config import SCORES
 
 Floats = NDArray[np.floating]
 QUANTILES = np.linspace(0, 1, 513)  # steps in which a null distribution is kept
-TAIL = 0.8  # the null pairs' scores above this quantile are taken to fall off exponentially
+TAIL = 0.8  # the null pairs' scores above this quantile are its tail
+GUESS, GUESSED = 0.25, 20  # what the shape is taken for beforehand, and how many pairs of the tail that guess is worth
+HEAVIEST = 0.5  # shape of a tail, at most; beyond it a distribution has no variance
 MIN_PAIRS = 20  # fewer null pairs say nothing about a tail
 
 
@@ -65,29 +67,39 @@ class Null:
     others: tuple[Null, ...] = ()  # of the other opinions
 
     @cached_property
-    def tails(self) -> dict[str, tuple[float, float]]:
-        """By score: where its tail begins, and how far those in it exceed that in the mean; 1 where there is none. Of the joint score
-        without its logarithm."""
+    def tails(self) -> dict[str, tuple[float, float, float]]:
+        """By score: where its tail begins, how far those in it exceed that in the mean (1 where there is none), and how heavy it is, the
+        shape of a generalised Pareto distribution (0: exponential) by probability-weighted moments (Hosking and Wallis 1987,
+        Technometrics). Of the joint score without its logarithm."""
         found = {}
         for name, values in self.scores.items():
             known = _plain(name, values)
             start = float(np.quantile(known, TAIL))
-            tail = known[known > start]  # strictly: of counts, many are equal
-            found[name] = start, float(np.mean(tail - start)) if len(tail) else 1.0
+            over = np.sort(known[known > start] - start)  # strictly: of counts, many are equal
+            if not len(over):
+                found[name] = start, 1.0, 0.0
+                continue
+            mean, weighted = float(over.mean()), float(np.mean(over * (1 - (np.arange(len(over)) + 0.65) / len(over))))
+            shape = 2 - mean / (mean - 2 * weighted) if mean > 2 * weighted else 0.0
+            share = len(over) / (len(over) + GUESSED)
+            found[name] = start, mean, share * min(max(shape, 0.0), HEAVIEST) + (1 - share) * GUESS
         return found
 
     def excess(self, score: str, value: float) -> float:
         """How far a pair scores above strangers, in their mean excesses; falls to 0 below where their tail begins (softplus)."""
-        start, mean = self.tails[score]
+        start, mean, _ = self.tails[score]
         return float(np.logaddexp(0, (float(_plain(score, np.asarray(value))) - start) / mean))
 
     def above(self, score: str, value: float) -> float:
-        """How likely a pair of strangers scores at least `value`: as often as it did, but in the tail no less than an exponential says."""
-        known, (start, mean) = _plain(score, self.scores[score]), self.tails[score]
+        """How likely a pair of strangers scores at least `value`: as often as it did, but in the tail no less than its shape says."""
+        known, (start, mean, shape) = _plain(score, self.scores[score]), self.tails[score]
         value = float(_plain(score, np.asarray(value)))
         above = float(np.mean(known >= value))
         in_tail = float(np.mean(known > start))
-        return max(above, in_tail * float(np.exp(-(value - start) / mean))) if value > start and in_tail else above
+        if value <= start or not in_tail:
+            return above
+        scaled = (value - start) / (mean * (1 - shape))
+        return max(above, in_tail * float(np.exp(-np.log1p(shape * scaled) / shape if shape else -scaled)))
 
     def as_json(self) -> dict[str, Any]:
         def short(values: Floats) -> list[float]:
@@ -169,7 +181,7 @@ def estimate_null(
 def stranger_probability(value: float, null: Null, score: str, n_references: int) -> float:
     """How likely the most alike of `n_references` photos of other animals scores at least `value`.
 
-    1 - (1 - p)^n, where p is that one does: the best of thousands lies beyond what a few hundred pairs have shown, hence the exponential
-    tail (peaks over threshold with shape 0). A threshold that holds for 100 references is wrong for 2,000: this one moves with the
+    1 - (1 - p)^n, where p is that one does: the best of thousands lies beyond what a few hundred pairs have shown, hence the
+    tail (peaks over threshold). A threshold that holds for 100 references is wrong for 2,000: this one moves with the
     gallery."""
     return float(-np.expm1(n_references * np.log1p(-min(null.above(score, value), 1 - 1e-12))))

@@ -44,8 +44,9 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
     assert value["settings"]["extractor"] == "sift"
     assert len(value["settings"]["fingerprint"]) == 16
     first = value["queries"][0]
-    chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger"}
-    assert first.keys() == {"query", "verdict", *chances, "because", "candidates"}
+    chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger", "p_if_known"}
+    assert first.keys() == {"query", "verdict", *chances, "because", "quality", "candidates"}
+    assert [seen.keys() for seen in first["quality"]] == [{"pixels", "sharpness", "brightness", "contrast"}]
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
     assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference", "photo"}] * 3
     assert first["candidates"][0]["identity"] == "animal-3"

@@ -387,7 +387,7 @@ def test_a_turned_query_is_found_with_rotations(tmp_path):
     """ALIKED, whose descriptors do not turn; the match is drawn on the photo as it is."""
     root = sided(tmp_path / "g", ["", "", ""])
     query = pipeline.PhotoRef("q", save(tmp_path / "q.png", np.ascontiguousarray(np.rot90(draw_animal(1, 3)))))
-    settings = Settings(extractor="aliked-n16", matcher="nearest", max_keypoints=200)
+    settings = Settings(extractor="aliked-n16", matcher="nearest", also="none", max_keypoints=200)
     straight, _ = asked(root, query, settings)
     candidates, (variant, found) = asked(root, query, settings.replace(rotations=4))
     assert candidates[0].identity == "animal-1" and candidates[0].n_matches > 3 * straight[0].n_matches

@@ -41,7 +41,7 @@ def sample(tmp_path_factory):
 
 def test_the_default_networks_name_drawn_turtles(sample):
     folder, truth = sample
-    settings = Settings(max_keypoints=256, null_pairs=40)
+    settings = Settings(max_keypoints=256, null_pairs=120)
     report = reid.identify(folder / "photos", gallery=folder / "gallery", settings=settings)
     assert {ranking.query_id for ranking in report.rankings} == truth.keys()
     for ranking in report.rankings:

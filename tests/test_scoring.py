@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
+from scipy.stats import genpareto, wasserstein_distance
 
 from reid.config import SCORES
 from reid.novelty import uncalibrated
@@ -116,9 +116,21 @@ def test_an_excess_counts_in_the_mean_excesses_of_strangers():
     assert null.excess("sum", start + 20 * (1.5 - start)) == pytest.approx(20, abs=1e-6)
     assert null.excess("sum", start) == pytest.approx(np.log(2))
     assert 0 < null.excess("sum", start - 8) < 0.01
-    assert null.above("sum", start + 5) == pytest.approx(0.2 * np.exp(-5 / (1.5 - start)))
     flat = Null(np.zeros(2), np.zeros(2), {"sum": np.zeros(100)}, 100, "gallery")  # strangers that never match at all
     assert flat.excess("sum", 3) > flat.excess("sum", 0)
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.3])
+def test_a_tail_is_as_heavy_as_its_pairs(shape):
+    values = np.concatenate((np.zeros(16000), genpareto(shape, 0.0, 2.0).rvs(4000, random_state=1)))
+    null = Null(np.zeros(2), np.zeros(2), {"sum": values}, 20000, "gallery")
+    start, mean, found = null.tails["sum"]
+    assert (start, found) == (pytest.approx(0, abs=0.01), pytest.approx(shape, abs=0.06))
+    few = Null(np.zeros(2), np.zeros(2), {"sum": np.concatenate((np.zeros(16), [1.0, 1.1, 1.2, 1.3]))}, 20, "gallery")
+    assert few.tails["sum"][2] == pytest.approx(0.25 * 20 / 24)  # so few say next to nothing, and that carefully
+    assert mean == pytest.approx(2 / (1 - shape), rel=0.06)
+    assert null.above("sum", 60.0) == pytest.approx(0.2 * genpareto(shape, 0, 2.0).sf(60), rel=0.9)
+    assert null.above("sum", 6.0) == pytest.approx(0.2 * genpareto(shape, 0, 2.0).sf(6), rel=0.1)
 
 
 def test_opinions_add_up_whatever_they_are_measured_in():
@@ -139,8 +151,9 @@ def test_opinions_add_up_whatever_they_are_measured_in():
     assert found.by("joint") == pytest.approx(np.log1p(found.excess))
     assert stranger_probability(found.by("joint"), both, "joint", 50) < 0.01
     assert stranger_probability(joint(*STRANGERS[0][:1], of_pairs[0][0]), both, "joint", 50) > 0.5
-    start, mean = both.tails["joint"]  # of the sum of excesses, which falls off exponentially; its logarithm does not
-    assert both.above("joint", np.log1p(start + 30 * mean)) == pytest.approx(0.2 * np.exp(-30), rel=0.1)
+    start, mean, shape = both.tails["joint"]  # of the sum of excesses
+    tail = genpareto(shape, start, mean * (1 - shape))
+    assert both.above("joint", np.log1p(start + 30 * mean)) == pytest.approx(0.2 * tail.sf(start + 30 * mean), rel=0.02)
     back = Null.from_json(both.as_json())
     assert (back.by, back.others[0].by) == (BOTH, ("sum",))
     assert evidence(good, 100, back, 0.5, (many,)).excess == pytest.approx(found.excess, rel=1e-3)

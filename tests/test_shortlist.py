@@ -195,7 +195,7 @@ def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
 
 def test_the_race_gives_the_same_again_whether_stored_or_not(animals, monkeypatch):
     monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
-    settings = Settings(max_keypoints=150, resize=320, null_pairs=20)
+    settings = Settings(also="none", max_keypoints=150, resize=320, null_pairs=20)
     query = animals.parent / "photos" / "known.png"
     first, second = (reid.identify(query, gallery=animals, settings=settings) for _ in range(2))
     assert first.rankings == second.rankings
