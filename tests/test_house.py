@@ -13,9 +13,9 @@ PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
     {"config", "images", "segmentation", "views", "gallery", "store", "weights"},
-    {"shortlist", "scoring", "ranking", "novelty", "evaluate"},
+    {"shortlist", "scoring", "ranking", "novelty", "evaluate", "metrics"},
     {"extractors", "matchers"},
-    {"pipeline"},
+    {"pipeline", "training"},
     {"rehearsal"},
     {"calls"},
     {"report", "bench", "cli"},

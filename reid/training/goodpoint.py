@@ -1,0 +1,218 @@
+"""GoodPoint's training (arXiv 2006.01030): two warps of one photo, and what they agree on becomes the target of both.
+
+Of each heatmap the maxima of cells, 32 px in the first image and 16 px in the second, are matched by place and by descriptor; where both
+name the same point it is a keypoint, half way between the two. The released code departs from the paper; followed here, with the known
+mistakes mended: each term reads its own image's heatmap, maxima in the borders of a warp are none, the descriptors' grid does not drift,
+and both heatmaps are smoothed on purpose before they are compared, which the code got from a sampling that shrank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import metrics
+from ..extractors.goodpoint import GoodPoint, heatmap
+from ..extractors.superpoint import local_maxima, sample
+from . import warps
+from .loop import Task
+from .noise import disturb
+from .photos import Crops
+from .warps import Matrix, Strength
+
+CELLS = 32, 16  # px a side of the cells whose maxima are matched, of the first and of the second image
+NEAR = 4.0  # px within which two points may be one
+FAR = 7.0  # px beyond which a descriptor's nearest neighbour is wrong
+LOOKALIKE = 0.2  # mean cosine to random points of the image above which a descriptor says too little
+SHUFFLES = 8
+MARGIN = 4  # px at the border of a warp where nothing is detected
+KEYPOINTS, DESCRIPTORS, HEATMAPS = 0.5, 1.0, 2000.0  # weights of the three parts of the loss
+RULES = ("paper", "code")  # keep a point if both neighbours are one and near; or unless they differ and are near
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two warps of one crop."""
+
+    images: NDArray[np.float32]  # (2, H, W) light in 0..1
+    valid: NDArray[np.bool_]  # (2, H, W) where keypoints may lie
+    homography: Matrix  # takes points of the first image to the second
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pairs are made and what is learned from them."""
+
+    strength: Strength = field(default_factory=Strength)
+    rule: str = "paper"
+    noise: bool = True
+
+
+def pair(crops: Crops, number: int, recipe: Recipe) -> Pair:
+    """The pair of this number."""
+    crop, mask = crops.crop(number)
+    rng = np.random.default_rng((crops.seed, number, 1))
+    size = crop.shape[1], crop.shape[0]
+    ways = [warps.sample(rng, size, recipe.strength) for _ in range(2)]
+    warped = [warps.warp(crop, way) for way in ways]
+    images = [disturb(one, rng) if recipe.noise else one for one in warped]
+    inside = [warps.valid(way, size, size, MARGIN) & (warps.warp(mask.astype(np.uint8), way) > 0) for way in ways]
+    shown = [np.where(warps.valid(way, size, size), one, 0) for way, one in zip(ways, images)]
+    return Pair((np.stack(shown) / 255).astype(np.float32), np.stack(inside), np.linalg.inv(ways[1]) @ ways[0])
+
+
+def maxima(scores: Tensor, valid: Tensor, cell: int) -> Tensor:
+    """[N x 2] px: the highest valid pixel of each cell of `cell` px a side; cells without a valid pixel have none."""
+    width = scores.shape[1]
+    blocks = scores.masked_fill(~valid, -1).unfold(0, cell, cell).unfold(1, cell, cell).reshape(-1, cell * cell)
+    value, place = blocks.max(dim=1)
+    number = torch.arange(len(blocks), device=scores.device)
+    per_row = width // cell
+    found = torch.stack((number % per_row * cell + place % cell, number // per_row * cell + place // cell), dim=1)
+    return found[value >= 0].float()
+
+
+def targets(
+    scores: tuple[Tensor, Tensor], valid: Tensor, descriptors: Tensor, homography: Tensor, rule: str
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Keypoints [K x 2] of either image, in whole px, and what was matched on the way: `projected` [N x 2] px in the second image, `own`
+    [N x 2] in the first, `others` [M x 2], `by_place` and `by_descriptor` [N] into them, `distance` [N] px by place."""
+    own, others = (maxima(one.detach(), ok, cell) for one, ok, cell in zip(scores, valid, CELLS))
+    projected = _project(own, homography)
+    inside = _inside(projected, valid[1])
+    own, projected = own[inside], projected[inside]
+    if not len(own) or not len(others):
+        empty = own.new_zeros((0, 2))
+        return empty, empty, {"own": own[:0], "projected": projected[:0], "others": others}
+    apart = torch.cdist(projected, others)
+    distance, by_place = apart.min(dim=1)
+    with torch.no_grad():
+        likeness = sample(descriptors[0], own) @ sample(descriptors[1], others).T
+    by_descriptor = likeness.argmax(dim=1)
+    same, near = by_place == by_descriptor, distance <= NEAR
+    keep = same & near if rule == "paper" else same | ~near
+    second = ((projected + others[by_place]) / 2)[keep].round()
+    first = _project(second, torch.linalg.inv(homography)).round()
+    there = _inside(first, valid[0]) & _inside(second, valid[1])
+    about = {"own": own, "projected": projected, "others": others, "by_place": by_place, "by_descriptor": by_descriptor}
+    return first[there], second[there], about | {"distance": distance}
+
+
+def loss(logits: Tensor, descriptors: Tensor, pairs: Sequence[Pair], rule: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """The three parts and their weighted sum, means over the pairs; of [2B x ...] outputs, a pair's images one behind the other."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("keypoints", "descriptors", "heatmaps")}
+    maps, device = heatmap(logits), logits.device
+    n_kept = 0
+    for number, one in enumerate(pairs):
+        place = slice(2 * number, 2 * number + 2)
+        valid, way = torch.from_numpy(one.valid).to(device), torch.from_numpy(one.homography).float().to(device)
+        own, theirs, matched = targets((maps[place][0], maps[place][1]), valid, descriptors[place], way, rule)
+        n_kept += len(own)
+        zero = logits.sum() * 0
+        parts["keypoints"].append(_likelihood(maps[place], own, theirs) if len(own) else zero)
+        parts["heatmaps"].append(_difference(maps[place], valid, way))
+        parts["descriptors"].append(_contrast(descriptors[place], matched, generator) if "distance" in matched else zero)
+    means = {name: torch.stack(values).mean() for name, values in parts.items()}
+    total = KEYPOINTS * means["keypoints"] + DESCRIPTORS * means["descriptors"] + HEATMAPS * means["heatmaps"]
+    return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(pairs)))}
+
+
+def validate(network: GoodPoint, pairs: Sequence[Pair], n_keypoints: int = 300) -> dict[str, float]:
+    """Means over pairs of repeatability, accuracy of mutual nearest neighbours and coverage; `score` is their harmonic mean."""
+    device = next(network.parameters()).device
+    rows = []
+    for one in pairs:
+        logits, descriptors = network(torch.from_numpy(one.images[:, None]).to(device))
+        found = [_strongest(scores, ok, n_keypoints) for scores, ok in zip(heatmap(logits), torch.from_numpy(one.valid).to(device))]
+        values = [sample(own, points) for own, points in zip(descriptors, found)]
+        a, b = (points.cpu().numpy() for points in found)
+        size = one.images.shape[2], one.images.shape[1]
+        likeness = values[0] @ values[1].T
+        there, back = likeness.argmax(dim=1), likeness.argmax(dim=0)
+        mutual = (back[there] == torch.arange(len(a), device=device)).cpu().numpy()
+        right = metrics.correct(a[mutual], b[there.cpu().numpy()[mutual]], one.homography)
+        seen = metrics.visible(a, one.homography, size), metrics.visible(b, np.linalg.inv(one.homography), size)
+        repeated = metrics.repeatability(a[seen[0]], b[seen[1]], one.homography)
+        rows.append((repeated, right.mean() if len(right) else 0.0, metrics.coverage(a[mutual][right], size, one.valid[0])))
+    repeated, accuracy, covered = (float(value) for value in np.nanmean(rows, axis=0))
+    score = metrics.harmonic_mean(repeated, accuracy, covered)
+    return {"repeatability": repeated, "accuracy": accuracy, "coverage": covered, "score": score}
+
+
+def _strongest(scores: Tensor, valid: Tensor, n: int) -> Tensor:
+    """[N x 2] px: the `n` highest local maxima."""
+    peaks = local_maxima(scores) & valid
+    rows, columns = torch.nonzero(peaks, as_tuple=True)
+    best = scores[rows, columns].topk(min(n, len(rows))).indices
+    return torch.stack((columns[best], rows[best]), dim=1).float()
+
+
+def task(crops: Crops, held_out: Sequence[Pair], recipe: Recipe, about: dict[str, object]) -> Task:
+    """What `loop.train` needs."""
+
+    def of_batch(network: torch.nn.Module, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
+        device = next(network.parameters()).device
+        images = torch.from_numpy(np.concatenate([one.images for one in pairs])[:, None]).to(device)
+        logits, descriptors = network(images)
+        return loss(logits, descriptors, pairs, recipe.rule, generator)
+
+    own = GoodPoint()
+    return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, lambda network: validate(own, held_out), about)
+
+
+def _likelihood(maps: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
+    """Negative logarithm of the probability at the targets, mean of both images."""
+    values = [one[at[:, 1].long(), at[:, 0].long()] for one, at in zip(maps, (own, theirs))]
+    return -torch.stack([torch.log(value + 1e-7).mean() for value in values]).mean()
+
+
+def _difference(maps: Tensor, valid: Tensor, homography: Tensor) -> Tensor:
+    """Mean squared difference of the smoothed heatmaps, each warped onto the other, where both are valid; the sum of both ways."""
+    smooth = F.avg_pool2d(maps[:, None], 3, stride=1, padding=1, count_include_pad=False)
+    total = maps.sum() * 0
+    for here, way in ((0, torch.linalg.inv(homography)), (1, homography)):  # pixels of the other image, read from this one
+        height, width = maps.shape[1:]
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        pixels = torch.stack((columns, rows), dim=2).reshape(-1, 2).to(maps)
+        read = _project(pixels, way)
+        grid = ((read + 0.5) / maps.new_tensor([width, height]) * 2 - 1).reshape(1, height, width, 2)
+        warped = F.grid_sample(smooth[here : here + 1], grid, align_corners=False)[0, 0]
+        seen = _inside(read, valid[here]).reshape(height, width) & valid[1 - here]
+        if seen.any():
+            total = total + ((warped - smooth[1 - here, 0]) ** 2)[seen].mean()
+    return total
+
+
+def _contrast(descriptors: Tensor, matched: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    """Descriptors of one place alike, of places taken for each other and of random places not."""
+    ours, theirs = sample(descriptors[0], matched["own"]), sample(descriptors[1], matched["others"])
+    at_place = sample(descriptors[1], matched["projected"])  # the code takes the nearest keypoint, however far it is
+    alike = (1 - (ours * at_place).sum(dim=1)).mean()
+    wrong = (matched["by_place"] != matched["by_descriptor"]) & (matched["distance"] >= FAR)
+    taken = (ours * theirs[matched["by_descriptor"]]).sum(dim=1)
+    mistaken = taken[wrong].mean() if wrong.any() else alike * 0
+    orders = [torch.randperm(len(theirs), generator=generator)[: len(ours)].to(ours.device) for _ in range(SHUFFLES)]
+    n = min(len(ours), len(theirs))
+    chance = torch.stack([(ours[:n] * theirs[order[:n]]).sum(dim=1) for order in orders]).mean(dim=0)
+    common = chance > LOOKALIKE
+    return alike + mistaken + (chance[common].mean() if common.any() else alike * 0)
+
+
+def _project(points: Tensor, homography: Tensor) -> Tensor:
+    away = torch.cat((points, torch.ones_like(points[:, :1])), dim=1) @ homography.T
+    return away[:, :2] / away[:, 2:]
+
+
+def _inside(points: Tensor, valid: Tensor) -> Tensor:
+    """[N] whether the nearest pixel is one of the image, and valid."""
+    columns, rows = points.round().long().unbind(dim=1)
+    height, width = valid.shape
+    there = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
+    return there & valid[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]

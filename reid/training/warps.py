@@ -1,0 +1,71 @@
+"""Random homographies, and what they do to images and points. Pure NumPy and OpenCV.
+
+A homography maps pixels of the warped image to pixels of the source, (0, 0) at the centre of the top-left pixel; points go the other
+way, by its inverse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]  # (3, 3)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far the sampler of GoodPoint (arXiv 2006.01030, released code) goes, at a side of 256 px."""
+
+    corner: float = 14.0  # px that each corner moves at most, in x and in y
+    perspective: float = 85.0  # px that one side is stretched at most
+    scale: tuple[float, float] = (0.8, 1.3)
+    rotation: float = 0.08  # rad at most, either way
+    side: int = 256  # px, of which these pixels are
+
+
+def sample(rng: np.random.Generator, size: tuple[int, int], strength: Strength) -> Matrix:
+    """A random homography of an image of `size` (width, height): corners jittered, one side stretched, then scaled and turned."""
+    width, height = size
+    unit = min(size) / strength.side
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    moved = corners + rng.uniform(-strength.corner, strength.corner, (4, 2)) * unit
+    stretch = rng.uniform(0, strength.perspective) * unit
+    along, side = rng.integers(2), rng.integers(2)  # whether left and right or top and bottom, and which of the two
+    outward = np.where(corners[:, along] > 0, 1.0, -1.0)
+    of_side = (corners[:, 1 - along] > 0) == bool(side)
+    moved[of_side, along] += stretch * outward[of_side]
+    centre = np.array([width, height]) / 2
+    angle, factor = rng.uniform(-strength.rotation, strength.rotation), rng.uniform(*strength.scale)
+    turn = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (moved - centre) @ turn.T + centre
+    half = 0.5  # corners lie on the outline of the pixels
+    found: Matrix = cv2.getPerspectiveTransform((corners - half).astype(np.float32), (moved - half).astype(np.float32))
+    return found
+
+
+def warp(image: NDArray[Any], homography: Matrix, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    """The warped image, of `size` (width, height) or as large as the source; outside the source it is 0."""
+    wanted = size or (image.shape[1], image.shape[0])
+    warped: NDArray[Any] = cv2.warpPerspective(image, homography, wanted, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return warped
+
+
+def valid(homography: Matrix, source: tuple[int, int], size: tuple[int, int], margin: int = 0) -> NDArray[np.bool_]:
+    """(H, W) where the warped image shows the source, `margin` px or more from where that ends."""
+    whole = warp(np.full((source[1], source[0]), 255, np.uint8), homography, size) > 254
+    if not margin:
+        return whole
+    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    eroded: NDArray[np.uint8] = cv2.erode(np.pad(whole.astype(np.uint8), 1), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return eroded[1:-1, 1:-1].astype(bool)
+
+
+def project(points: NDArray[Any], homography: Matrix) -> Matrix:
+    """(N, 2) where the homography takes points."""
+    ones = np.ones((len(points), 1))
+    away = np.hstack((np.asarray(points, np.float64).reshape(-1, 2), ones)) @ homography.T
+    return away[:, :2] / away[:, 2:]
