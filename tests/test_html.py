@@ -95,7 +95,7 @@ def test_everything_stands_on_the_page_in_its_order():
         page.text, "Known or new: turtles", "3 photos compared with 40 photos of 7 individuals", "21 November 2026, 10:00 UTC",
         "1 match", "0 unsure", "1 new", "1 odd", "Show", "Lines join", "Few marks match.", "The labels of 40 photos",
         "turtles/elm/1.jpg", "−0.010", "fern", "gull and hazel", "lonely",
-        "bad.jpg is empty", "0123456789abcdef", "sift",
+        "bad.jpg is empty", "0123456789abcdef", "max_false_new",
     )  # fmt: skip
     assert "between 82.0 % and 94.0 %" in page.text
     axes = re.compile(r"(0|25|50|75|100) %")
