@@ -31,7 +31,7 @@ from .config import SCORES
 Floats = NDArray[np.floating]
 QUANTILES = np.linspace(0, 1, 513)  # steps in which a null distribution is kept
 TAIL = 0.8  # the null pairs' scores above this quantile are its tail
-GUESS, GUESSED = 0.25, 20  # what the shape is taken for beforehand, and how many pairs of the tail that guess is worth
+GUESS, GUESSED = 0.25, 20  # what the shape is taken for beforehand, and how many of the null's quantiles in the tail that is worth
 HEAVIEST = 0.5  # shape of a tail, at most; beyond it a distribution has no variance
 MIN_PAIRS = 20  # fewer null pairs say nothing about a tail
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhotoError
+from ..gallery import photos_in
 from ..images import prepare
 from ..records import PhotoRef
 
@@ -59,7 +60,5 @@ class Crops:
 
 def found_in(folder: Path) -> list[PhotoRef]:
     """Every photo under a folder, in order of their names."""
-    from ..gallery import photos_in
-
     paths, _ = photos_in(folder)
-    return [PhotoRef(str(path), path) for path in sorted(paths)]
+    return [PhotoRef(str(path), path) for path in paths]

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..metrics import project as project  # the same for points of a warp and of a benchmark
+
 Matrix = NDArray[np.float64]  # (3, 3)
 
 
@@ -62,10 +64,3 @@ def valid(homography: Matrix, source: tuple[int, int], size: tuple[int, int], ma
     kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
     eroded: NDArray[np.uint8] = cv2.erode(np.pad(whole.astype(np.uint8), 1), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return eroded[1:-1, 1:-1].astype(bool)
-
-
-def project(points: NDArray[Any], homography: Matrix) -> Matrix:
-    """(N, 2) where the homography takes points."""
-    ones = np.ones((len(points), 1))
-    away = np.hstack((np.asarray(points, np.float64).reshape(-1, 2), ones)) @ homography.T
-    return away[:, :2] / away[:, 2:]
