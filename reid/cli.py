@@ -22,6 +22,7 @@ import typer
 
 from .config import DEVICES, EXACT, PRESETS, SCORES, VERIFY, Settings
 from .errors import GalleryError, ReidError, SettingsError, WeightsError
+from .training import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +56,8 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the
 HELP = {  # of the settings that have an option
     "extractor": "Local features; `reid models` lists them.",
     "matcher": "lightglue or nearest.",
+    "weights": "File of weights for the extractor, from `reid train`.",
+    "lightglue_weights": "The same for LightGlue.",
     "also": "Further opinions for the joint score: extractor+matcher, several with commas between, or none.",
     "max_keypoints": "Keypoints a photo, the strongest.",
     "resize": "Longest side of the photos worked on, in pixels.",
@@ -75,7 +78,19 @@ HELP = {  # of the settings that have an option
     "max_false_new": "Share of known animals that may be called new.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
-FEATURES = "extractor", "matcher", "also", "max_keypoints", "resize", "enlarge", "equalize", "segment", "device"
+FEATURES = (
+    "extractor",
+    "matcher",
+    "weights",
+    "lightglue_weights",
+    "also",
+    "max_keypoints",
+    "resize",
+    "enlarge",
+    "equalize",
+    "segment",
+    "device",
+)
 ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 
@@ -97,7 +112,8 @@ def takes(*names: str, required: str = "", without: str = "", **otherwise: str) 
         option_name = "encounter" if name == "encounters" else name
         switch = f"--{option_name}/--no-{option_name}" if getattr(DEFAULTS, name) is True else f"--{option_name}"
         flag = [switch] if kinds[name] is bool else []
-        told = typer.Option(*flag, help=HELP[name] + ("" if flag else f" (default: {(DEFAULTS.as_dict() | otherwise)[name]})"))
+        usual = (DEFAULTS.as_dict() | otherwise)[name]
+        told = typer.Option(*flag, help=HELP[name] + ("" if flag or usual == "" else f" (default: {usual})"))
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name] | None, told])
 
     told = typer.Option(help="TOML file with settings; options given here win over it.")
@@ -516,6 +532,38 @@ def bench(
     _print(table)
     if json is not None:
         _write_json(json, found)
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help=f"{choices(tuple(METHODS))}.", show_default=False)],
+    photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
+    steps: Annotated[int | None, typer.Option(help="How long.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate, until it falls.", min=1e-9)] = None,
+    side: Annotated[int | None, typer.Option(help="Side of the crops, in pixels, a multiple of 32.", min=64)] = None,
+    rotation: Annotated[float | None, typer.Option(help="Degrees by which pairs are turned at most.", min=0, max=180)] = None,
+    begin: Annotated[str | None, typer.Option(help="shipped, scratch, superpoint, or a file of weights to go on from.")] = None,
+    extractor: Annotated[str, typer.Option(help="Whose features LightGlue is trained for.")] = "",
+    every: Annotated[int, typer.Option(help="Steps between validations, each with a checkpoint.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Of crops, warps and noise.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help=f"{choices(DEVICES)}.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fast: bfloat16 where the device is faster with it; full: float32.")] = "fast",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+) -> None:
+    """Train features, or a matcher for them, on your own photos. Interrupt it at will: --resume goes on.
+
+    OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held out; `--weights` takes it everywhere."""
+    from . import calls
+
+    wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
+    with _listening() as listener:
+        file, card = calls.train(
+            network, photos, out, extractor=extractor, every=every, seed=seed, device=device, precision=precision, resume=resume,
+            listener=listener, **{name: value for name, value in wanted.items() if value is not None},
+        )  # fmt: skip
+    print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
 
 
 @models.callback()

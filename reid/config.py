@@ -35,6 +35,8 @@ class Settings:
 
     extractor: str = "aliked-n16"
     matcher: str = "lightglue"
+    weights: str = ""  # file of weights for the extractor, from `reid train`; empty: the published ones
+    lightglue_weights: str = ""  # the same for LightGlue
     also: str = "sift+nearest"  # further opinions that the joint score takes in, extractor+matcher,extractor+matcher; "none"
     max_keypoints: int = 512  # per photo, the strongest
     resize: int = 640  # longest side of the prepared photo, px
@@ -126,7 +128,7 @@ class Settings:
 
         They match what they are given, upright."""
         pairs = {(one, other) for one, other in self._others} - {(self.extractor, self.matcher)}
-        upright = self.replace(also="none", shortlist=0, rotations=1)
+        upright = self.replace(also="none", shortlist=0, rotations=1, weights="", lightglue_weights="")
         return [upright.replace(extractor=one, matcher=other) for one, other in sorted(pairs) if self.score == "joint"]
 
     def as_dict(self) -> dict[str, Any]:

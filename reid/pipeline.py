@@ -88,7 +88,7 @@ class Pipeline:
         ways: list[Any] = [name for name in ("enlarge", "segment", "equalize") if getattr(settings, name)]
         ways += [segmentation.WAY] if settings.segment else []
         own = settings.extractor, settings.max_keypoints, settings.resize, *ways
-        self.features_fingerprint = fingerprint(FORMAT, *own, _sha256(extractors.entry(settings.extractor).weights))
+        self.features_fingerprint = fingerprint(FORMAT, *own, extractors.weights_digest(settings))
         self.digests = Digests(folder)
         self.features = FeatureStore(folder, self.features_fingerprint)
         try:
@@ -115,7 +115,12 @@ class Pipeline:
         glue = settings.depth_confidence, settings.width_confidence, str(self.dtype)
         model = matchers.verification(settings)
         options = {"lightglue": glue, "nearest": (settings.ratio,)}[settings.matcher] + (() if model is None else (model,))
-        return fingerprint(self.features_fingerprint, settings.matcher, options, _sha256(matchers.weights_name(settings)))
+        return fingerprint(
+            self.features_fingerprint,
+            settings.matcher,
+            options,
+            weights.digest(matchers.weights_name(settings), settings.lightglue_weights),
+        )
 
     @cached_property
     def opinions_fingerprint(self) -> str:
@@ -542,7 +547,3 @@ def default_null(settings: Settings, others: tuple[Null, ...] | None = None) -> 
         others = tuple(map(default_null, settings.others()))
     joint = np.log1p(sum(np.expm1(one.scores["joint"]) for one in (own, *others)))
     return replace(own, others=others, scores=own.scores | {"joint": joint})
-
-
-def _sha256(name: str | None) -> str | None:
-    return None if name is None else weights.REGISTRY[name].sha256

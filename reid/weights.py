@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import WeightsError
 
@@ -106,19 +107,58 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(name: str, progress: Callable[[int, int | None], None] | None = None) -> dict[str, torch.Tensor]:
-    """The state dictionary of `name` on the CPU, fetched first if need be.
+def load(name: str, file: str = "", progress: Callable[[int, int | None], None] | None = None) -> dict[str, torch.Tensor]:
+    """The state dictionary of `name` on the CPU, fetched first if need be; or that of a `file` that `reid train` wrote for this network.
 
-    Raises WeightsError if the file cannot be had or is not the one this registry knows."""
+    Raises WeightsError if the file cannot be had or is not the one this registry knows, or if it is of another network."""
     import torch
 
+    if file:
+        return _trained(name, Path(file))
     entry = REGISTRY[name]
     path = locate(entry) or fetch(name, progress)
     if sha256(path) != entry.sha256:
         raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
+    if path.suffix == ".safetensors":
+        return _trained(name, path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state
+
+
+def card(file: Path) -> dict[str, Any]:
+    """What a file that `reid train` wrote says of itself: the network, what it was trained on and how, how good it was.
+
+    Raises WeightsError for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            found = json.loads((opened.metadata() or {}).get("card", "null"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WeightsError(f"{file} cannot be read as weights ({' '.join(str(error).split())}); `reid train` writes such files") from error
+    if not isinstance(found, dict) or "network" not in found:
+        raise WeightsError(f"{file} does not say what network its weights are of; `reid train` writes files that do")
+    return found
+
+
+def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    network = card(file)["network"]
+    if network != name:
+        raise WeightsError(f"{file} holds weights of {network}, not of {name}")
+    return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
+
+
+def digest(name: str | None, file: str = "") -> str | None:
+    """The sha256 of the weights that `load` would load; None where nothing is learned. Raises WeightsError for a file that is not there."""
+    if not file:
+        return None if name is None else REGISTRY[name].sha256
+    try:
+        return sha256(Path(file))
+    except OSError as error:
+        raise WeightsError(f"the weights {file} cannot be read ({error.strerror or error})") from error
 
 
 def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:

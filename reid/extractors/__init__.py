@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import weights
 from ..config import Settings
 from ..errors import SettingsError
 from ..records import Features, Photo
@@ -44,6 +45,7 @@ class ExtractorEntry:
     weights: str | None = None  # name in `weights.REGISTRY`; None where nothing is learned
     lightglue: str | None = None  # LightGlue's weights for these features, in `weights.REGISTRY`
     n_dims: int = 128
+    trained_here: bool = False  # `reid train` makes weights for it, which the setting `weights` names
 
 
 REGISTRY: dict[str, ExtractorEntry] = {
@@ -55,6 +57,8 @@ REGISTRY: dict[str, ExtractorEntry] = {
     "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue"),
     "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
                                  "superpoint-lightglue", n_dims=256),
+    "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint", None, n_dims=256,
+                                trained_here=True),
 }  # fmt: skip
 
 
@@ -63,6 +67,15 @@ def entry(name: str) -> ExtractorEntry:
     if name not in REGISTRY:
         raise SettingsError(f"unknown extractor {name!r}; known: {', '.join(REGISTRY)}")
     return REGISTRY[name]
+
+
+def weights_digest(settings: Settings) -> str | None:
+    """The sha256 of the extractor's weights, None where nothing is learned. SettingsError where it cannot take those of the settings."""
+    line = entry(settings.extractor)
+    if settings.weights and not line.trained_here:
+        able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
+        raise SettingsError(f"{settings.extractor} takes no weights of one's own; these do: {able}")
+    return weights.digest(line.weights, settings.weights)
 
 
 def create(settings: Settings, device: str) -> Extractor:

@@ -19,13 +19,14 @@ from .superpoint import BORDER, CELL, local_maxima, sample
 
 NMS_RADIUS = 4  # px
 WIDTHS = 64, 64, 128, 128
+LEAK = 0.01  # slope of the activation below 0
 
 
 def _block(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
     conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.constant_(conv.bias, 0.01)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.LeakyReLU(0.01), nn.BatchNorm2d(c_out))
+    return nn.Sequential(conv, nn.LeakyReLU(LEAK), nn.BatchNorm2d(c_out))
 
 
 class GoodPoint(nn.Module):
@@ -62,7 +63,7 @@ class GoodPointExtractor(Extractor):
     def __init__(self, settings: Settings, device: str):
         self.device, self.max_keypoints = device, settings.max_keypoints
         self.network = GoodPoint()
-        self.network.load_state_dict(weights.load("goodpoint"))
+        self.network.load_state_dict(weights.load("goodpoint", settings.weights))
         self.network.eval().to(device)
 
     @torch.inference_mode()

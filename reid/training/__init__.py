@@ -1,1 +1,62 @@
-"""Features trained on one's own photos, without a label: warps, noise, targets and losses of each method, and one loop for all."""
+"""Networks trained on one's own photos, without a label. `METHODS` names them; a new one is a file here and a line.
+
+Each file offers `create(photos, held_out, choices) -> loop.Task`: its network, how its pairs are made, its loss, and how good it is on
+photos that it does not learn from. `loop.train` does the rest. What it leaves behind is one file of weights with a card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..records import PhotoRef
+    from .loop import Task
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the registry: where the method is, and what a training of it takes unless the user says otherwise."""
+
+    module: str
+    about: str
+    begin: str  # what it starts from: "shipped", a name that its file knows, or "scratch"
+    steps: int
+    batch: int  # pairs a step
+    rate: float
+    side: int = 256  # px of the square crops
+    rotation: float = 5.0  # degrees at most, either way
+
+
+METHODS: dict[str, Method] = {
+    "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "superpoint", 2000, 8, 3e-4, 192, 30.0),
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What may be chosen about a training beside its length, batch and rate."""
+
+    side: int  # px of the square crops
+    rotation: float  # degrees
+    seed: int
+    begin: str  # "scratch", "shipped", another name that the method knows, or a file of weights
+    extractor: str = ""  # whose features a matcher is trained for
+
+
+def method(name: str) -> Method:
+    if name not in METHODS:
+        raise SettingsError(f"unknown network {name!r}; known: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def create(name: str, photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
+    """The task of this name: learn from `photos`, be judged on `held_out`."""
+    module: Any = import_module(f".{method(name).module}", __package__)
+    task: Task = module.create(photos, held_out, choices)
+    return task

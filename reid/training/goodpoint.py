@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .. import metrics
-from ..extractors.goodpoint import GoodPoint, heatmap
-from ..extractors.superpoint import local_maxima, sample
-from . import warps
-from .loop import Task
+from .. import metrics, weights
+from ..extractors.goodpoint import LEAK, GoodPoint, heatmap
+from ..extractors.superpoint import CELL, load_network, local_maxima, sample
+from ..records import PhotoRef
+from . import Choices, warps
+from .loop import Forward, Task
 from .noise import disturb
 from .photos import Crops
 from .warps import Matrix, Strength
@@ -34,6 +37,8 @@ LOOKALIKE = 0.2  # mean cosine to random points of the image above which a descr
 SHUFFLES = 8
 MARGIN = 4  # px at the border of a warp where nothing is detected
 KEYPOINTS, DESCRIPTORS, HEATMAPS = 0.5, 1.0, 2000.0  # weights of the three parts of the loss
+WARM = 0.3  # share of a run begun from SuperPoint in which ReLU turns into leaky ReLU
+N_HELD_OUT, HELD_OUT = 24, 10**6  # pairs that it is judged on, and the number of the first
 RULES = ("paper", "code")  # keep a point if both neighbours are one and near; or unless they differ and are near
 
 
@@ -154,17 +159,68 @@ def _strongest(scores: Tensor, valid: Tensor, n: int) -> Tensor:
     return torch.stack((columns[best], rows[best]), dim=1).float()
 
 
-def task(crops: Crops, held_out: Sequence[Pair], recipe: Recipe, about: dict[str, object]) -> Task:
-    """What `loop.train` needs."""
+def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
+    """What `loop.train` needs. It begins with "superpoint", "shipped", "scratch" or a file of weights."""
+    recipe = Recipe(Strength(rotation=np.deg2rad(choices.rotation)))
+    torch.manual_seed(choices.seed)
+    if choices.begin == "superpoint":
+        own = from_superpoint()
+    else:
+        own = GoodPoint()
+        if choices.begin != "scratch":
+            own.load_state_dict(weights.load("goodpoint", "" if choices.begin == "shipped" else choices.begin))
+    crops, others = Crops(photos, choices.side, choices.seed), Crops(held_out, choices.side, choices.seed + 1)
+    return task(crops, others, recipe, own, warm=choices.begin == "superpoint")
 
-    def of_batch(network: torch.nn.Module, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
-        device = next(network.parameters()).device
-        images = torch.from_numpy(np.concatenate([one.images for one in pairs])[:, None]).to(device)
-        logits, descriptors = network(images)
+
+def task(crops: Crops, others: Crops, recipe: Recipe, own: GoodPoint, *, warm: bool = False) -> Task:
+    """The task of training `own` on pairs from `crops`, judged on pairs from `others`. `warm`: it comes with ReLU, to become leaky."""
+    held_out = [pair(others, HELD_OUT + number, recipe) for number in range(N_HELD_OUT)]
+
+    def of_batch(forward: Forward, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
+        images = torch.from_numpy(np.concatenate([one.images for one in pairs])[:, None])
+        logits, descriptors = forward(images.to(next(own.parameters()).device))
         return loss(logits, descriptors, pairs, recipe.rule, generator)
 
+    def before(share: float) -> None:
+        set_leak(own, LEAK * min(1.0, share / WARM) if warm else LEAK)
+
+    def of_held_out() -> dict[str, float]:
+        set_leak(own, LEAK)
+        return validate(own, held_out)
+
+    torch.nn.Module.to(own, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, of_held_out, {"rule": recipe.rule}, before)
+
+
+def set_leak(network: GoodPoint, leak: float) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.LeakyReLU):
+            module.negative_slope = leak
+
+
+def from_superpoint() -> GoodPoint:
+    """GoodPoint begun from the open weights of SuperPoint (MIT), whose network it is but for the channel "no keypoint", which is dropped.
+
+    The same function with ReLU; a leak of 0.01 at once would drown it, so training lets it in by and by. The last convolution has no
+    batch norm here (folded), the logits have leaky ReLU before theirs (a bias lifts them above 0, and out again), and the batch norms
+    add 1e-5, not 1e-3, to the variance (their factors make up for it)."""
+    theirs: Any = load_network()
+    head, last = theirs.detector[1], theirs.descriptor[1]
+    lift = (6 * head.bn.running_var.sqrt() - head.bn.running_mean).clamp(min=0)
+    head.conv.bias.data += lift
+    head.bn.running_mean += lift
+    theirs.descriptor[1] = fuse_conv_bn_eval(last.conv, last.bn)
+    for norm in theirs.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            variance: Any = norm.running_var
+            norm.weight.data *= ((variance + 1e-5) / (variance + norm.eps)).sqrt()
+    state = theirs.state_dict()
+    for name in [name for name in state if name.startswith("detector.1.") and state[name].ndim]:
+        state[name] = state[name][: CELL**2]
     own = GoodPoint()
-    return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, lambda network: validate(own, held_out), about)
+    own.load_state_dict({name.replace(".conv.", ".0.").replace(".bn.", ".2."): value for name, value in state.items()})
+    return own
 
 
 def _likelihood(maps: Tensor, own: Tensor, theirs: Tensor) -> Tensor:

@@ -58,6 +58,12 @@ class Crops:
         return self._kept[place]
 
 
+def split(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[PhotoRef]]:
+    """Photos to learn from and photos to be judged on, every tenth; of fewer than ten all are both, in other crops."""
+    held_out = list(refs[::10]) if len(refs) >= 10 else list(refs)
+    return [ref for ref in refs if len(refs) < 10 or ref not in held_out], held_out
+
+
 def found_in(folder: Path) -> list[PhotoRef]:
     """Every photo under a folder, in order of their names."""
     paths, _ = photos_in(folder)
