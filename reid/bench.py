@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,13 +22,13 @@ import kornia.feature
 import numpy as np
 import torch
 
-from . import extractors, images, matchers, rehearsal, weights
+from . import devices, extractors, images, matchers, rehearsal, weights
 from . import gallery as galleries
 from .calls import versions
 from .config import Settings
 from .errors import GalleryError, SettingsError
 from .matchers.lightglue import renamed
-from .pipeline import AT_ONCE, Indexed, Listener, Pipeline, choose_device
+from .pipeline import AT_ONCE, Indexed, Listener, Pipeline
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
 
@@ -72,23 +71,14 @@ def run(what: str, gallery: Path | None, settings: Settings, cache: Path | None,
 
 def machine(settings: Settings) -> dict[str, Any]:
     """What the figures depend on."""
-    device = choose_device(settings.device)
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    device = devices.choose(settings.device)
     here = {
-        "processor": name,
+        "processor": devices.name(device),
         "device": device,
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
     return here | {"precision": str(matchers.dtype(settings, device)).removeprefix("torch."), "versions": versions()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, listener: Listener, what: str) -> tuple[float, float | None]:

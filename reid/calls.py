@@ -23,7 +23,7 @@ from .config import SCORES, Settings, fingerprint
 from .errors import GalleryError, PhotoError, SettingsError
 from .gallery import Gallery
 from .novelty import Calibration
-from .pipeline import Indexed, Listener, Pipeline, Query, choose_device, without_encounter
+from .pipeline import Indexed, Listener, Pipeline, Query, without_encounter
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .rehearsal import Recall
 from .scoring import Null
@@ -386,62 +386,3 @@ def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
     if days and before:
         groups["years"] = str(abs(max(days).year - max(before).year))
     return groups
-
-
-def train(
-    network: str,
-    photos: str | Path,
-    out: str | Path,
-    *,
-    extractor: str = "",
-    every: int = 100,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "fast",
-    resume: bool = False,
-    listener: Listener = Listener(),
-    **changes: Any,
-) -> tuple[Path, dict[str, Any]]:
-    """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
-
-    `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`training.METHODS`). Raises as `index`
-    does."""
-    from . import matchers, training, weights
-    from .training import loop
-    from .training.photos import found_in, split
-
-    method = replace(training.method(network), **changes)
-    root = Path(photos)
-    if not root.is_dir():
-        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
-    refs = list(_read(root, listener, skip_bad=False).references) if (root / galleries.TABLE).exists() else found_in(root)
-    refs, failures = _readable(refs)
-    for failure in failures:
-        listener.note(f"not used: {failure.reason}")
-    if not refs:
-        raise PhotoError(f"{root} holds no photo to train on")
-    learned, held_out = split(refs)
-    if method.side % 32:
-        raise SettingsError(f"side is {method.side}; it is a multiple of 32")
-    choices = training.Choices(method.side, method.rotation, seed, method.begin, extractor)
-    task = training.create(network, learned, held_out, choices)
-    there = choose_device(device)
-    fast = precision == "fast" and matchers.native_bfloat16(there)
-    plan = loop.Plan(method.steps, method.batch, method.rate, every=every, seed=seed, device=there, precision="fast" if fast else "full")
-    about = {"side": method.side, "rotation": method.rotation, "begin": method.begin, "extractor": extractor}
-    about |= {"n_photos": len(learned), "photos": fingerprint([ref.image_id for ref in refs])}
-    task = replace(task, about={**about, **task.about})
-    file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: listener.progress("steps", step, steps), listener.note)
-    return file, weights.card(file)
-
-
-def _readable(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[Failure]]:
-    """Those whose photo can be opened, and the others with the reason."""
-    found, failures = [], []
-    for ref in refs:
-        try:
-            images.photo_size(ref.path)
-            found.append(ref)
-        except PhotoError as error:
-            failures.append(Failure(ref.image_id, str(error)))
-    return found, failures

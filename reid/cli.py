@@ -555,15 +555,24 @@ def train(
     """Train features, or a matcher for them, on your own photos. Interrupt it at will: --resume goes on.
 
     OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held out; `--weights` takes it everywhere."""
-    from . import calls
+    from .training.run import train as run
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
-    with _listening() as listener:
-        file, card = calls.train(
+    with _listening() as listener, _resumable():
+        file, card = run(
             network, photos, out, extractor=extractor, every=every, seed=seed, device=device, precision=precision, resume=resume,
-            listener=listener, **{name: value for name, value in wanted.items() if value is not None},
+            progress=listener.progress, note=listener.note, **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("reid: interrupted; the same command with --resume goes on from the last validation", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @models.callback()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import extractors, images, matchers, novelty, ranking, scoring, segmentation, shortlist, views, weights
+from . import devices, extractors, images, matchers, novelty, ranking, scoring, segmentation, shortlist, views, weights
 from .config import Settings, fingerprint
 from .errors import PhotoError, SettingsError
 from .novelty import Calibration, Standing
@@ -67,18 +67,6 @@ class Query:
     photos: tuple[Indexed, ...]
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` is the fastest there is; SettingsError for one that is not there."""
-    import torch
-
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[wanted]:
-        raise SettingsError(f"there is no {wanted} device here; available: {', '.join(name for name, there in available.items() if there)}")
-    return wanted
-
-
 class Pipeline:
     """The settings' networks and one folder of stored results. Networks are loaded when first needed, not before."""
 
@@ -101,7 +89,7 @@ class Pipeline:
 
     @cached_property
     def device(self) -> str:
-        return choose_device(self.settings.device)
+        return devices.choose(self.settings.device)
 
     @cached_property
     def dtype(self) -> torch.dtype:

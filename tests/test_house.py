@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"config", "images", "segmentation", "views", "gallery", "store", "weights"},
+    {"config", "devices", "images", "segmentation", "views", "gallery", "store", "weights"},
     {"shortlist", "scoring", "ranking", "novelty", "evaluate", "metrics"},
     {"extractors", "matchers"},
     {"training"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .. import devices
 from ..config import Settings
 from ..errors import SettingsError
 from ..extractors import REGISTRY as EXTRACTORS
@@ -112,13 +113,4 @@ def dtype(settings: Settings, device: str) -> torch.dtype:
         return torch.float32
     if device == "cuda":  # attention over pairs of unequal length needs an Ampere GPU or later
         return torch.float16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
-    return torch.bfloat16 if device == "cpu" and native_bfloat16(device) else torch.float32
-
-
-def native_bfloat16(device: str) -> bool:
-    """Whether `device` computes in bfloat16 itself, and so is faster with it."""
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return torch.bfloat16 if device == "cpu" and devices.native_bfloat16(device) else torch.float32

@@ -190,7 +190,7 @@ def task(crops: Crops, others: Crops, recipe: Recipe, own: GoodPoint, *, warm: b
         return validate(own, held_out)
 
     torch.nn.Module.to(own, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, of_held_out, {"rule": recipe.rule}, before)
+    return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, of_held_out, {"rule": recipe.rule}, before=before)
 
 
 def set_leak(network: GoodPoint, leak: float) -> None:

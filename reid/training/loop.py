@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Task:
     loss: Callable[[Forward, list[Any], torch.Generator], Mapping[str, Tensor]]  # of the network's outputs; "loss" is minimised
     validate: Callable[[], Mapping[str, float]]  # of the network as it is; "score" is maximised
     about: Mapping[str, Any]  # settings that a resumed run must share
+    card: Mapping[str, Any] = field(default_factory=dict)  # what the file of weights says beside the settings
     before: Callable[[float], None] = lambda share: None  # called before each step with the share of the run that is done
 
 
@@ -96,7 +97,7 @@ def train(
         if better:
             best = found | {"step": step}
             state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-            write_atomically(best_file, save(state, metadata={"card": json.dumps(about | best)}))
+            write_atomically(best_file, save(state, metadata={"card": json.dumps(about | dict(task.card) | best)}))
         _store(checkpoint, network, optimiser, step, best, about)
         note(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()) + (", the best so far" if better else ""))
 

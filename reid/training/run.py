@@ -1,0 +1,83 @@
+"""A training from its photos to its file of weights: what `reid train` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import devices, gallery, images, weights
+from ..config import fingerprint
+from ..errors import GalleryError, PhotoError, SettingsError
+from ..records import PhotoRef
+from . import Choices, create, loop, method
+from .photos import LONGEST, found_in, split
+
+
+def train(
+    network: str,
+    photos: str | Path,
+    out: str | Path,
+    *,
+    extractor: str = "",
+    every: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "fast",
+    resume: bool = False,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+    **changes: Any,
+) -> tuple[Path, dict[str, Any]]:
+    """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
+
+    `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`). Raises SettingsError,
+    GalleryError, PhotoError where there is no photo, WeightsError for what cannot be begun with."""
+    chosen = replace(method(network), **changes)
+    if chosen.side % 32:
+        raise SettingsError(f"side is {chosen.side}; it is a multiple of 32")
+    refs = _usable(_listed(Path(photos), note), progress, note)
+    if not refs:
+        raise PhotoError(f"{photos} holds no photo to train on")
+    learned, held_out = split(refs)
+    there = devices.choose(device)
+    if precision not in ("fast", "full"):
+        raise SettingsError(f"unknown precision {precision!r}; known: fast, full")
+    fast = precision == "fast" and devices.native_bfloat16(there)
+    plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, every=every, seed=seed, device=there, precision="fast" if fast else "full")
+    task = create(network, learned, held_out, Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor))
+    about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
+    about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}
+    card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": version("reid")}
+    task = replace(task, about={**about, **task.about}, card={**card, **task.card})
+    file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: progress("steps", step, steps), note)
+    return file, weights.card(file)
+
+
+def _listed(root: Path, note: Callable[[str], None]) -> Sequence[PhotoRef]:
+    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder."""
+    if not root.is_dir():
+        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
+    if not (root / gallery.TABLE).exists():
+        return found_in(root)
+    found = gallery.read(root, images.photo_size)
+    for text in found.notes:
+        note(text)
+    return found.references
+
+
+def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None], note: Callable[[str], None]) -> list[PhotoRef]:
+    """Those whose photo can be decoded, before a run of hours meets it; of the others a note says why not."""
+    found = []
+    for done, ref in enumerate(refs, start=1):
+        try:
+            images.prepare(ref, LONGEST)
+            found.append(ref)
+        except PhotoError as error:
+            note(f"not used: {error}")
+        progress("photos looked at", done, len(refs))
+    return found
