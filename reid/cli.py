@@ -555,6 +555,7 @@ def train(
     """Train features, or a matcher for them, on your own photos. Interrupt it at will: --resume goes on.
 
     OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held out; `--weights` takes it everywhere."""
+    from .report.plots import save_training
     from .training.run import train as run
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
@@ -564,6 +565,7 @@ def train(
             progress=listener.progress, note=listener.note, **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
+    print(f"how it went: {save_training(out)}")
 
 
 @contextmanager

@@ -124,4 +124,5 @@ def test_the_command_trains_and_says_where_the_weights_are(photos, tmp_path):
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"are in {tmp_path / 'o' / 'goodpoint.safetensors'}" in " ".join(done.stdout.split())
+    assert (tmp_path / "o" / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "step 1:" in done.stderr and "broken.jpg" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def save_all(answers: Sequence[Answer], folder: Path) -> list[Path]:
             files.append(folder / f"{name}.png")
             write_atomically(files[-1], lambda path, figure=figure: figure.savefig(path, format="png", dpi=150))  # type: ignore[misc]
     return files
+
+
+def save_training(folder: Path) -> Path:
+    """Draw the log of a training (`folder`/log.csv) as `folder`/curve.png: losses left, figures on photos held out right."""
+    with open(folder / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    judged = [name for name in rows[-1] if name.startswith("val_")]
+    for axes, chosen, title in zip(figure.subplots(1, 2), (["loss"], judged), ("loss", "on photos held out")):
+        for name, colour in zip(chosen, (BLUE, ORANGE, PURPLE, GREY)):
+            points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+            axes.plot(*zip(*points), color=colour, marker="o", markersize=3, label=name.removeprefix("val_"))
+        axes.set(xlabel="step", title=title)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    write_atomically(folder / "curve.png", lambda path: figure.savefig(path, format="png", dpi=150))
+    return folder / "curve.png"
 
 
 def draw_cmc(axes: Axes, answers: Sequence[Answer]) -> None:
