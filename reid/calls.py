@@ -427,7 +427,8 @@ def train(
     task = training.create(network, learned, held_out, choices)
     there = choose_device(device)
     fast = precision == "fast" and matchers.native_bfloat16(there)
-    plan = loop.Plan(method.steps, method.batch, method.rate, every=every, seed=seed, device=there, precision="fast" if fast else "full")
+    computed = "fast" if fast else "full"
+    plan = loop.Plan(method.steps, method.batch, method.rate, method.decay, every, seed, there, computed)
     about = {"side": method.side, "rotation": method.rotation, "begin": method.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "photos": fingerprint([ref.image_id for ref in refs])}
     task = replace(task, about={**about, **task.about})
