@@ -43,12 +43,12 @@ def test_the_network_has_the_published_size():
 @pytest.mark.parametrize(("height", "width"), [(37, 51), (64, 48), (5, 7)])
 def test_the_score_map_is_as_large_as_the_image_and_does_not_mind_its_brightness(height, width):
     torch.manual_seed(0)
-    network, image = GlamPoints().eval(), torch.rand(2, 1, height, width)
+    network, image = GlamPoints().eval(), torch.rand(2, 1, height, width) * torch.tensor([0.2, 1])[:, None, None, None]
     with torch.inference_mode():
         found = network(image)
         assert found.shape == (2, height, width) and found.min() > 0 and found.max() < 1
         assert torch.allclose(network(image * 37), found, atol=1e-5)
-        assert torch.allclose(network(image[1:]), found[1:], atol=1e-5)  # each by its own brightest pixel
+        assert torch.allclose(network(image[:1]), found[:1], atol=1e-5)  # each by its own brightest pixel
         assert torch.isfinite(network(image * 0)).all()
 
 
