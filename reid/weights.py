@@ -79,6 +79,7 @@ _FILES = (
     WeightsFile("sift-lightglue", "matcher lightglue for sift", "5b52b8d9982d43532dc042606b346bb9594c9f5a4bd6f64362c63866287b4ac0",
                 "Apache-2.0", GLUE_REPO, 47632573, None, f"{RELEASE}/sift_lightglue.pth"),
     WeightsFile("goodpoint", "extractor goodpoint", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/goodpoint.safetensors"),
+    WeightsFile("glampoints", "extractor glampoints", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/glampoints.safetensors"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
 

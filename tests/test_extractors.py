@@ -27,7 +27,7 @@ def test_features_keep_the_conventions(name):
     assert np.allclose(np.linalg.norm(found.descriptors.astype(np.float32), axis=1), 1, atol=2e-3)
     assert (np.diff(found.scores) <= 0).all()
     assert found.keypoints[:, 0].max() > 340 > found.keypoints[:, 1].max()  # x goes along the longer side
-    assert (found.scales is not None) == (found.angles is not None) == (name == "sift")
+    assert (found.scales is not None) == (found.angles is not None) == (name in ("sift", "glampoints"))
     again = create(name).extract(Photo("a", draw_animal(1, 0, SIZE)))
     assert np.array_equal(found.keypoints, again.keypoints)
     assert np.array_equal(found.descriptors, again.descriptors)

@@ -13,7 +13,7 @@ from reid import Settings, calls, weights
 from reid.errors import GalleryError, PhotoError, SettingsError, WeightsError
 from reid.extractors.goodpoint import GoodPoint
 from reid.pipeline import Pipeline
-from reid.training import goodpoint
+from reid.training import validation
 from reid.training.run import train
 
 LITTLE = {"steps": 2, "batch": 1, "side": 64, "begin": "scratch"}
@@ -22,7 +22,7 @@ LITTLE = {"steps": 2, "batch": 1, "side": 64, "begin": "scratch"}
 @pytest.fixture(scope="module", autouse=True)
 def few_pairs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(goodpoint, "N_HELD_OUT", 1)
+        patch.setattr(validation, "N_HELD_OUT", 1)
         yield
 
 
@@ -62,7 +62,7 @@ def test_a_table_of_a_gallery_says_what_to_train_on(photos, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"network": "nonsense"}, SettingsError, "known: goodpoint"),
+        ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints"),
         ({"photos": "nowhere"}, GalleryError, "nowhere is not a folder"),
         ({"photos": "empty"}, PhotoError, "holds no photo to train on"),
         ({"side": 100}, SettingsError, "multiple of 32"),
@@ -107,7 +107,7 @@ def test_weights_of_ones_own_identify_and_have_a_store_of_their_own(animals, tra
 
 
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
-    with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: goodpoint"):
+    with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: goodpoint, glampoints"):
         Pipeline(Settings(extractor="sift", matcher="nearest", weights=str(trained[0])), tmp_path)
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors cannot be read"):
         Pipeline(Settings(extractor="goodpoint", matcher="nearest", weights="nowhere.safetensors"), tmp_path)

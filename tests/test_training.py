@@ -12,7 +12,7 @@ from reid import weights
 from reid.errors import PhotoError, SettingsError
 from reid.extractors.goodpoint import GoodPoint, heatmap
 from reid.records import PhotoRef
-from reid.training import goodpoint, loop, noise, warps
+from reid.training import goodpoint, loop, noise, validation, warps
 from reid.training.photos import Crops, found_in
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
@@ -197,7 +197,7 @@ def loss_of(network, crops):
 
 
 def test_ten_steps_lower_the_loss_and_a_killed_run_ends_as_if_it_had_not_been(crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(goodpoint, "N_HELD_OUT", 2)
+    monkeypatch.setattr(validation, "N_HELD_OUT", 2)
     torch.manual_seed(0)
     before = loss_of(GoodPoint(), crops)
     whole = run(crops, tmp_path / "whole", 10)

@@ -59,6 +59,8 @@ REGISTRY: dict[str, ExtractorEntry] = {
                                  "superpoint-lightglue", n_dims=256),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint", None, n_dims=256,
                                 trained_here=True),
+    "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019), trained by this project, with RootSIFT descriptors", "glampoints",
+                                 "sift-lightglue", trained_here=True),
 }  # fmt: skip
 
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from .. import weights
 from ..config import Settings
 from ..records import Features, Photo
-from . import Extractor, as_batch, strongest
-from .superpoint import BORDER, CELL, local_maxima, sample
+from . import Extractor, strongest
+from .superpoint import CELL, as_grey, inside, peaks, sample
 
-NMS_RADIUS = 4  # px
 WIDTHS = 64, 64, 128, 128
 LEAK = 0.01  # slope of the activation below 0
 
@@ -69,15 +68,9 @@ class GoodPointExtractor(Extractor):
     @torch.inference_mode()
     def extract(self, photo: Photo) -> Features:
         """Features with whole-pixel keypoints and 256-dimensional descriptors."""
-        width, height = photo.size
-        rgb = as_batch([photo], self.device)
-        grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
-        logits, descriptors = self.network(F.pad(grey, (0, -width % CELL, 0, -height % CELL), mode="replicate"))
+        logits, descriptors = self.network(as_grey(photo, self.device))
         scores = heatmap(logits)[0]
-        inside = torch.zeros_like(scores, dtype=torch.bool)
-        inside[BORDER : height - BORDER, BORDER : width - BORDER] = True
-        rows, columns = torch.nonzero(local_maxima(scores, NMS_RADIUS) & inside, as_tuple=True)
-        keypoints, found = torch.stack((columns, rows), dim=1).float(), scores[rows, columns]
+        keypoints, found = peaks(scores, inside(scores, photo.size))
         values = sample(descriptors[0], keypoints)
         return strongest(photo, self.name, self.max_keypoints, keypoints.cpu().numpy(), found.cpu().numpy(), values.cpu().numpy())
 

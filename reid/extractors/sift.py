@@ -6,10 +6,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config import Settings
 from ..records import Features, Photo
 from . import Extractor, strongest
+
+
+def root(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 128) RootSIFT of unit length (0 where SIFT is 0): the square root of SIFT divided by its sum."""
+    found: NDArray[np.float32] = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-6))
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
+    return found
 
 
 class SiftExtractor(Extractor):
@@ -30,12 +38,10 @@ class SiftExtractor(Extractor):
         found, raw = self.detector.compute(grey, found)
         if not found:
             raw = np.zeros((0, 128), np.float32)
-        root = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-6))
-        root /= np.maximum(np.linalg.norm(root, axis=1, keepdims=True), 1e-6)
         table = np.array([(*p.pt, p.response, p.size, p.angle) for p in found], np.float32).reshape(-1, 5)
         keypoints = table[:, :2].clip(-0.5, np.array(photo.size, np.float32) - 0.5)
         return strongest(
-            photo, self.name, self.max_keypoints, keypoints, table[:, 2], root, scales=table[:, 3], angles=np.deg2rad(table[:, 4])
+            photo, self.name, self.max_keypoints, keypoints, table[:, 2], root(raw), scales=table[:, 3], angles=np.deg2rad(table[:, 4])
         )
 
 

@@ -62,7 +62,9 @@ def local_maxima(scores: Tensor, radius: int = NMS_RADIUS) -> Tensor:
     """[H x W] bool: at least as high as everything within `radius` px (Chebyshev), two rounds more beside those suppressed."""
 
     def highest(x: Tensor) -> Tensor:
-        return F.max_pool2d(x[None], 2 * radius + 1, stride=1, padding=radius)[0]
+        side = 2 * radius + 1
+        along = F.max_pool2d(x[None], (1, side), stride=1, padding=(0, radius))  # one way after the other: the same, and sooner
+        return F.max_pool2d(along, (side, 1), stride=1, padding=(radius, 0))[0]
 
     peaks = scores == highest(scores)
     for _ in range(2):
@@ -70,6 +72,28 @@ def local_maxima(scores: Tensor, radius: int = NMS_RADIUS) -> Tensor:
         rest = scores.masked_fill(near, 0)
         peaks |= (rest == highest(rest)) & ~near
     return peaks
+
+
+def peaks(scores: Tensor, valid: Tensor, radius: int = NMS_RADIUS) -> tuple[Tensor, Tensor]:
+    """[N x 2] px and [N]: where the local maxima of a score map [H x W] are that are valid [H x W], and how high."""
+    rows, columns = torch.nonzero(local_maxima(scores, radius) & valid, as_tuple=True)
+    return torch.stack((columns, rows), dim=1).float(), scores[rows, columns]
+
+
+def inside(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """[H x W] bool: the pixels of a score map that are off the border of its photo of `size` (width, height), which may be smaller."""
+    width, height = size
+    found = torch.zeros_like(scores, dtype=torch.bool)
+    found[BORDER : height - BORDER, BORDER : width - BORDER] = True
+    return found
+
+
+def as_grey(photo: Photo, device: str) -> Tensor:
+    """[1 x 1 x H x W] light in 0..1 on the device, the right and the lower edge repeated up to whole cells."""
+    width, height = photo.size
+    rgb = as_batch([photo], device)
+    grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
+    return F.pad(grey, (0, -width % CELL, 0, -height % CELL), mode="replicate")
 
 
 def sample(descriptors: Tensor, keypoints: Tensor) -> Tensor:
@@ -93,16 +117,8 @@ class SuperPointExtractor(Extractor):
     @torch.inference_mode()
     def extract(self, photo: Photo) -> Features:
         """Features with whole-pixel keypoints and 256-dimensional descriptors."""
-        width, height = photo.size
-        rgb = as_batch([photo], self.device)
-        grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
-        grey = F.pad(grey, (0, -width % CELL, 0, -height % CELL), mode="replicate")
-        scores, descriptors = self.network(grey)
-        inside = torch.zeros_like(scores, dtype=torch.bool)
-        inside[BORDER : height - BORDER, BORDER : width - BORDER] = True
-        rows, columns = torch.nonzero(local_maxima(scores) & inside, as_tuple=True)
-        keypoints = torch.stack((columns, rows), dim=1).float()
-        found = scores[rows, columns]
+        scores, descriptors = self.network(as_grey(photo, self.device))
+        keypoints, found = peaks(scores, inside(scores, photo.size))
         if photo.mask is None and len(found) > self.max_keypoints:  # only the mask needs the others
             best = found.topk(self.max_keypoints).indices
             keypoints, found = keypoints[best], found[best]

@@ -31,10 +31,12 @@ class Method:
     rate: float
     side: int = 256  # px of the square crops
     rotation: float = 5.0  # degrees at most, either way
+    decay: float = 0.01  # of the weights
 
 
 METHODS: dict[str, Method] = {
     "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "superpoint", 2000, 8, 3e-4, 192, 30.0),
+    "glampoints": Method("glampoints", "GLAMpoints (ICCV 2019): keypoints for RootSIFT", "scratch", 2000, 8, 1e-3, 256, 30.0, decay=0.0),
 }
 
 

@@ -16,39 +16,28 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .. import metrics, weights
+from .. import weights
 from ..extractors.goodpoint import LEAK, GoodPoint, heatmap
-from ..extractors.superpoint import CELL, load_network, local_maxima, sample
+from ..extractors.superpoint import CELL, load_network, peaks, sample
 from ..records import PhotoRef
-from . import Choices, warps
+from . import Choices, pairs, validation, warps
 from .loop import Forward, Task
 from .noise import disturb
+from .pairs import Pair
 from .photos import Crops
-from .warps import Matrix, Strength
+from .warps import Strength
 
 CELLS = 32, 16  # px a side of the cells whose maxima are matched, of the first and of the second image
 NEAR = 4.0  # px within which two points may be one
 FAR = 7.0  # px beyond which a descriptor's nearest neighbour is wrong
 LOOKALIKE = 0.2  # mean cosine to random points of the image above which a descriptor says too little
 SHUFFLES = 8
-MARGIN = 4  # px at the border of a warp where nothing is detected
 KEYPOINTS, DESCRIPTORS, HEATMAPS = 0.5, 1.0, 2000.0  # weights of the three parts of the loss
 WARM = 0.3  # share of a run begun from SuperPoint in which ReLU turns into leaky ReLU
-N_HELD_OUT, HELD_OUT = 24, 10**6  # pairs that it is judged on, and the number of the first
 RULES = ("paper", "code")  # keep a point if both neighbours are one and near; or unless they differ and are near
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two warps of one crop."""
-
-    images: NDArray[np.float32]  # (2, H, W) light in 0..1
-    valid: NDArray[np.bool_]  # (2, H, W) where keypoints may lie
-    homography: Matrix  # takes points of the first image to the second
 
 
 @dataclass(frozen=True)
@@ -62,15 +51,8 @@ class Recipe:
 
 def pair(crops: Crops, number: int, recipe: Recipe) -> Pair:
     """The pair of this number."""
-    crop, mask = crops.crop(number)
-    rng = np.random.default_rng((crops.seed, number, 1))
-    size = crop.shape[1], crop.shape[0]
-    ways = [warps.sample(rng, size, recipe.strength) for _ in range(2)]
-    warped = [warps.warp(crop, way) for way in ways]
-    images = [disturb(one, rng) if recipe.noise else one for one in warped]
-    inside = [warps.valid(way, size, size, MARGIN) & (warps.warp(mask.astype(np.uint8), way) > 0) for way in ways]
-    shown = [np.where(warps.valid(way, size, size), one, 0) for way, one in zip(ways, images)]
-    return Pair((np.stack(shown) / 255).astype(np.float32), np.stack(inside), np.linalg.inv(ways[1]) @ ways[0])
+    change = disturb if recipe.noise else lambda image, rng: image
+    return pairs.draw(crops, number, partial(warps.sample, strength=recipe.strength), change)
 
 
 def maxima(scores: Tensor, valid: Tensor, cell: int) -> Tensor:
@@ -110,12 +92,12 @@ def targets(
     return first[there], second[there], about | {"distance": distance}
 
 
-def loss(logits: Tensor, descriptors: Tensor, pairs: Sequence[Pair], rule: str, generator: torch.Generator) -> dict[str, Tensor]:
+def loss(logits: Tensor, descriptors: Tensor, batch: Sequence[Pair], rule: str, generator: torch.Generator) -> dict[str, Tensor]:
     """The three parts and their weighted sum, means over the pairs; of [2B x ...] outputs, a pair's images one behind the other."""
     parts: dict[str, list[Tensor]] = {name: [] for name in ("keypoints", "descriptors", "heatmaps")}
     maps, device = heatmap(logits), logits.device
     n_kept = 0
-    for number, one in enumerate(pairs):
+    for number, one in enumerate(batch):
         place = slice(2 * number, 2 * number + 2)
         valid, way = torch.from_numpy(one.valid).to(device), torch.from_numpy(one.homography).float().to(device)
         own, theirs, matched = targets((maps[place][0], maps[place][1]), valid, descriptors[place], way, rule)
@@ -126,37 +108,20 @@ def loss(logits: Tensor, descriptors: Tensor, pairs: Sequence[Pair], rule: str, 
         parts["descriptors"].append(_contrast(descriptors[place], matched, generator) if "distance" in matched else zero)
     means = {name: torch.stack(values).mean() for name, values in parts.items()}
     total = KEYPOINTS * means["keypoints"] + DESCRIPTORS * means["descriptors"] + HEATMAPS * means["heatmaps"]
-    return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(pairs)))}
+    return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(batch)))}
 
 
-def validate(network: GoodPoint, pairs: Sequence[Pair], n_keypoints: int = 300) -> dict[str, float]:
-    """Means over pairs of repeatability, accuracy of mutual nearest neighbours and coverage; `score` is their harmonic mean."""
+def validate(network: GoodPoint, held_out: Sequence[Pair]) -> dict[str, float]:
+    """What `validation.judge` says of the strongest local maxima and their descriptors."""
     device = next(network.parameters()).device
-    rows = []
-    for one in pairs:
+
+    def find(one: Pair) -> list[validation.Found]:
         logits, descriptors = network(torch.from_numpy(one.images[:, None]).to(device))
-        found = [_strongest(scores, ok, n_keypoints) for scores, ok in zip(heatmap(logits), torch.from_numpy(one.valid).to(device))]
-        values = [sample(own, points) for own, points in zip(descriptors, found)]
-        a, b = (points.cpu().numpy() for points in found)
-        size = one.images.shape[2], one.images.shape[1]
-        likeness = values[0] @ values[1].T
-        there, back = likeness.argmax(dim=1), likeness.argmax(dim=0)
-        mutual = (back[there] == torch.arange(len(a), device=device)).cpu().numpy()
-        right = metrics.correct(a[mutual], b[there.cpu().numpy()[mutual]], one.homography)
-        seen = metrics.visible(a, one.homography, size), metrics.visible(b, np.linalg.inv(one.homography), size)
-        repeated = metrics.repeatability(a[seen[0]], b[seen[1]], one.homography)
-        rows.append((repeated, right.mean() if len(right) else 0.0, metrics.coverage(a[mutual][right], size, one.valid[0])))
-    repeated, accuracy, covered = (float(value) for value in np.nanmean(rows, axis=0))
-    score = metrics.harmonic_mean(repeated, accuracy, covered)
-    return {"repeatability": repeated, "accuracy": accuracy, "coverage": covered, "score": score}
+        valid = torch.from_numpy(one.valid).to(device)
+        found = [validation.best(*peaks(scores, ok)) for scores, ok in zip(heatmap(logits), valid)]
+        return [(points, sample(own, points)) for own, points in zip(descriptors, found)]
 
-
-def _strongest(scores: Tensor, valid: Tensor, n: int) -> Tensor:
-    """[N x 2] px: the `n` highest local maxima."""
-    peaks = local_maxima(scores) & valid
-    rows, columns = torch.nonzero(peaks, as_tuple=True)
-    best = scores[rows, columns].topk(min(n, len(rows))).indices
-    return torch.stack((columns[best], rows[best]), dim=1).float()
+    return validation.judge(held_out, find)
 
 
 def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
@@ -175,12 +140,12 @@ def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Ch
 
 def task(crops: Crops, others: Crops, recipe: Recipe, own: GoodPoint, *, warm: bool = False) -> Task:
     """The task of training `own` on pairs from `crops`, judged on pairs from `others`. `warm`: it comes with ReLU, to become leaky."""
-    held_out = [pair(others, HELD_OUT + number, recipe) for number in range(N_HELD_OUT)]
+    held_out = [pair(others, validation.HELD_OUT + number, recipe) for number in range(validation.N_HELD_OUT)]
 
-    def of_batch(forward: Forward, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
-        images = torch.from_numpy(np.concatenate([one.images for one in pairs])[:, None])
+    def of_batch(forward: Forward, batch: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
+        images = torch.from_numpy(np.concatenate([one.images for one in batch])[:, None])
         logits, descriptors = forward(images.to(next(own.parameters()).device))
-        return loss(logits, descriptors, pairs, recipe.rule, generator)
+        return loss(logits, descriptors, batch, recipe.rule, generator)
 
     def before(share: float) -> None:
         set_leak(own, LEAK * min(1.0, share / WARM) if warm else LEAK)

@@ -47,8 +47,8 @@ def train(
     there = devices.choose(device)
     if precision not in ("fast", "full"):
         raise SettingsError(f"unknown precision {precision!r}; known: fast, full")
-    fast = precision == "fast" and devices.native_bfloat16(there)
-    plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, every=every, seed=seed, device=there, precision="fast" if fast else "full")
+    computed = "fast" if precision == "fast" and devices.native_bfloat16(there) else "full"
+    plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, chosen.decay, every, seed, there, computed)
     task = create(network, learned, held_out, Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor))
     about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}

@@ -49,6 +49,35 @@ def sample(rng: np.random.Generator, size: tuple[int, int], strength: Strength) 
     return found
 
 
+@dataclass(frozen=True)
+class Factors:
+    """How far each factor of GLAMpoints' warps (ICCV 2019, released configuration) goes, at a side of 256 px."""
+
+    rotation: float = np.pi / 6  # rad at most, either way
+    translation: float = 20.0  # px at most, either way in x and in y
+    shear: float = 0.2  # at most, either way in x and in y
+    scale: tuple[float, float] = (0.7, 1.3)  # in x and in y, independently
+    perspective: tuple[float, float] = (1e-6, 5e-4)  # 1/px, in x and in y; the code has one sign only, here it is either
+    side: int = 256  # px, of which these pixels are
+
+
+def product(rng: np.random.Generator, size: tuple[int, int], factors: Factors) -> Matrix:
+    """A random homography of an image of `size` (width, height): about its centre perspective, scale and shear, then moved and turned."""
+    unit = min(size) / factors.side
+    angle = rng.uniform(-factors.rotation, factors.rotation)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    move, shear, scale, tilt = np.eye(3), np.eye(3), np.eye(3), np.eye(3)
+    move[:2, 2] = rng.uniform(-factors.translation, factors.translation, 2) * unit
+    shear[[0, 1], [1, 0]] = rng.uniform(-factors.shear, factors.shear, 2)
+    scale[[0, 1], [0, 1]] = rng.uniform(*factors.scale, 2)
+    tilt[2, :2] = rng.uniform(*factors.perspective, 2) * rng.choice((-1, 1), 2) / unit
+    centre = np.eye(3)
+    centre[:2, 2] = (np.array(size) - 1) / 2
+    forward = centre @ turn @ move @ shear @ scale @ tilt @ np.linalg.inv(centre)
+    found: Matrix = np.linalg.inv(forward / forward[2, 2])
+    return found
+
+
 def warp(image: NDArray[Any], homography: Matrix, size: tuple[int, int] | None = None) -> NDArray[Any]:
     """The warped image, of `size` (width, height) or as large as the source; outside the source it is 0."""
     wanted = size or (image.shape[1], image.shape[0])
