@@ -408,18 +408,10 @@ def train(
     does."""
     from . import matchers, training, weights
     from .training import loop
-    from .training.photos import found_in, split
+    from .training.photos import split
 
     method = replace(training.method(network), **changes)
-    root = Path(photos)
-    if not root.is_dir():
-        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
-    refs = list(_read(root, listener, skip_bad=False).references) if (root / galleries.TABLE).exists() else found_in(root)
-    refs, failures = _readable(refs)
-    for failure in failures:
-        listener.note(f"not used: {failure.reason}")
-    if not refs:
-        raise PhotoError(f"{root} holds no photo to train on")
+    refs = unlabelled(photos, listener)
     learned, held_out = split(refs)
     if method.side % 32:
         raise SettingsError(f"side is {method.side}; it is a multiple of 32")
@@ -433,6 +425,24 @@ def train(
     task = replace(task, about={**about, **task.about})
     file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: listener.progress("steps", step, steps), listener.note)
     return file, weights.card(file)
+
+
+def unlabelled(photos: str | Path, listener: Listener) -> list[PhotoRef]:
+    """The reference photos of a gallery, or all photos under a folder, of those that can be opened; the others are noted.
+
+    Raises GalleryError for what is no folder, PhotoError for one without a photo."""
+    from .training.photos import found_in
+
+    root = Path(photos)
+    if not root.is_dir():
+        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
+    refs = list(_read(root, listener, skip_bad=False).references) if (root / galleries.TABLE).exists() else found_in(root)
+    refs, failures = _readable(refs)
+    for failure in failures:
+        listener.note(f"not used: {failure.reason}")
+    if not refs:
+        raise PhotoError(f"{root} holds no photo that can be used")
+    return refs
 
 
 def _readable(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[Failure]]:
