@@ -67,7 +67,7 @@ def register(
         images.to_upright(one.keypoints[rows[:, side]], one.size, sizes[side], ref) for side, (one, ref) in enumerate(zip(features, refs))
     )
     motion, agree = estimate(first, second, model, TOLERANCE * max(sizes[1]), iterations=ITERATIONS)
-    names = f"{refs[0].path.name} and {refs[1].path.name}"
+    names = f"{refs[0].path} and {refs[1].path}"
     if motion is None:
         raise AlignmentError(f"{names} cannot be aligned: {len(rows)} matches hold no {model}; try another --extractor, or more keypoints")
     n_near, n_inliers = int(metrics.visible(first, motion, sizes[1]).sum()), int(agree.sum())
@@ -81,12 +81,12 @@ def register(
 
 
 def is_plausible(motion: Matrix, sizes: tuple[tuple[int, int], tuple[int, int]]) -> bool:
-    """Whether a camera could have moved so: no mirror, no corner of the query behind it, and not many times larger or smaller."""
-    corners = _corners(sizes[0])
-    depth = np.hstack((corners, np.ones((4, 1)))) @ motion[2]
-    if not np.isfinite(motion).all() or depth.min() * depth.max() <= 0:
+    """Whether a camera could have moved so: no mirror, no corner of the query behind it, and not many times larger or smaller.
+
+    Three corners keep their turn if the determinant and their depths have a product above 0, so all four do if no depth differs in sign."""
+    if not np.isfinite(motion).all():
         return False
-    moved = metrics.project(corners, motion)
+    moved = metrics.project(_corners(sizes[0]), motion)
     sides = np.roll(moved, -1, axis=0) - moved
     turns = sides[:, 0] * np.roll(sides, -1, axis=0)[:, 1] - sides[:, 1] * np.roll(sides, -1, axis=0)[:, 0]
     area = cv2.contourArea(moved.astype(np.float32)) / (sizes[0][0] * sizes[0][1])

@@ -87,6 +87,9 @@ class Measured:
     replication: float
     matching: Matching | None
 
+    def as_json(self) -> dict[str, Any]:
+        return {name: _json(value) for name, value in asdict(self).items()}
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -99,6 +102,13 @@ class Matching:
     corner_errors: dict[str, float]  # px, by the way of estimating; infinite where there is no homography, as in the next two
     mee: float  # px
     mae: float  # px
+
+
+def _json(value: Any) -> Any:
+    """JSON has neither infinity nor NaN: None."""
+    if isinstance(value, dict):
+        return {name: _json(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def run(
@@ -114,7 +124,7 @@ def run(
     device: str = "auto",
     listener: Listener = Listener(),
 ) -> tuple[dict[str, Any], list[Measured]]:
-    """`{"rows", "settings", "versions"}` as `--json` writes them, a row an extractor and change, and the pairs that they are means of.
+    """`{"rows", "pairs", "settings", "versions"}` as `--json` writes them, a row an extractor and change, and the pairs themselves.
 
     Either `folder` holds sequences, or `photos` is a gallery or folder of which `limit` photos are warped at random. `names` are
     extractors of the registry, NAME=FILE with weights of one's own, or of `classical.NAMES`. Raises ReidError."""
@@ -142,7 +152,8 @@ def run(
     settings |= {"max_keypoints": max_keypoints, "n_repeated": N_REPEATED, "eps": metrics.EPS, "border": BORDER}
     settings |= {"radius": metrics.RADIUS, "tolerance": TOLERANCE}
     settings |= {} if photos is None else {"limit": limit, "seed": seed, "rotation": ROTATION}
-    return {"rows": rows, "settings": settings, "versions": versions()}, measured
+    pairs = [one.as_json() for one in measured]
+    return {"rows": rows, "pairs": pairs, "settings": settings, "versions": versions()}, measured
 
 
 def _extractor(name: str, max_keypoints: int, resize: int, device: str) -> Extractor:

@@ -171,6 +171,7 @@ def test_pairs_that_fail_are_counted_and_never_averaged_away():
     assert row["harmonic_mean"] == pytest.approx(3 / (1 / 0.6 + 1 / 0.4 + 1 / 0.5)) and row["mee"] is None
     every = features.summarize("a", "all", pairs)
     assert (every["n_pairs"], every["repeatability"], every["homography_3px"]) == (3, pytest.approx(0.4), pytest.approx(2 / 3))
+    assert pairs[1].as_json()["repeatability"] is None and pairs[1].as_json()["matching"]["corner_errors"]["ransac"] is None
     points_only = features.summarize("b", "all", pairs)
     assert points_only.keys() == row.keys() and points_only["accuracy_3px"] is None and points_only["repeatability"] == 0.9
 
