@@ -52,8 +52,9 @@ def align(
         run = answers.pipeline
         [asked], [theirs] = answers.queries.values(), answers.references.values()
         mine, matches = run.match_pair(asked, theirs)
-        found = register((mine.ref, theirs.ref), (run.load(mine), run.load(theirs)), matches, settings.min_confidence, model)
+        features = run.load(mine), run.load(theirs)
         run.digests.close()
+    found = register((mine.ref, theirs.ref), features, matches, settings.min_confidence, model)
     return found, mosaic((query, reference), found)
 
 
