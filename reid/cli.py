@@ -394,15 +394,19 @@ def _picture(answers: Answers, query_id: str, reference_id: str, captions: tuple
 
 def _draw(answers: Answers, query_id: str, reference_id: str, captions: tuple[str, str], path: Path) -> int:
     """Write a picture of one pair; returns the number of matches above the settings' `min_confidence`."""
+    picture, found = _picture(answers, query_id, reference_id, captions)
+    _save(picture, path)
+    return int((found.confidence > answers.pipeline.settings.min_confidence).sum())
+
+
+def _save(picture: NDArray[np.uint8], path: Path) -> None:
     from .errors import StoreError
     from .report import pictures
 
-    picture, found = _picture(answers, query_id, reference_id, captions)
     try:
         pictures.save(picture, path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return int((found.confidence > answers.pipeline.settings.min_confidence).sum())
 
 
 @app.command()
@@ -425,6 +429,27 @@ def show(
         n = _draw(answers, a, b, (query.name, reference.name), out)
         answers.pipeline.digests.close()
     print(f"{n} matches above {settings.min_confidence} are drawn in {out}")
+
+
+@app.command()
+@takes(*FEATURES)
+def align(
+    query: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    reference: Annotated[Path, typer.Argument(help="Another photo, which stays as it is.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The mosaic. (default: QUERY-REFERENCE-mosaic.png here)")] = None,
+    model: Annotated[str, typer.Option(help="homography or affine.")] = "homography",
+    settings: Settings = DEFAULTS,
+) -> None:
+    """Lay one photo on another, of something flat or far away, and draw both as one."""
+    from . import align as alignment
+
+    out = out or Path(f"{query.stem}-{reference.stem}-mosaic.png")
+    _check_writable(out)
+    with _listening() as listener:
+        found, picture = alignment.align(query, reference, settings, model=model, listener=listener)
+    _save(picture, out)
+    height, width = picture.shape[:2]
+    print(f"{found.n_inliers} of {found.n_matches} matches agree on one {model}; the mosaic, {width} x {height} px, is in {out}")
 
 
 @app.command()
@@ -532,6 +557,51 @@ def bench(
     _print(table)
     if json is not None:
         _write_json(json, found)
+
+
+@app.command()
+def features(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Sequences as HPatches or Oxford has them.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Your own gallery or folder of photos instead, warped at random.")] = None,
+    extractors: Annotated[
+        str,
+        typer.Option(
+            help="With commas: names from `reid models`, NAME=FILE for weights from `reid train`, harris, shi-tomasi, fast, orb or random."
+        ),
+    ] = "aliked-n16,disk,sift,orb,harris,random",
+    protocol: Annotated[str, typer.Option(help="oxford: photos at --resize; hpatches: as SuperPoint was measured.")] = "oxford",
+    resize: Annotated[int, typer.Option(help="Longest side of the photos, in pixels.", min=64, max=8192)] = 640,
+    max_keypoints: Annotated[int, typer.Option(help="Keypoints a photo, the strongest.", min=8, max=20000)] = 1000,
+    limit: Annotated[int, typer.Option(help="Only so many of your own photos.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Of the warps.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help=f"{choices(DEVICES)}.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots: repeatability, matches, homographies.")] = None,
+) -> None:
+    """How good are local features where the true homography is known? Repeatability, matches and homographies of each, as tables."""
+    from . import features as benchmark
+    from .report import tables
+
+    names = list(dict.fromkeys(filter(None, map(str.strip, extractors.split(",")))))
+    if not names:
+        raise SettingsError("name at least one extractor")
+    _check_writable(json)
+    with _listening() as listener:
+        found, measured = benchmark.run(
+            folder, names, photos=photos, protocol_name=protocol, resize=resize, max_keypoints=max_keypoints, limit=limit, seed=seed,
+            device=device, listener=listener,
+        )  # fmt: skip
+    for table in tables.of_features(found["rows"]):
+        _print(table)
+    for row in found["rows"]:
+        if row["n_undefined"] and row["change"] == "all":
+            print(f"{row['extractor']}: {row['n_undefined']} of {row['n_pairs']} pairs have no point in both photos, and no repeatability")
+    if json is not None:
+        _write_json(json, found)
+    if plots is not None:
+        from .report import plots as plotting
+
+        print("plots:", *plotting.save_features(found["rows"], measured, plots))
 
 
 @app.command()

@@ -4,6 +4,7 @@ ReidError
 |- SettingsError(ValueError)        a setting, option or TOML file that cannot be used
 |- PhotoError(OSError)              a photo that cannot be read
 |- GalleryError(ValueError)         a gallery, metadata table or box file that cannot be used
+|- AlignmentError(ValueError)       two photos that nothing aligns
 |- StoreError(OSError)              features or nulls that cannot be written or read
 `- WeightsError(OSError)            a network's weights that are missing, damaged or cannot be fetched
 """
@@ -27,6 +28,10 @@ class GalleryError(ReidError, ValueError):
     def __init__(self, message: str, problems: tuple[str, ...] = ()):
         super().__init__(message)
         self.problems = problems
+
+
+class AlignmentError(ReidError, ValueError):
+    """Two photos that show nothing in common that one motion explains."""
 
 
 class StoreError(ReidError, OSError):

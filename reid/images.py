@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import PhotoError
 from .records import Box, Photo, PhotoRef, Quality
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
 MAX_SIDE = 65_535  # px, JPEG's own limit
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
@@ -157,6 +157,12 @@ def prepared_size(size: tuple[int, int], longest: int, enlarge: bool = False) ->
     """(width, height) after resizing to at most `longest` px, or to just that."""
     factor = longest / max(size) if enlarge else min(1.0, longest / max(size))
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def resizing(size: tuple[int, int], to: tuple[int, int]) -> NDArray[np.float64]:
+    """(3, 3): what takes points of a photo of one size (width, height) to where they are in another, pixel centres at integers."""
+    scale = np.array(to) / size
+    return np.array([[scale[0], 0, 0.5 * scale[0] - 0.5], [0, scale[1], 0.5 * scale[1] - 0.5], [0, 0, 1]])
 
 
 def equalized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ way round. Distances are in pixels of the second image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -16,6 +17,9 @@ from scipy.spatial import cKDTree
 Points = NDArray[Any]  # (N, 2) px, x and y
 RADIUS = 25  # px of the discs that coverage counts
 EPS = 3.0  # px
+INSET = 50  # px from the corners where a registration is judged
+CLASSES = "acceptable", "inaccurate", "failed"  # registrations
+ACCEPTABLE = 10.0, 30.0  # px below which an acceptable registration's median and largest error lie
 
 
 def project(points: Points, homography: NDArray[Any]) -> NDArray[np.float64]:
@@ -26,10 +30,14 @@ def project(points: Points, homography: NDArray[Any]) -> NDArray[np.float64]:
     return found
 
 
-def visible(points: Points, homography: NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N,) whether the homography takes a point into an image of `size` (width, height): nearest to one of its pixels."""
+def visible(points: Points, homography: NDArray[Any], size: tuple[int, int], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """(N,) whether the homography takes a point into an image of `size` (width, height), nearest to one of its pixels, and onto its mask
+    (H, W) if it has one."""
     away = project(points, homography)
     inside: NDArray[np.bool_] = np.all((away >= -0.5) & (away < np.array(size) - 0.5), axis=1)
+    if mask is not None:
+        columns, rows = np.floor(away[inside] + 0.5).astype(int).T
+        inside[inside] = mask[rows, columns]
     return inside
 
 
@@ -53,9 +61,9 @@ def replication(first: Points, second: Points, homography: NDArray[Any], eps: fl
     return float((cKDTree(second).query(project(first, homography))[0] <= eps).mean()) if len(second) else 0.0
 
 
-def by_chance(n: int, size: tuple[int, int], eps: float = EPS) -> float:
-    """The repeatability of `n` points thrown at random: 1 - exp(-n pi eps^2 / area)."""
-    return float(-np.expm1(-n * np.pi * eps**2 / (size[0] * size[1])))
+def by_chance(n: float, size: tuple[int, int], eps: float = EPS, share: float = 1.0) -> float:
+    """The repeatability of `n` points thrown at random on a `share` of an image of `size`: 1 - exp(-n pi eps^2 / area)."""
+    return float(-np.expm1(-n * np.pi * eps**2 / (size[0] * size[1] * share))) if share > 0 else float("nan")
 
 
 def correct(first: Points, second: Points, homography: NDArray[Any], eps: float = EPS) -> NDArray[np.bool_]:
@@ -63,6 +71,14 @@ def correct(first: Points, second: Points, homography: NDArray[Any], eps: float 
     errors = project(first, homography) - np.asarray(second, np.float64).reshape(-1, 2)
     right: NDArray[np.bool_] = np.linalg.norm(errors, axis=1) <= eps
     return right
+
+
+def matching_score(indices: NDArray[Any], right: NDArray[np.bool_], first_seen: NDArray[np.bool_], second_seen: NDArray[np.bool_]) -> float:
+    """Of the points of an image that the other one shows, (N,) `first_seen` and `second_seen`, the share in correct matches; mean of both
+    images (DeTone 2018, appendix; GLAMpoints, arXiv 1908.06812, counts the first alone). Matches (M, 2) name a point once."""
+    rows = indices[right].reshape(-1, 2).T
+    shares = [seen[own].sum() / seen.sum() if seen.any() else 0.0 for seen, own in zip((first_seen, second_seen), rows)]
+    return float(np.mean(shares))
 
 
 def coverage(points: Points, size: tuple[int, int], mask: NDArray[np.bool_] | None = None, radius: int = RADIUS) -> float:
@@ -88,3 +104,35 @@ def corner_error(found: NDArray[Any] | None, homography: NDArray[Any], size: tup
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
     error = float(np.linalg.norm(project(corners, found) - project(corners, homography), axis=1).mean())
     return error if np.isfinite(error) else float("inf")
+
+
+def area_under_curve(errors: Sequence[float] | NDArray[Any], limit: float) -> float:
+    """(1 / limit) times the integral up to `limit` px of the share of errors that are no larger, by trapezoids from (0, 0) on
+    (SuperGlue, Sarlin 2020, section 5.1). It is not the share within `limit` px. Infinite errors count; NaN without any."""
+    if not len(errors):
+        return float("nan")
+    ordered = np.sort(np.asarray(errors, np.float64))
+    within = ordered[ordered < limit]
+    share = np.arange(len(within) + 1) / len(ordered)
+    ends, heights = np.concatenate(([0.0], within, [limit])), np.append(share, share[-1])
+    return float((np.diff(ends) * (heights[1:] + heights[:-1]) / 2).sum() / limit)
+
+
+def registration_errors(found: NDArray[Any] | None, homography: NDArray[Any], size: tuple[int, int]) -> tuple[float, float]:
+    """Median (MEE) and largest (MAE) error, px, at six points of the first image, of `size` (width, height): its corners, 50 px further in,
+    and the middle of its width at a quarter and three quarters of its height (GLAMpoints' code); infinite without a homography."""
+    if found is None or not np.isfinite(found).all() or not np.any(found):
+        return float("inf"), float("inf")
+    width, height = size
+    right, bottom = width - INSET, height - INSET
+    at = [(INSET, INSET), (right, INSET), (INSET, bottom), (right, bottom), (width / 2, height / 4), (width / 2, 3 * height / 4)]
+    points = np.array(at, np.float64)
+    errors = np.linalg.norm(project(points, found) - project(points, homography), axis=1)
+    return float(np.median(errors)), float(errors.max())
+
+
+def registration_class(median: float, largest: float) -> str:
+    """GLAMpoints' class of a registration (arXiv 1908.06812) by its MEE and MAE: failed is one without a homography."""
+    if not np.isfinite((median, largest)).all():
+        return "failed"
+    return "acceptable" if median < ACCEPTABLE[0] and largest < ACCEPTABLE[1] else "inaccurate"

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reid import cli
+
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
 
 
@@ -33,6 +35,19 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """A command in this process: `call(*words)` gives its exit status, standard output and standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["reid", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0), *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

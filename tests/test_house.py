@@ -12,13 +12,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"config", "devices", "images", "segmentation", "views", "gallery", "store", "weights"},
+    {"config", "devices", "images", "segmentation", "views", "gallery", "sequences", "store", "weights"},
     {"shortlist", "scoring", "ranking", "novelty", "evaluate", "metrics"},
     {"extractors", "matchers"},
-    {"training"},
+    {"training", "classical"},
     {"pipeline"},
     {"rehearsal"},
     {"calls"},
+    {"features", "align"},
     {"report", "bench", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -74,7 +75,7 @@ def test_importing_loads_and_changes_nothing():
 
 def test_the_readmes_commands_exist_and_every_command_is_in_the_readme():
     readme = (ROOT / "README.md").read_text()
-    commands = {"index", "calibrate", "identify", "novelty", "show", "evaluate", "compare", "bench", "models", "train"}
+    commands = {"index", "calibrate", "identify", "novelty", "show", "evaluate", "compare", "bench", "models", "train", "features", "align"}
     helps = subprocess.run([sys.executable, "-m", "reid", "--help"], capture_output=True, text=True, check=True).stdout
     assert commands == {word for word in re.findall(r"│ (\w+)\s", helps)}
     used = set(re.findall(r"\breid (\w+) ", " ".join(re.findall(r"```(?:sh|bash)?\n(.*?)```", readme, re.DOTALL))))

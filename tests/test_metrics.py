@@ -54,3 +54,46 @@ def test_means_and_errors_of_homographies():
     assert metrics.harmonic_mean(0.5, 1.0) == pytest.approx(2 / 3) and metrics.harmonic_mean(0.9, 0.0) == 0
     assert metrics.corner_error(SHIFT, np.eye(3), (80, 60)) == pytest.approx(np.hypot(10, 4))
     assert metrics.corner_error(None, SHIFT, (80, 60)) == metrics.corner_error(np.full((3, 3), np.nan), SHIFT, (80, 60)) == np.inf
+
+
+def test_points_on_the_mask_alone_are_visible():
+    mask = np.zeros((60, 80), bool)
+    mask[10, 20] = True
+    points = np.array([[10, 14], [10.4, 14.4], [10.6, 14], [9.6, 13.6], [0, 3]])  # the mask's pixel is seen from (10, 14)
+    assert metrics.visible(points, SHIFT, (80, 60), mask).tolist() == [True, True, False, True, False]
+
+
+def test_chance_on_a_part_of_the_image():
+    rng = np.random.default_rng(2)
+    got = [metrics.repeatability(*rng.uniform(0, (80, 240), (2, 75, 2)), np.eye(3)) for _ in range(60)]
+    assert metrics.by_chance(75, (320, 240), share=0.25) == pytest.approx(np.mean(got), abs=0.015)
+
+
+def test_matching_score_by_hand():
+    indices, right = np.array([[0, 1], [2, 0], [3, 3]]), np.array([True, True, False])
+    first_seen, second_seen = np.array([True, True, False, True]), np.array([True, True, True, True, False])
+    # of the first image's three visible points one (0) is matched right, as the other (2) is not visible; of the second's four, two are
+    assert metrics.matching_score(indices, right, first_seen, second_seen) == pytest.approx((1 / 3 + 2 / 4) / 2)
+    nobody = np.zeros(4, bool)
+    assert metrics.matching_score(np.zeros((0, 2), int), np.zeros(0, bool), nobody, nobody) == 0
+
+
+def test_area_under_the_curve_of_errors_by_hand_and_by_counting():
+    # recall rises to 1/4 at 1 px and to 1/2 at 3 px, and stays: trapezoids 1/8 + 3/4 + 1/2 * 2
+    assert metrics.area_under_curve([3, np.inf, 1, 8], 5) == pytest.approx((1 / 8 + 3 / 4 + 1) / 5)
+    assert metrics.area_under_curve([np.inf, np.inf], 5) == 0 and np.isnan(metrics.area_under_curve([], 5))
+    errors = np.random.default_rng(0).uniform(0, 8, 2000)
+    steps = np.linspace(0, 5, 2000)
+    assert metrics.area_under_curve(errors, 5) == pytest.approx(np.mean([(errors <= e).mean() for e in steps]), abs=2e-3)
+
+
+def test_registrations_have_glampoints_classes():
+    size = (400, 300)
+    median, largest = metrics.registration_errors(SHIFT, np.eye(3), size)
+    assert (median, largest) == pytest.approx((np.hypot(10, 4),) * 2)
+    stretched = np.diag([1.1, 1, 1])  # moves a point by a tenth of its x: at 50, 350, 50, 350, 200, 200
+    assert metrics.registration_errors(stretched, np.eye(3), size) == pytest.approx((20, 35))
+    assert metrics.registration_class(9.9, 29.9) == "acceptable"
+    assert metrics.registration_class(10.0, 12.0) == metrics.registration_class(3.0, 30.0) == "inaccurate"
+    for broken in (None, np.zeros((3, 3)), np.full((3, 3), np.nan)):
+        assert metrics.registration_class(*metrics.registration_errors(broken, SHIFT, size)) == "failed"

@@ -64,7 +64,7 @@ def test_a_table_of_a_gallery_says_what_to_train_on(photos, tmp_path):
     [
         ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints"),
         ({"photos": "nowhere"}, GalleryError, "nowhere is not a folder"),
-        ({"photos": "empty"}, PhotoError, "holds no photo to train on"),
+        ({"photos": "empty"}, PhotoError, "holds no photo that can be used"),
         ({"side": 100}, SettingsError, "multiple of 32"),
         ({"precision": "half"}, SettingsError, "known: fast, full"),
         ({"device": "abacus"}, SettingsError, "there is no abacus device here"),

@@ -13,7 +13,7 @@ from reid.errors import PhotoError, SettingsError
 from reid.extractors.goodpoint import GoodPoint, heatmap
 from reid.records import PhotoRef
 from reid.training import goodpoint, loop, noise, validation, warps
-from reid.training.photos import Crops, found_in
+from reid.training.photos import Crops, unlabelled
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
 
@@ -104,7 +104,7 @@ def test_crops_are_the_same_again_and_small_photos_are_enlarged(crops, tmp_path)
     assert light.shape == mask.shape == (128, 128) and light.std() > 8
     (tmp_path / "none").mkdir()
     with pytest.raises(PhotoError, match="no photo to train on"):
-        Crops(found_in(tmp_path / "none"), 128, 0)
+        Crops(unlabelled(tmp_path / "none"), 128, 0)
 
 
 def test_a_pairs_homography_takes_its_first_image_to_its_second(crops):

@@ -19,17 +19,33 @@ def inliers(query: NDArray[Any], reference: NDArray[Any], model: str, tolerance:
     """(S,) True for the matches, (S, 2) px in each photo, that agree with the best `model` within `tolerance` px in the reference.
 
     None agree where there are too few matches to contradict a model. The same matches give the same answer (OpenCV seeds its own)."""
+    return estimate(query, reference, model, tolerance)[1]
+
+
+def estimate(
+    query: NDArray[Any],
+    reference: NDArray[Any],
+    model: str,
+    tolerance: float,
+    *,
+    method: int = cv2.USAC_MAGSAC,
+    iterations: int = ITERATIONS,
+) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
+    """The best `model` itself, (3, 3), which takes points of the query to the reference (a fundamental matrix: to lines), and what agrees
+    with it, as `inliers` says; None where none does. `method` is one of OpenCV's, such as cv2.RANSAC."""
+    nothing = None, np.zeros(len(query), bool)
     if len(query) <= MODELS[model]:
-        return np.zeros(len(query), bool)
+        return nothing
     a, b = (np.ascontiguousarray(points, np.float64) for points in (query, reference))
-    how: dict[str, Any] = {"confidence": CONFIDENCE, "maxIters": ITERATIONS}
+    how: dict[str, Any] = {"confidence": CONFIDENCE, "maxIters": iterations}
     try:
         if model == "affine":
-            _, agree = cv2.estimateAffine2D(a, b, method=cv2.USAC_MAGSAC, ransacReprojThreshold=tolerance, **how)
+            found, agree = cv2.estimateAffine2D(a, b, method=method, ransacReprojThreshold=tolerance, **how)
+            found = None if found is None else np.vstack((found, (0, 0, 1)))
         elif model == "homography":
-            _, agree = cv2.findHomography(a, b, cv2.USAC_MAGSAC, tolerance, **how)
+            found, agree = cv2.findHomography(a, b, method, tolerance, **how)
         else:
-            _, agree = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, tolerance, CONFIDENCE, ITERATIONS)
+            found, agree = cv2.findFundamentalMat(a, b, method, tolerance, CONFIDENCE, iterations)
     except cv2.error:  # points on a line, or all in one place
-        agree = None
-    return np.zeros(len(a), bool) if agree is None else agree.ravel().astype(bool)
+        return nothing
+    return nothing if found is None or agree is None else (found, agree.ravel().astype(bool))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluate import N_BINS, Answer, auroc, cmc, reliability, roc
+from ..features import Measured
 from ..store import write_atomically
 
 BLUE, ORANGE, PURPLE, GREY = "#0067a5", "#e0a100", "#b5468b", "#666666"  # told apart by the colour-blind
+SERIES = BLUE, ORANGE, PURPLE, "#009e73", "#d55e00", "#56b4e9", "#000000", GREY  # of many, the same
 RANKS = 20
 
 
@@ -27,14 +30,74 @@ def save_all(answers: Sequence[Answer], folder: Path) -> list[Path]:
         "reliability": (lambda axes: draw_reliability(axes, answers)) if calibrated else None,
         "scores": (lambda axes: draw_scores(axes, answers)) if answers else None,
     }
-    files = []
-    for name, draw in plots.items():
-        if draw is not None:
-            figure = Figure(figsize=(6, 4.2), layout="constrained")
-            draw(figure.subplots())
-            files.append(folder / f"{name}.png")
-            write_atomically(files[-1], lambda path, figure=figure: figure.savefig(path, format="png", dpi=150))  # type: ignore[misc]
-    return files
+    return [_save(draw, folder / f"{name}.png") for name, draw in plots.items() if draw is not None]
+
+
+def _save(draw: Callable[[Axes], None], file: Path) -> Path:
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    draw(figure.subplots())
+    write_atomically(file, lambda path: figure.savefig(path, format="png", dpi=150))
+    return file
+
+
+def save_features(rows: Sequence[dict[str, Any]], measured: Sequence[Measured], folder: Path) -> list[Path]:
+    """Write the plots of the feature benchmark; returns the files."""
+    described = [row for row in rows if row["n_matches"] is not None and row["change"] == "all"]
+    plots: dict[str, Callable[[Axes], None] | None] = {
+        "repeatability": lambda axes: draw_repeatability(axes, rows),
+        "matches": (lambda axes: draw_matches(axes, described)) if described else None,
+        "homographies": (lambda axes: draw_homographies(axes, measured)) if described else None,
+    }
+    return [_save(draw, folder / f"{name}.png") for name, draw in plots.items() if draw is not None]
+
+
+def draw_repeatability(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Of each extractor by what changes, with what as many random points would have."""
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    changes = [change for change in changes if change != "all" or len(changes) == 1]
+    names = list(dict.fromkeys(row["extractor"] for row in rows))
+    height = 0.8 / len(changes)
+    for number, change in enumerate(changes):
+        group = [row for row in rows if row["change"] == change]
+        at = np.arange(len(names)) + height * (number - (len(changes) - 1) / 2)
+        shares, chance = ([row[name] or 0 for row in group] for name in ("repeatability", "chance"))
+        axes.barh(at, shares, height, color=SERIES[number], label=f"{change}, {group[0]['n_pairs']} pairs")
+        axes.vlines(chance, at - height / 2, at + height / 2, color=GREY, label="by chance" if number == 0 else "")
+    axes.set(xlabel="repeatability within 3 px", xlim=(0, 1))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_title("Points that are found again", fontsize=10)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3, axis="x")
+
+
+def draw_matches(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Accuracy, coverage and repeatability of each extractor, and their harmonic mean, over all pairs."""
+    figures = {"accuracy_3px": "accuracy, 3 px", "coverage": "coverage", "repeatability": "repeatability", "harmonic_mean": "harmonic mean"}
+    width = 0.8 / len(rows)
+    for number, row in enumerate(rows):
+        at = np.arange(len(figures)) + width * (number - (len(rows) - 1) / 2)
+        axes.bar(at, [row[name] or 0 for name in figures], width, color=SERIES[number % len(SERIES)], label=row["extractor"])
+    axes.set_xticks(range(len(figures)), list(figures.values()))
+    axes.set(ylim=(0, 1))
+    axes.set_title(f"Matches of mutual nearest neighbours, {rows[0]['n_pairs']} pairs", fontsize=10)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3, axis="y")
+
+
+def draw_homographies(axes: Axes, measured: Sequence[Measured], most: float = 10.0) -> None:
+    """The share of pairs whose corners end up within so many pixels; failed pairs never do."""
+    described = [one for one in measured if one.matching is not None]
+    for number, name in enumerate(dict.fromkeys(one.extractor for one in described)):
+        errors = [one.matching.corner_errors["homography"] for one in described if one.extractor == name and one.matching is not None]
+        steps = np.append(np.sort(errors), np.inf)
+        share = np.append(np.arange(len(errors)) + 1, len(errors)) / len(errors)
+        x, y = np.concatenate(([0], steps)), 100 * np.concatenate(([0], share))
+        axes.step(x, y, where="post", color=SERIES[number % len(SERIES)], label=name)
+    axes.set(xlabel="mean error of the corners (px)", ylabel="homographies (%)", xlim=(0, most), ylim=(0, 101))
+    axes.set_title("Homographies by MAGSAC++", fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
 
 
 def save_training(folder: Path) -> Path:

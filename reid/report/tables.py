@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -137,6 +138,45 @@ def of_comparison(found: dict[str, dict[str, Any]]) -> Table:
         seconds = row["seconds_per_query"]
         table.add_row(title, *shown, "-" if seconds is None else f"{seconds:.2f}")
     return table
+
+
+POINTS = {  # columns of the feature benchmark, in words
+    "repeatability": "repeat.", "chance": "chance", "replication": "replic.", "accuracy_1px": "right 1 px", "accuracy_3px": "3 px",
+    "accuracy_5px": "5 px", "n_matches": "matches", "matching_score": "M.score", "coverage": "coverage", "harmonic_mean": "harm. mean",
+}  # fmt: skip
+MOTIONS = {
+    "homography_1px": "right 1 px", "homography_3px": "3 px", "homography_5px": "5 px", "homography_auc_5px": "AUC 5 px",
+    "ransac_1px": "RANSAC 1", "ransac_3px": "3 px", "ransac_5px": "5 px", "ransac_auc_5px": "AUC 5", "acceptable": "accept.",
+    "inaccurate": "inacc.", "failed": "failed",
+}  # fmt: skip
+
+
+def of_features(rows: Sequence[dict[str, Any]]) -> list[Table]:
+    """Keypoints and matches of each extractor by what changes between the photos, then the homographies they lead to; the best of each
+    change marked."""
+    described = [row for row in rows if row["n_matches"] is not None]
+    tables = []
+    for title, columns, shown in (("keypoints and matches", POINTS, rows), ("homographies, by MAGSAC++ and by RANSAC", MOTIONS, described)):
+        table = Table("change", "extractor", title=title)
+        for words in columns.values():
+            table.add_column(words, justify="right")
+        for change in dict.fromkeys(row["change"] for row in shown):
+            group = [row for row in shown if row["change"] == change]
+            best = {name: max((row[name] for row in group if row[name] is not None), default=None) for name in columns}
+            for row in group:
+                table.add_row(f"{change} ({row['n_pairs']})" if row is group[0] else "", escape(row["extractor"]),
+                              *(_marked(name, row[name], best[name]) for name in columns))  # fmt: skip
+            table.add_section()
+        tables.append(table)
+    return tables if described else tables[:1]
+
+
+def _marked(name: str, value: float | None, best: float | None) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.0f}" if name == "n_matches" else f"{value:.3f}"
+    neutral = name in ("chance", "n_matches", "inaccurate", "failed")
+    return f"[bold]{text}[/]" if value == best and not neutral else text
 
 
 def _figure(name: str, value: float | None) -> str:

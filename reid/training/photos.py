@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PhotoError
-from ..gallery import photos_in
-from ..images import prepare
+from .. import gallery
+from ..errors import GalleryError, PhotoError
+from ..images import photo_size, prepare
 from ..records import PhotoRef
 
 LONGEST = 1024  # px of a photo that is kept in memory
@@ -64,7 +64,15 @@ def split(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[PhotoRef]]:
     return [ref for ref in refs if len(refs) < 10 or ref not in held_out], held_out
 
 
-def found_in(folder: Path) -> list[PhotoRef]:
-    """Every photo under a folder, in order of their names."""
-    paths, _ = photos_in(folder)
-    return [PhotoRef(str(path), path) for path in paths]
+def unlabelled(folder: Path, note: Callable[[str], None] = lambda text: None) -> list[PhotoRef]:
+    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, in order of their names.
+
+    Raises GalleryError for what is no folder."""
+    if not folder.is_dir():
+        raise GalleryError(f"{folder} is not a folder; name a gallery, or a folder of photos")
+    if not (folder / gallery.TABLE).exists():
+        return [PhotoRef(str(path), path) for path in gallery.photos_in(folder)[0]]
+    found = gallery.read(folder, photo_size)
+    for text in found.notes:
+        note(text)
+    return list(found.references)

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from .. import devices, gallery, images, weights
+from .. import devices, images, weights
 from ..config import fingerprint
-from ..errors import GalleryError, PhotoError, SettingsError
+from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
 from . import Choices, create, loop, method
-from .photos import LONGEST, found_in, split
+from .photos import LONGEST, split, unlabelled
 
 
 def train(
@@ -40,9 +40,9 @@ def train(
     chosen = replace(method(network), **changes)
     if chosen.side % 32:
         raise SettingsError(f"side is {chosen.side}; it is a multiple of 32")
-    refs = _usable(_listed(Path(photos), note), progress, note)
+    refs = _usable(unlabelled(Path(photos), note), progress, note)
     if not refs:
-        raise PhotoError(f"{photos} holds no photo to train on")
+        raise PhotoError(f"{photos} holds no photo that can be used")
     learned, held_out = split(refs)
     there = devices.choose(device)
     if precision not in ("fast", "full"):
@@ -56,18 +56,6 @@ def train(
     task = replace(task, about={**about, **task.about}, card={**card, **task.card})
     file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: progress("steps", step, steps), note)
     return file, weights.card(file)
-
-
-def _listed(root: Path, note: Callable[[str], None]) -> Sequence[PhotoRef]:
-    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder."""
-    if not root.is_dir():
-        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
-    if not (root / gallery.TABLE).exists():
-        return found_in(root)
-    found = gallery.read(root, images.photo_size)
-    for text in found.notes:
-        note(text)
-    return found.references
 
 
 def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None], note: Callable[[str], None]) -> list[PhotoRef]:
