@@ -28,7 +28,7 @@ from .superpoint import inside, peaks
 WIDTHS = 8, 16, 32, 64, 128
 STRIDE = 2 ** (len(WIDTHS) - 1)  # px, of the coarsest map
 SIZE = 10.0  # px, of the SIFT keypoints, as published
-NMS_RADIUS = 4  # px. The published 10 leave 1400 peaks on 640 x 480 px, 400 on an animal that fills a third: fewer than are asked for
+NMS_RADIUS = 4  # px. The published 10 leave 1300 peaks on 640 x 480 px, 400 on an animal that fills a third: fewer than are asked for
 
 
 def _double(c_in: int, c_out: int) -> nn.Sequential:

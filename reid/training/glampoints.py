@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import metrics, weights
-from ..extractors.glampoints import NMS_RADIUS, GlamPoints, describe, single_peaks
+from ..extractors.glampoints import GlamPoints, describe, single_peaks
 from ..records import PhotoRef
 from . import Choices, pairs, validation, warps
 from .loop import Forward, Task
@@ -28,7 +28,7 @@ from .photos import Crops
 from .validation import Found, mutual
 from .warps import Factors, Matrix
 
-RADIUS = NMS_RADIUS  # px; where the extractor sees a peak, one is learned from (the paper: 10 in both)
+RADIUS = 10  # px, among the peaks that are learned from, wider than in use: among many, one is near by chance, wherever the peak is
 
 
 @dataclass(frozen=True)
