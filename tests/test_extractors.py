@@ -263,6 +263,7 @@ def test_patches_of_nothing_and_under_a_mask(random_weights, name):
     pixels = draw_animal(3, 0, SIZE)
     mask = np.zeros(pixels.shape[:2], bool)
     mask[60:280, 150:440] = True
+    assert len(extractor.extract(Photo("a", pixels, mask & False))) == 0
     found = extractor.extract(Photo("a", pixels, mask))
     assert (found.kind, len(found)) == (name, 40)
     assert mask[tuple(np.rint(found.keypoints).astype(int).T[::-1])].all()

@@ -37,7 +37,9 @@ def sosnet() -> nn.Module:
 
 
 def describe(network: nn.Module, grey: Tensor, frames: Tensor) -> NDArray[np.float32]:
-    """(N, 128) unit descriptors of the patches of a photo (1, 1, H, W), N at least 1, that the affine frames (1, N, 2, 3) cut out."""
+    """(N, 128) unit descriptors of the patches of a photo (1, 1, H, W) that the affine frames (1, N, 2, 3) cut out."""
+    if not frames.shape[1]:
+        return np.zeros((0, 128), np.float32)
     parts: list[Tensor] = [kornia.feature.get_laf_descriptors(grey, some, network, SIDE)[0] for some in torch.split(frames, AT_ONCE, dim=1)]
     return torch.cat(parts).cpu().numpy()
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import kornia.color
 import kornia.feature
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,12 +46,8 @@ class KeyNetExtractor(Extractor):
         """Features with 128-dimensional descriptors; a scale is half the side of the patch described, an angle turns clockwise."""
         grey: Tensor = kornia.color.rgb_to_grayscale(as_batch([photo], self.device))
         frames, scores = self._detect(photo, grey)
-        if not len(scores):
-            nothing = np.zeros(0, np.float32)
-            return strongest(
-                photo, self.name, 0, frames[0, :, :, 2].cpu().numpy(), scores, np.zeros((0, 128)), scales=nothing, angles=nothing
-            )
-        frames = self.turn(self.shape(frames, grey), grey)
+        if len(scores):  # kornia warns of shapes of nothing
+            frames = self.turn(self.shape(frames, grey), grey)
         parts = (kornia.feature.get_laf_scale(frames), -kornia.feature.get_laf_orientation(frames).deg2rad())
         scales, angles = (part.flatten().cpu().numpy() for part in parts)
         values = describe(self.descriptor, grey, frames)

@@ -22,8 +22,8 @@ from ..records import Features
 from . import Matches
 from .nearest import NearestMatcher
 
-DOUBT = 1 / get_adalam_default_config()["min_confidence"]  # most that AdaLAM leaves; where no motion is found kornia answers with a ratio
-# test, whose values lie above
+# The most doubt about a match that AdaLAM keeps. Where it finds no motion kornia answers with a ratio test, whose values lie above.
+DOUBT = 1 / get_adalam_default_config()["min_confidence"]
 
 
 class AdalamMatcher:
