@@ -13,8 +13,14 @@ from reid.config import Settings
 
 HERE = Path(__file__).parent
 SOURCE = "the default that was measured on the drawn sample gallery"
-NEAREST = ("aliked-n16", "disk", "sift", "superpoint")
-COMBINATIONS = [("aliked-n16", "lightglue"), ("disk", "lightglue"), *((name, "nearest") for name in NEAREST)]
+NEAREST = ("aliked-n16", "disk", "sift", "superpoint", "xfeat")
+ADALAM = ("aliked-n16", "sift")
+COMBINATIONS = [
+    ("aliked-n16", "lightglue"),
+    ("disk", "lightglue"),
+    *((name, "nearest") for name in NEAREST),
+    *((name, "adalam") for name in ADALAM),
+]
 
 
 def main() -> None:

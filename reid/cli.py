@@ -55,7 +55,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out rows of the
 
 HELP = {  # of the settings that have an option
     "extractor": "Local features; `reid models` lists them.",
-    "matcher": "lightglue or nearest.",
+    "matcher": "lightglue, nearest or adalam.",
     "weights": "File of weights for the extractor, from `reid train`.",
     "lightglue_weights": "The same for LightGlue.",
     "also": "Further opinions for the joint score: extractor+matcher, several with commas between, or none.",
@@ -67,7 +67,7 @@ HELP = {  # of the settings that have an option
     "device": f"{choices(DEVICES)}.",
     "score": f"{choices(SCORES)}.",
     "encounters": "The photos of one encounter, or of one folder where none is known, are one query.",
-    "verify": f"{choices(VERIFY)}: keep the matches that one motion of this kind explains; auto is affine for nearest, none for LightGlue.",
+    "verify": f"{choices(VERIFY)}: keep the matches that one motion of this kind explains; auto is affine for nearest, else none.",
     "sides": "compatible: compare no left with right where sides are known; all: compare every pair.",
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
@@ -495,7 +495,7 @@ def evaluate(
 def compare(
     gallery: Gallery,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas.")] = "aliked-n16,disk,sift",
-    matchers: Annotated[str, typer.Option(help="lightglue, nearest or both, with a comma.")] = "lightglue,nearest",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, with commas.")] = "lightglue,nearest",
     metadata: Annotated[Path | None, typer.Option(help="Table with a split column. (default: GALLERY/metadata.csv)")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures of each.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)] = None,
@@ -662,7 +662,9 @@ def models_list(context: typer.Context) -> None:
         size = f"{entry.n_bytes / 1e6:.1f}" if entry.n_bytes else "?"
         table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
     _print(table)
-    lines = [f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest" for name, line in extractors.REGISTRY.items()]
+    lines = [
+        f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest, adalam" for name, line in extractors.REGISTRY.items()
+    ]
     print("extractors, and the matchers each works with:", *lines, sep="\n")
     print("matchers:", *(f"  {name}: {about}" for name, about in matchers.MATCHERS.items()), sep="\n")
     print(f"`reid models fetch NAME` brings what is not here into {weights.cache_folder()}")

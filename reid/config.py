@@ -63,8 +63,8 @@ class Settings:
     shortlist: int = 200  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
     race: bool = True  # LightGlue: a heat with few keypoints and layers chooses those that are matched in full; false matches all
     precision: str = "fast"  # LightGlue: half precision where the device is faster with it; full is float32 throughout
-    verify: str = "auto"  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for LightGlue
-    ratio: float = 0.8  # nearest: Lowe's ratio at which a match is as likely right as wrong
+    verify: str = "auto"  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
+    ratio: float = 0.8  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

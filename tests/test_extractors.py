@@ -1,5 +1,6 @@
 """Every extractor with its real weights on a drawn photo that is not square."""
 
+import cv2
 import kornia.feature
 import numpy as np
 import pytest
@@ -8,11 +9,18 @@ from conftest import draw_animal
 
 from reid import extractors, weights
 from reid.config import Settings
-from reid.extractors import aliked, superpoint
+from reid.extractors import aliked, keynet, superpoint
 from reid.records import Photo
 
 SIZE = (471, 313)
-HERE = [name for name, line in extractors.REGISTRY.items() if line.weights is None or weights.locate(weights.REGISTRY[line.weights])]
+FRAMED = ("sift", "glampoints", "dog-hardnet", "dog-sosnet", "keynet-affnet-hardnet")  # their keypoints have scales and angles
+
+
+def needed(line):
+    return [weights.REGISTRY[name] for name in (line.weights, *line.parts) if name]
+
+
+HERE = [name for name, line in extractors.REGISTRY.items() if all(map(weights.locate, needed(line)))]
 
 
 def create(name, max_keypoints=200):
@@ -27,7 +35,7 @@ def test_features_keep_the_conventions(name):
     assert np.allclose(np.linalg.norm(found.descriptors.astype(np.float32), axis=1), 1, atol=2e-3)
     assert (np.diff(found.scores) <= 0).all()
     assert found.keypoints[:, 0].max() > 340 > found.keypoints[:, 1].max()  # x goes along the longer side
-    assert (found.scales is not None) == (found.angles is not None) == (name in ("sift", "glampoints"))
+    assert (found.scales is not None) == (found.angles is not None) == (name in FRAMED)
     again = create(name).extract(Photo("a", draw_animal(1, 0, SIZE)))
     assert np.array_equal(found.keypoints, again.keypoints)
     assert np.array_equal(found.descriptors, again.descriptors)
@@ -45,7 +53,7 @@ def test_keypoints_move_with_the_picture(name):
     assert np.mean(distance < 1) > 0.6
 
 
-@pytest.mark.parametrize("name", ["aliked-n16", "disk", "sift"])
+@pytest.mark.parametrize("name", [name for name in HERE if name in ("aliked-n16", "disk", "sift", "xfeat")])
 def test_a_mask_leaves_the_strongest_points_on_the_animal(name):
     pixels = draw_animal(3, 0, SIZE)
     mask = np.zeros(pixels.shape[:2], bool)
@@ -67,7 +75,7 @@ def test_a_photo_of_nothing_is_no_mistake(name, pixels):
     assert np.isfinite(found.descriptors).all()
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if name.startswith(("aliked", "disk"))])  # the others take one at a time
+@pytest.mark.parametrize("name", [name for name in HERE if name.startswith(("aliked", "disk", "xfeat"))])  # the others take one at a time
 def test_photos_get_together_what_they_get_alone(name):
     mask = np.zeros(SIZE[::-1], bool)
     mask[50:250, 100:400] = True
@@ -144,3 +152,126 @@ def test_non_maximum_suppression_keeps_peaks_apart():
     assert len(rows) > 20
     assert gaps[~torch.eye(len(rows), dtype=torch.bool)].min() > 4
     assert scores[rows, columns].mean() > 0.9
+
+
+@pytest.fixture
+def random_weights(monkeypatch):
+    """Networks whose weights may not be here, with random ones in the files' own form."""
+    torch.manual_seed(0)
+    kf = kornia.feature
+    shape, turn = kf.LAFAffNetShapeEstimator(False), kf.OriNet(False)
+    states = {"xfeat": kf.XFeat().net.state_dict(), "sosnet": kf.SOSNet(False).state_dict()}
+    for name, network in (("hardnet", kf.HardNet(False)), ("keynet", kf.KeyNet(False)), ("affnet", shape), ("orinet", turn)):
+        states[name] = {"epoch": 9, "state_dict": network.state_dict()}
+    monkeypatch.setattr(weights, "load", lambda name: states[name])
+    return states
+
+
+def test_xfeat_equals_kornias_where_a_photo_needs_no_padding(random_weights):
+    reference = kornia.feature.XFeat(top_k=300, detection_threshold=0).eval()
+    reference.net.load_state_dict(random_weights["xfeat"])
+    pixels = draw_animal(4, 1, (480, 320))
+    theirs = reference.detectAndCompute(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)[0]
+    ours = create("xfeat", 300).extract(Photo("a", pixels))
+    distance = np.linalg.norm(ours.keypoints[:, None] - theirs["keypoints"].numpy()[None], axis=2)
+    same, nearest = distance.min(axis=1) < 1e-3, distance.argmin(axis=1)
+    assert same.mean() > 0.95  # the reliability is read at a pixel's centre here, up to half a pixel beside it there
+    assert np.allclose(ours.scores[same], theirs["scores"].numpy()[nearest][same], rtol=0.05)
+    cosine = (ours.descriptors.astype(np.float32) * theirs["descriptors"].numpy()[nearest]).sum(axis=1)
+    assert cosine[same].min() > 0.97  # bilinearly here, bicubically there
+
+
+@pytest.mark.parametrize(("name", "network"), [("dog-hardnet", kornia.feature.HardNet), ("dog-sosnet", kornia.feature.SOSNet)])
+def test_patches_are_cut_out_and_described_as_kornia_does(random_weights, name, network):
+    """The frames by hand: the patch's x axis goes along the keypoint's angle, which OpenCV counts clockwise; half a side is 12 sigma."""
+    pixels = draw_animal(4, 1, SIZE)
+    ours, sift = (create(one, 80).extract(Photo("a", pixels)) for one in (name, "sift"))
+    assert np.array_equal(ours.keypoints, sift.keypoints)
+    assert np.array_equal(ours.angles, sift.angles)
+    along = np.stack((np.cos(sift.angles), np.sin(sift.angles)), axis=1)
+    across = np.stack((-np.sin(sift.angles), np.cos(sift.angles)), axis=1)
+    frames = np.stack((6 * sift.scales[:, None] * along, 6 * sift.scales[:, None] * across, sift.keypoints), axis=2)
+    reference = network(False).eval()
+    state = random_weights[name.removeprefix("dog-")]
+    reference.load_state_dict(state.get("state_dict", state))
+    grey = torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[None, None].float() / 255
+    with torch.inference_mode():
+        theirs = kornia.feature.LAFDescriptor(reference)(grey, torch.from_numpy(frames)[None])[0].numpy()
+    assert (ours.descriptors.astype(np.float32) * theirs).sum(axis=1).min() > 0.999
+
+
+def test_patches_turn_with_the_photo(random_weights):
+    """On a photo that lies on its side each keypoint has the descriptor that it has upright."""
+    pixels = draw_animal(4, 1, SIZE)
+    extractor = create("dog-hardnet", 100)
+    upright, turned = (extractor.extract(Photo("a", np.ascontiguousarray(photo))) for photo in (pixels, np.rot90(pixels)))
+    back = np.stack((SIZE[0] - 1 - turned.keypoints[:, 1], turned.keypoints[:, 0]), axis=1)  # a quarter turn to the left
+    gap = (upright.angles[:, None] - turned.angles[None] - np.pi / 2 + np.pi) % (2 * np.pi) - np.pi
+    same = (np.linalg.norm(upright.keypoints[:, None] - back[None], axis=2) < 1) & (np.abs(gap) < 0.2)
+    cosine = upright.descriptors.astype(np.float32) @ turned.descriptors.astype(np.float32).T
+    assert same.any(axis=1).mean() > 0.7
+    assert np.median(cosine[same]) > 0.95 > 0.8 > np.median(cosine[~same])
+
+
+def test_keynet_equals_kornias_but_for_where_a_smaller_pictures_pixels_lie(random_weights):
+    kf = kornia.feature
+    detector = kf.KeyNetDetector(
+        False, 300, None, kf.LAFOrienter(angle_detector=kf.OriNet(False)), kf.LAFAffNetShapeEstimator(False, False)
+    )
+    for network, name in ((detector.model, "keynet"), (detector.aff, "affnet"), (detector.ori.angle_detector, "orinet")):
+        network.load_state_dict(random_weights[name]["state_dict"])
+    descriptor = kf.HardNet(False)
+    descriptor.load_state_dict(random_weights["hardnet"]["state_dict"])
+    pixels = draw_animal(4, 1, SIZE)
+    grey = kornia.color.rgb_to_grayscale(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    with torch.inference_mode():
+        frames, scores, theirs = kf.LocalFeature(detector, kf.LAFDescriptor(descriptor)).eval()(grey)
+    ours = create("keynet-affnet-hardnet", 300).extract(Photo("a", pixels))
+    assert np.allclose(ours.scores, scores[0, : len(ours)], rtol=1e-5)
+    step = ours.scales / keynet.REACH  # pixels of the photo a pixel of the smaller picture
+    centres = frames[0, : len(ours), :, 2].numpy() + (step[:, None] - 1) / 2
+    level = np.abs(step - 1) < 1e-3  # the photo's own size: there is no difference
+    assert np.abs(ours.keypoints - centres).max() < 0.01
+    assert 0.2 < level.mean() < 0.9
+    assert (ours.descriptors.astype(np.float32) * theirs[0, : len(ours)].numpy()).sum(axis=1)[level].min() > 0.999
+
+
+def test_keynets_keypoints_lie_where_the_marks_are_whatever_the_pyramid(random_weights):
+    """Of blobs, with brightness for a response: the mean error is far below the pixel and a half that it would be at the smallest."""
+    blobs = np.array([(90 + 95 * i + 3 * j, 80 + 83 * j + 5 * i) for i in range(5) for j in range(4)], float)
+    columns, rows = np.meshgrid(np.arange(640), np.arange(480))
+    grey = sum(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 200) for x, y in blobs)
+    extractor = create("keynet-affnet-hardnet", 400)
+    extractor.detector.model = torch.nn.Identity()
+    found = extractor.extract(Photo("a", np.repeat((grey * 250).astype(np.uint8)[..., None], 3, axis=2)))
+    steps = found.scales / keynet.REACH
+    for step in (2**-0.5, 1, 2**0.5, 2, 2**1.5, 4):
+        own = found.keypoints[(np.abs(steps - step) < 0.05 * step) & (found.scores > 0.5)]
+        off = own - blobs[np.linalg.norm(own[:, None] - blobs[None], axis=2).argmin(axis=1)]
+        assert len(own) > 10
+        assert np.abs(off).max() < step
+        assert np.abs(off.mean(axis=0)).max() < 0.4
+
+
+@pytest.mark.parametrize("name", ["dog-hardnet", "dog-sosnet", "keynet-affnet-hardnet"])
+def test_patches_of_nothing_and_under_a_mask(random_weights, name):
+    extractor = create(name, 40)
+    for pixels in (np.zeros((64, 200, 3), np.uint8), np.full((40, 33, 3), 77, np.uint8)):
+        found = extractor.extract(Photo("a", pixels))
+        assert found.descriptors.shape == (len(found), 128)
+        assert name.startswith("keynet") or len(found) == 0
+    pixels = draw_animal(3, 0, SIZE)
+    mask = np.zeros(pixels.shape[:2], bool)
+    mask[60:280, 150:440] = True
+    assert len(extractor.extract(Photo("a", pixels, mask & False))) == 0
+    found = extractor.extract(Photo("a", pixels, mask))
+    assert (found.kind, len(found)) == (name, 40)
+    assert mask[tuple(np.rint(found.keypoints).astype(int).T[::-1])].all()
+    everything = create(name, 300).extract(Photo("a", pixels))
+    on_mask = mask[tuple(np.rint(everything.keypoints).astype(int).clip(0, np.array(SIZE) - 1).T[::-1])]
+    assert np.allclose(found.scores, everything.scores[on_mask][:40], rtol=1e-5)
+
+
+def test_the_digest_of_weights_covers_every_network():
+    digest = extractors.weights_digest(Settings(extractor="keynet-affnet-hardnet", matcher="nearest"))
+    assert digest.split("+") == [weights.REGISTRY[name].sha256 for name in ("keynet", "affnet", "orinet", "hardnet")]

@@ -319,3 +319,74 @@ def test_a_pair_that_cannot_work_names_what_can():
         matchers.create(Settings(matcher="glue"), "cpu")
     with pytest.raises(SettingsError, match="unknown extractor 'surf'; known: aliked-n16"):
         matchers.create(Settings(extractor="surf"), "cpu")
+
+
+def moving_pair(n_true: int, n_false: int) -> tuple[Features, Features]:
+    """Photos of which `n_true` keypoints move by one affine motion, with scale and angle, and `n_false` go anywhere; all look alike."""
+    rng = np.random.default_rng(5)
+    n = n_true + n_false
+    query = random_features(n, 32, 1)
+    turn = np.deg2rad(20)
+    motion = 0.8 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = (query.keypoints - (235, 156)) @ motion.T + (235, 156) + rng.normal(0, 0.5, (n, 2))
+    points[n_true:] = rng.random((n_false, 2)) * (470, 312)
+    near = query.descriptors.astype(np.float32) + rng.normal(0, 0.05, (n, 32))
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    angles = (query.angles + turn) % (2 * np.pi)
+    reference = Features("test", query.size, points.clip(0, (470, 312)), query.scores, near, query.scales * 0.8, angles)
+    return query, reference
+
+
+def test_adalam_keeps_what_moves_with_its_surroundings():
+    query, reference = moving_pair(150, 100)
+    matcher, nearest = (matchers.create(Settings(extractor="sift", matcher=name, verify="none"), "cpu") for name in ("adalam", "nearest"))
+    before = torch.get_rng_state()
+    [(indices, confidence)] = in_order(matcher.match(query, [reference]))
+    [again] = in_order(matcher.match(query, [reference]))
+    [plain] = in_order(nearest.match(query, [reference]))
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(confidence, again[1])
+    kept = confidence > 0.5
+    assert np.array_equal(indices, plain[0])
+    assert np.allclose(confidence, plain[1] / 2 + 0.5 * kept)
+    true = (indices[:, 0] < 150) & (indices[:, 0] == indices[:, 1])
+    assert kept[true].mean() > 0.9
+    assert kept[~true].mean() < 0.05
+    assert plain[1][~true].mean() > 0.9  # their descriptors alone say nothing against them
+    theirs = kornia.feature.match_adalam(
+        *(torch.tensor(one.descriptors.astype(np.float32)) for one in (query, reference)),
+        *(
+            kornia.feature.laf_from_center_scale_ori(
+                torch.tensor(one.keypoints)[None],
+                torch.tensor(one.scales).view(1, -1, 1, 1),
+                torch.tensor(one.angles).rad2deg().view(1, -1, 1),
+            )
+            for one in (query, reference)
+        ),
+        hw1=(313, 471),
+        hw2=(313, 471),
+    )[1]
+    assert set(map(tuple, indices[kept].tolist())) == set(map(tuple, theirs.tolist()))
+
+
+def test_adalam_looks_at_scales_and_angles_where_there_are_any():
+    query, reference = moving_pair(150, 100)
+    rng = np.random.default_rng(6)
+    matcher = matchers.create(Settings(extractor="sift", matcher="adalam"), "cpu")
+    bare = [Features("test", one.size, one.keypoints, one.scores, one.descriptors) for one in (query, reference)]
+    muddled = Features(
+        "test", *(getattr(reference, name) for name in ("size", "keypoints", "scores", "descriptors", "scales")), rng.random(250) * 6
+    )
+    n_kept = [int((in_order(matcher.match(a, [b]))[0][1] > 0.5).sum()) for a, b in ((query, reference), bare, (query, muddled))]
+    assert n_kept[0] > 130
+    assert n_kept[1] > 130
+    assert n_kept[2] < 50
+
+
+def test_adalam_of_none_few_and_strangers():
+    matcher = matchers.create(Settings(extractor="aliked-n16", matcher="adalam"), "cpu")
+    none, one, few, some = (random_features(n, 16, n) for n in (0, 1, 5, 200))
+    found = in_order(matcher.match(some, [none, one, few, random_features(150, 16, 9)]))
+    assert [len(confidence) for _, confidence in found[:2]] == [0, 1]
+    assert all((confidence < 0.5).all() for _, confidence in found)  # no motion is found, and kornia's ratio test does not stand in for it
+    assert [len(confidence) for _, confidence in in_order(matcher.match(none, [none, one]))] == [0, 0]

@@ -478,3 +478,12 @@ def test_a_borrowed_null_of_two_opinions_is_as_high_as_both_together():
     assert (both.scores["joint"] > alone.scores["joint"]).all()
     assert [other.by for other in both.others] == [("sum",)]
     assert both.scores["joint"][-1] == pytest.approx(np.log1p(sum(np.expm1(one.scores["joint"][-1]) for one in (alone, *both.others))))
+
+
+def test_adalam_has_a_null_and_results_of_its_own(tmp_path):
+    names = ("nearest", "adalam")
+    runs = [pipeline.Pipeline(FAST.replace(matcher=name, verify="none"), tmp_path) for name in names]
+    assert runs[0].features_fingerprint == runs[1].features_fingerprint
+    assert runs[0].matches_fingerprint != runs[1].matches_fingerprint
+    assert runs[1].matches_fingerprint != pipeline.Pipeline(FAST.replace(matcher="adalam", ratio=0.7), tmp_path).matches_fingerprint
+    assert pipeline.default_null(Settings(extractor="disk", matcher="adalam", also="none")).by == ("sum",)

@@ -89,7 +89,8 @@ def test_every_entry_has_a_way_a_licence_and_a_sum():
     for entry in weights.REGISTRY.values():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
         assert entry.package_file or entry.url
-        assert entry.licence in ("MIT", "BSD-3-Clause", "Apache-2.0")  # all of them allow commercial use
+        assert entry.licence in ("MIT", "BSD-3-Clause", "Apache-2.0") or entry.name == "sosnet"  # all of them allow commercial use
+    assert weights.REGISTRY["sosnet"].licence == weights.NO_LICENCE  # its authors grant nothing in words: said, not guessed
 
 
 def test_the_offline_weights_are_those_of_the_registry(monkeypatch, tmp_path):

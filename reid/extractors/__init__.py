@@ -46,6 +46,7 @@ class ExtractorEntry:
     lightglue: str | None = None  # LightGlue's weights for these features, in `weights.REGISTRY`
     n_dims: int = 128
     trained_here: bool = False  # `reid train` makes weights for it, which the setting `weights` names
+    parts: tuple[str, ...] = ()  # names in `weights.REGISTRY` of the further networks that it is made of
 
 
 REGISTRY: dict[str, ExtractorEntry] = {
@@ -61,6 +62,11 @@ REGISTRY: dict[str, ExtractorEntry] = {
                                 trained_here=True),
     "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019), trained by this project, with RootSIFT descriptors", "glampoints",
                                  "sift-lightglue", trained_here=True),
+    "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", n_dims=64),
+    "dog-hardnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with HardNet's descriptors (Mishchuk 2017)", "hardnet"),
+    "dog-sosnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with SOSNet's descriptors (Tian 2019)", "sosnet"),
+    "keynet-affnet-hardnet": ExtractorEntry("keynet", "Key.Net's keypoints in affine frames (Mishkin 2018) with HardNet's descriptors",
+                                            "keynet", parts=("affnet", "orinet", "hardnet")),
 }  # fmt: skip
 
 
@@ -72,12 +78,14 @@ def entry(name: str) -> ExtractorEntry:
 
 
 def weights_digest(settings: Settings) -> str | None:
-    """The sha256 of the extractor's weights, None where nothing is learned. SettingsError where it cannot take those of the settings."""
+    """The sha256 of the extractor's weights, those of several joined; None where nothing is learned. SettingsError where it cannot take
+    those of the settings."""
     line = entry(settings.extractor)
     if settings.weights and not line.trained_here:
         able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
         raise SettingsError(f"{settings.extractor} takes no weights of one's own; these do: {able}")
-    return weights.digest(line.weights, settings.weights)
+    first = weights.digest(line.weights, settings.weights)
+    return first and "+".join((first, *(str(weights.digest(name)) for name in line.parts)))
 
 
 def create(settings: Settings, device: str) -> Extractor:
@@ -103,6 +111,16 @@ def half_precision(device: str) -> torch.autocast:
     return torch.autocast(device, torch.float16, enabled=device == "cuda")
 
 
+def chosen(photo: Photo, max_keypoints: int, keypoints: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.intp]:
+    """Rows of the `max_keypoints` highest-scoring keypoints (N, 2) that lie on the photo's mask, best first, ties by position."""
+    keep = np.arange(len(keypoints))
+    if photo.mask is not None:
+        columns, rows = np.rint(keypoints).astype(int).clip(0, np.array(photo.size) - 1).T
+        keep = keep[photo.mask[rows, columns]]
+    order = np.lexsort((keypoints[keep, 0], keypoints[keep, 1], -scores[keep]))
+    return keep[order[:max_keypoints]]
+
+
 def strongest(
     photo: Photo,
     kind: str,
@@ -114,12 +132,7 @@ def strongest(
 ) -> Features:
     """The `max_keypoints` highest-scoring keypoints that lie on the photo's mask, ties by position, as a record."""
     keypoints = np.asarray(keypoints, np.float32).reshape(-1, 2)
-    keep = np.arange(len(keypoints))
-    if photo.mask is not None:
-        columns, rows = np.rint(keypoints).astype(int).clip(0, np.array(photo.size) - 1).T
-        keep = keep[photo.mask[rows, columns]]
     scores = np.asarray(scores, np.float32)
-    order = np.lexsort((keypoints[keep, 0], keypoints[keep, 1], -scores[keep]))
-    keep = keep[order[:max_keypoints]]
-    chosen = {name: values[keep] for name, values in more.items()}
-    return Features(kind, photo.size, keypoints[keep], scores[keep], np.asarray(descriptors)[keep], **chosen)
+    keep = chosen(photo, max_keypoints, keypoints, scores)
+    rest = {name: values[keep] for name, values in more.items()}
+    return Features(kind, photo.size, keypoints[keep], scores[keep], np.asarray(descriptors)[keep], **rest)

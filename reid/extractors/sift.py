@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -23,10 +24,8 @@ def root(raw: NDArray[np.float32]) -> NDArray[np.float32]:
 class SiftExtractor(Extractor):
     """The strongest extrema of the difference of Gaussians; a point with two orientations is two keypoints."""
 
-    name = "sift"
-
     def __init__(self, settings: Settings):
-        self.max_keypoints = settings.max_keypoints
+        self.name, self.max_keypoints = settings.extractor, settings.max_keypoints
         # A low contrast threshold, since the strongest are chosen afterwards and field photos are murky.
         self.detector: Any = cv2.SIFT_create(nfeatures=0, contrastThreshold=0.005, edgeThreshold=10)
 
@@ -35,14 +34,18 @@ class SiftExtractor(Extractor):
         grey = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY)
         mask = None if photo.mask is None else photo.mask.astype(np.uint8)
         found = sorted(self.detector.detect(grey, mask), key=lambda p: (-p.response, p.pt, p.size, p.angle))[: self.max_keypoints]
-        found, raw = self.detector.compute(grey, found)
-        if not found:
-            raw = np.zeros((0, 128), np.float32)
         table = np.array([(*p.pt, p.response, p.size, p.angle) for p in found], np.float32).reshape(-1, 5)
+        descriptors = self._describe(grey, found) if found else np.zeros((0, 128), np.float32)
         keypoints = table[:, :2].clip(-0.5, np.array(photo.size, np.float32) - 0.5)
         return strongest(
-            photo, self.name, self.max_keypoints, keypoints, table[:, 2], root(raw), scales=table[:, 3], angles=np.deg2rad(table[:, 4])
+            photo, self.name, self.max_keypoints, keypoints, table[:, 2], descriptors, scales=table[:, 3], angles=np.deg2rad(table[:, 4])
         )
+
+    def _describe(self, grey: NDArray[np.uint8], found: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
+        """(N, 128) unit descriptors of the keypoints."""
+        described, raw = self.detector.compute(grey, found)
+        assert len(described) == len(found)  # OpenCV drops none that its own detector found
+        return root(raw)
 
 
 def create(settings: Settings, device: str) -> SiftExtractor:

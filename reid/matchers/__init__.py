@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MATCHERS = {
     "lightglue": "LightGlue (Lindenberger 2023): attention over both photos' keypoints",
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
+    "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
 }
 
 
@@ -46,7 +47,7 @@ def weights_name(settings: Settings) -> str | None:
     if settings.matcher not in MATCHERS:
         raise SettingsError(f"unknown matcher {settings.matcher!r}; known: {', '.join(MATCHERS)}")
     line = entry(settings.extractor)
-    if settings.matcher == "nearest":
+    if settings.matcher != "lightglue":
         return None
     if line.lightglue is None:
         able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
@@ -64,11 +65,11 @@ def race(settings: Settings) -> tuple[int, int, int] | None:
 
 def create(settings: Settings, device: str) -> Matcher:
     """The matcher that the settings name, its weights loaded, on `device`."""
-    from . import lightglue, nearest
+    from . import adalam, lightglue, nearest
 
     name = weights_name(settings)
     matcher: Any = (
-        nearest.NearestMatcher(settings, device)
+        {"nearest": nearest.NearestMatcher, "adalam": adalam.AdalamMatcher}[settings.matcher](settings, device)
         if name is None
         else lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
     )
@@ -78,7 +79,7 @@ def create(settings: Settings, device: str) -> Matcher:
 
 def verification(settings: Settings) -> str | None:
     """The model that matches have to agree with; None where they need not. LightGlue's attention has seen the geometry, and on turtles a
-    model adds nothing to it; nearest neighbours have not."""
+    model adds nothing to it; AdaLAM looks at it itself; nearest neighbours have not."""
     if settings.verify == "auto":
         return "affine" if settings.matcher == "nearest" else None
     return None if settings.verify == "none" else settings.verify
