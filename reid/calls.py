@@ -394,6 +394,7 @@ def train(
     out: str | Path,
     *,
     extractor: str = "",
+    weights: str = "",
     every: int = 100,
     seed: int = 0,
     device: str = "auto",
@@ -404,11 +405,12 @@ def train(
 ) -> tuple[Path, dict[str, Any]]:
     """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
 
-    `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`training.METHODS`). Raises as `index`
-    does."""
-    from . import matchers, training, weights
+    `extractor`, and `weights` of its own, is whose features LightGlue is trained for. `changes`: steps, batch, rate, side, rotation
+    (degrees) or begin, where not the method's own (`training.METHODS`). Raises as `index` does."""
+    from . import matchers, training
     from .training import loop
     from .training.photos import found_in, split
+    from .weights import card
 
     method = replace(training.method(network), **changes)
     root = Path(photos)
@@ -423,16 +425,16 @@ def train(
     learned, held_out = split(refs)
     if method.side % 32:
         raise SettingsError(f"side is {method.side}; it is a multiple of 32")
-    choices = training.Choices(method.side, method.rotation, seed, method.begin, extractor)
-    task = training.create(network, learned, held_out, choices)
     there = choose_device(device)
+    choices = training.Choices(method.side, method.rotation, seed, method.begin, extractor, weights, there)
+    task = training.create(network, learned, held_out, choices)
     fast = precision == "fast" and matchers.native_bfloat16(there)
     plan = loop.Plan(method.steps, method.batch, method.rate, every=every, seed=seed, device=there, precision="fast" if fast else "full")
     about = {"side": method.side, "rotation": method.rotation, "begin": method.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "photos": fingerprint([ref.image_id for ref in refs])}
     task = replace(task, about={**about, **task.about})
     file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: listener.progress("steps", step, steps), listener.note)
-    return file, weights.card(file)
+    return file, card(file)
 
 
 def _readable(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[Failure]]:

@@ -302,7 +302,7 @@ class LightGlue(Ends):
 
     def _attend_self(self, layer: int, state: Tensor, rotation: Tensor, counts: list[int]) -> Tensor:
         def attend(projected: Tensor, message: Tensor) -> None:
-            turned = _rotate(projected[:, :2], rotation)
+            turned = rotate(projected[:, :2], rotation)
             _attention(turned[:, 0], turned[:, 1], projected[:, 2], counts, counts, message)
 
         block: Any = self.transformers[layer].self_attn
@@ -367,7 +367,7 @@ def _no_match() -> Matches:
     return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
 
 
-def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotary encoding of (T, n, H, D / H) by (T, D / 2H), float32: neighbouring dimensions are a complex number that is turned."""
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
     return torch.view_as_real(pairs).flatten(start_dim=-2).to(x.dtype)

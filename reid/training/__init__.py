@@ -35,6 +35,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "superpoint", 2000, 8, 3e-4, 192, 30.0),
+    "lightglue": Method("lightglue", "LightGlue (arXiv 2306.13643): a matcher for any extractor", "scratch", 10000, 32, 5e-4, 320, 30.0),
 }
 
 
@@ -47,6 +48,8 @@ class Choices:
     seed: int
     begin: str  # "scratch", "shipped", another name that the method knows, or a file of weights
     extractor: str = ""  # whose features a matcher is trained for
+    weights: str = ""  # file of that extractor's weights; empty: the published ones
+    device: str = "cpu"  # where it extracts them
 
 
 def method(name: str) -> Method:
