@@ -68,9 +68,9 @@ def _check_trained_for(settings: Settings) -> None:
     card = weights.card(Path(file))
     if card["network"] != "lightglue":
         raise SettingsError(f"{file} holds weights of {card['network']}, not of lightglue")
-    if card["extractor"] != settings.extractor:
-        raise SettingsError(f"{file} was trained for {card['extractor']}, not for {settings.extractor}; name that extractor")
-    if card["extractor_weights"] != weights_digest(settings):
+    if card.get("extractor") != settings.extractor:
+        raise SettingsError(f"{file} was trained for {card.get('extractor')}, not for {settings.extractor}; name that extractor")
+    if card.get("extractor_weights") != weights_digest(settings):
         raise SettingsError(f"{file} was trained for other weights of {settings.extractor}; name those (--weights), or train it for these")
 
 
