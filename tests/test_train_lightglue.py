@@ -222,7 +222,7 @@ def test_ten_steps_lower_the_loss_and_a_killed_run_ends_as_if_it_had_not_been(re
     task.network.load_state_dict(torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)["network"])
     assert loss() < before - 0.2
     rows = list(csv.DictReader((tmp_path / "whole" / "log.csv").read_text().splitlines()))
-    assert [row["step"] for row in rows] == ["0", "5", "10"] and {"val_precision", "val_recall", "confidence"} <= rows[0].keys()
+    assert [row["step"] for row in rows] == ["0", "5", "10"] and {"val_accuracy", "val_recall", "confidence"} <= rows[0].keys()
     with pytest.raises(KeyboardInterrupt):
         run(refs, tmp_path / "cut", 10, stop=7)
     again, _ = run(refs, tmp_path / "cut", 10, resume=True)
@@ -240,7 +240,7 @@ def test_validation_counts_by_hand(monkeypatch):
     confidence = np.array([0.9, 0.8, 0.5, 0.3, 0.05], np.float32)
     indices = np.array([[0, 0], [1, 1], [2, 2], [3, 4], [4, 3]], np.int32)
     monkeypatch.setattr(LightGlue, "match", lambda self, query, references: iter([(0, (indices, confidence))]))
-    assert lightglue.validate(Network(5, shape=TINY), [pair]) == {"precision": 0.75, "recall": 0.75, "score": pytest.approx(0.75)}
+    assert lightglue.validate(Network(5, shape=TINY), [pair]) == {"accuracy": 0.75, "recall": 0.75, "score": pytest.approx(0.75)}
 
 
 def trained(file, card, n_dims=64, shape=TINY):

@@ -31,14 +31,14 @@ from .noise import disturb
 from .photos import Crops
 from .warps import Matrix, Strength
 
-SMALL = Shape(128, 4, 6)  # trains in hours on a processor; the published networks are seven times as large
+SMALL = Shape(128, 4, 6)  # trains in hours on a processor; the published networks are six times as large
 N_KEYPOINTS = 256  # a view
 NEAR = 3.0  # px within which two keypoints are one, and beyond which a keypoint has no partner
 UNMATCHED, IGNORED = -1, -2
 VIEWS = 6  # of a crop, which make 15 pairs: describing a view costs more than learning from a pair
 COUPLES = sorted(combinations(range(VIEWS), 2), key=lambda couple: couple[::-1])  # a view is first needed as late as can be
 TOGETHER = 32  # crops in turn: neighbouring pairs are of different ones
-OFTEN = 0.2  # each filter of the noise: at a half, as for GoodPoint, a keypoint in four is found again, of these a keypoint in two
+OFTEN = 0.2  # probability of each filter of the noise: three in ten of ALIKED's keypoints have a partner; two at GoodPoint's half
 AROUND = 1.25  # sides of a view that the crop it lies in has
 N_HELD_OUT, HELD_OUT = 48, 10**6  # pairs that it is judged on, and the number of the first
 
@@ -258,8 +258,8 @@ def _assignment(compared: Tensor, matchable: Tensor, present: Tensor, partners: 
 
 
 def validate(network: Network, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Of the matches above 0.1 the share that is right within 3 px, of the true matches the share that is found, and `score`, the
-    harmonic mean of both; over all pairs together, by the network that matches in use."""
+    """Of the matches above 0.1 the share that is right within 3 px, `accuracy` (a card's `precision` is the run's), of the true matches
+    the share that is found, `recall`, and `score`, their harmonic mean; over all pairs together, by the network that matches in use."""
     glue = LightGlue.of({name: value.detach() for name, value in network.state_dict().items()}, pairs[0].features[0].descriptors.shape[1])
     glue.eval().to(next(network.parameters()).device)
     n_found = n_right = n_recalled = n_true = 0
@@ -271,8 +271,8 @@ def validate(network: Network, pairs: Sequence[Pair]) -> dict[str, float]:
         n_right += metrics.correct(one.features[0].keypoints[rows], one.features[1].keypoints[columns], one.homography, NEAR).sum()
         n_recalled += (one.partners[0][rows] == columns).sum()
         n_true += (one.partners[0] >= 0).sum()
-    precision, recall = float(n_right / max(1, n_found)), float(n_recalled / max(1, n_true))
-    return {"precision": precision, "recall": recall, "score": metrics.harmonic_mean(precision, recall)}
+    accuracy, recall = float(n_right / max(1, n_found)), float(n_recalled / max(1, n_true))
+    return {"accuracy": accuracy, "recall": recall, "score": metrics.harmonic_mean(accuracy, recall)}
 
 
 def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
