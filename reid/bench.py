@@ -27,7 +27,7 @@ from . import gallery as galleries
 from .calls import versions
 from .config import Settings
 from .errors import GalleryError, SettingsError
-from .matchers.lightglue import renamed
+from .matchers.lightglue import Shape, renamed
 from .pipeline import AT_ONCE, Indexed, Listener, Pipeline
 from .records import Features, Photo, PhotoRef
 from .shortlist import Shortlist
@@ -110,6 +110,8 @@ def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
     query = features.pop(int(np.argmax([len(one) for one in features])))
     references = features[:PAIRS]
     n_dims, name = extractors.entry(settings.extractor).n_dims, str(matchers.weights_name(settings))
+    published = renamed(weights.load(name, settings.lightglue_weights))
+    like, with_scale = Shape.of(published), published["posenc.Wr.weight"].shape[1] == 4
     crowd = [references[i % PAIRS] for i in range(settings.shortlist or 10 * PAIRS)]
 
     def ours(met: Sequence[Features] = references, **changes: Any) -> Callable[[], Any]:
@@ -117,10 +119,9 @@ def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
         return lambda: list(matcher.match(query, met))
 
     def theirs(adaptive: bool, at_once: int = 1) -> Callable[[], Any]:
-        network: Any = (
-            kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=name == "sift-lightglue", flash=False).eval().to(device)
-        )
-        network.load_state_dict(renamed(weights.load(name)), strict=False)
+        shape = {"descriptor_dim": like.dim, "num_heads": like.heads, "n_layers": like.layers}
+        network: Any = kornia.feature.LightGlue(None, input_dim=n_dims, add_scale_ori=with_scale, flash=False, **shape)
+        network.eval().to(device).load_state_dict(published, strict=False)
         network.conf.depth_confidence, network.conf.width_confidence = (0.95, 0.99) if adaptive else (-1, -1)
         batches = [references[i : i + at_once] for i in range(0, len(references), at_once)]
 

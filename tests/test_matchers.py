@@ -1,6 +1,7 @@
 """Our LightGlue against kornia's, pair by pair; nearest neighbours against plain NumPy."""
 
 import weakref
+from dataclasses import replace
 
 import kornia.feature
 import numpy as np
@@ -58,8 +59,8 @@ def assert_same(ours, theirs):
         assert ours.get(pair, 0) == pytest.approx(theirs.get(pair, 0), abs=TOLERANCE)
 
 
-def kornia_network(n_dims, state, adaptive):
-    network = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0).eval()
+def kornia_network(n_dims, state, adaptive, **shape):
+    network = kornia.feature.LightGlue(None, input_dim=n_dims, filter_threshold=0.0, **shape).eval()
     network.load_state_dict(state, strict=False)
     defaults = Settings().depth_confidence, Settings().width_confidence
     network.conf.depth_confidence, network.conf.width_confidence = defaults if adaptive else (-1, -1)
@@ -107,12 +108,56 @@ def test_the_architectures_for_sift_and_superpoint_equal_kornias(n_dims, with_sc
     assert_same(as_dict(found), theirs)
 
 
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_lighterglue_equals_kornias(adaptive):
+    """XFeat's LightGlue: six layers, a width of 96, one head."""
+    if weights.locate(weights.REGISTRY["xfeat-lightglue"]) is None:
+        pytest.skip("no weights here; `reid models fetch xfeat-lightglue`")
+    state = weights.load("xfeat-lightglue")
+    ours = LightGlue.of(state, 64).eval()
+    assert ours.shape == lightglue.Shape(96, 1, 6)
+    theirs = {name.removeprefix("matcher."): value for name, value in state.items() if name.startswith("matcher.")}
+    reference = kornia_network(64, theirs, adaptive, descriptor_dim=96, num_heads=1, n_layers=6)
+    query = random_features(120, 64, 0)
+    moved = (query.keypoints + np.random.default_rng(1).normal(0, 2, (120, 2))).clip(0, (470, 312))
+    same = replace(query, keypoints=moved[::-1], descriptors=query.descriptors[::-1])
+    encoded, *others = ours.encode([query, same, random_features(70, 64, 2)])
+    confidences = (Settings().depth_confidence, Settings().width_confidence) if adaptive else (-1, -1)
+    same_found, other_found = in_order(ours.match(encoded, others, *confidences))
+    wanted = kornia_matches(reference, query, same)
+    assert sum(value > 0.5 for value in wanted.values()) > 20
+    assert_same(as_dict(same_found), wanted)
+    assert_same(as_dict(other_found), kornia_matches(reference, query, random_features(70, 64, 2)))
+
+
+@pytest.mark.parametrize("shape", [lightglue.Shape(128, 4, 6), lightglue.Shape(96, 1, 2)])
+def test_networks_of_any_shape_equal_kornias(shape):
+    torch.manual_seed(0)
+    reference = kornia.feature.LightGlue(
+        None, input_dim=64, filter_threshold=0.0, descriptor_dim=shape.dim, num_heads=shape.heads, n_layers=shape.layers
+    ).eval()
+    reference.conf.depth_confidence = reference.conf.width_confidence = -1
+    ours = LightGlue.of(reference.state_dict(), 64).eval()
+    assert ours.shape == shape
+    query, other = (random_features(n, 64, n) for n in (60, 45))
+    encoded, *others = ours.encode([query, other])
+    theirs = kornia_matches(reference, query, other)
+    assert len(theirs) > 5
+    for n_layers in (None, 9):  # no more than there are
+        [found] = in_order(ours.match(encoded, others, n_layers=n_layers))
+        assert_same(as_dict(found), theirs)
+
+
 def test_weights_of_another_network_are_refused():
     state = weights.load("aliked-lightglue")
     with pytest.raises(ValueError, match="no weights of this LightGlue"):
         LightGlue(128).load_published({name: value for name, value in state.items() if "transformers.3.self_attn" not in name})
     with pytest.raises(ValueError, match="no weights of this LightGlue"):
         LightGlue(64).load_published(state)
+    with pytest.raises(ValueError, match="no weights of this LightGlue"):
+        LightGlue.of(state, 64)
+    with pytest.raises(ValueError, match="no weights of LightGlue"):
+        LightGlue.of(weights.load("aliked-n16"), 128)
 
 
 def test_a_pair_gets_in_a_batch_what_it_gets_alone():

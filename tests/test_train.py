@@ -62,7 +62,7 @@ def test_a_table_of_a_gallery_says_what_to_train_on(photos, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints"),
+        ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints, lightglue"),
         ({"photos": "nowhere"}, GalleryError, "nowhere is not a folder"),
         ({"photos": "empty"}, PhotoError, "holds no photo that can be used"),
         ({"side": 100}, SettingsError, "multiple of 32"),

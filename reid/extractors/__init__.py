@@ -62,7 +62,7 @@ REGISTRY: dict[str, ExtractorEntry] = {
                                 trained_here=True),
     "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019), trained by this project, with RootSIFT descriptors", "glampoints",
                                  "sift-lightglue", trained_here=True),
-    "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", n_dims=64),
+    "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", "xfeat-lightglue", n_dims=64),
     "dog-hardnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with HardNet's descriptors (Mishchuk 2017)", "hardnet"),
     "dog-sosnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with SOSNet's descriptors (Tian 2019)", "sosnet"),
     "keynet-affnet-hardnet": ExtractorEntry("keynet", "Key.Net's keypoints in affine frames (Mishkin 2018) with HardNet's descriptors",

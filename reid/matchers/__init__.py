@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import devices
+from .. import devices, weights
 from ..config import Settings
 from ..errors import SettingsError
 from ..extractors import REGISTRY as EXTRACTORS
-from ..extractors import entry
+from ..extractors import entry, weights_digest
 from ..records import Features
 
 if TYPE_CHECKING:
@@ -43,18 +44,35 @@ class Matcher(Protocol):
 
 
 def weights_name(settings: Settings) -> str | None:
-    """The weights that the settings' matcher needs for their extractor; SettingsError if the two cannot work together."""
+    """The weights that the settings' matcher needs for their extractor, "lightglue" for a file of one's own; SettingsError if the two
+    cannot work together."""
     if settings.matcher not in MATCHERS:
         raise SettingsError(f"unknown matcher {settings.matcher!r}; known: {', '.join(MATCHERS)}")
     line = entry(settings.extractor)
     if settings.matcher != "lightglue":
         return None
+    if settings.lightglue_weights:
+        _check_trained_for(settings)
+        return "lightglue"
     if line.lightglue is None:
         able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
         raise SettingsError(
-            f"there is no LightGlue for {settings.extractor}; use --matcher nearest, or an extractor that it was trained for: {able}"
+            f"there is no LightGlue for {settings.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
+            f"{settings.extractor}), or take an extractor that has one: {able}"
         )
     return line.lightglue
+
+
+def _check_trained_for(settings: Settings) -> None:
+    """SettingsError unless the file of LightGlue's weights was trained for the features that the settings name."""
+    file = settings.lightglue_weights
+    card = weights.card(Path(file))
+    if card["network"] != "lightglue":
+        raise SettingsError(f"{file} holds weights of {card['network']}, not of lightglue")
+    if card.get("extractor") != settings.extractor:
+        raise SettingsError(f"{file} was trained for {card.get('extractor')}, not for {settings.extractor}; name that extractor")
+    if card.get("extractor_weights") != weights_digest(settings):
+        raise SettingsError(f"{file} was trained for other weights of {settings.extractor}; name those (--weights), or train it for these")
 
 
 def race(settings: Settings) -> tuple[int, int, int] | None:

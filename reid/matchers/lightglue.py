@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -24,72 +24,112 @@ from torch import Tensor, nn
 
 from .. import weights
 from ..config import Settings
+from ..errors import WeightsError
 from ..ranking import first
 from ..records import Features
 from . import Matches, dtype, race
 
-DIM, HEADS, LAYERS = 256, 4, 9
 ROWS = 1024  # of an attention matrix held at a time
 AT_ONCE = {"cpu": 8, "mps": 8, "cuda": 64}  # pairs in one table of tokens
 Found = tuple[int, Matches]  # a reference's place, and what matches there
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: what its authors chose, unless the weights are of another."""
+
+    dim: int = 256  # of a point's state
+    heads: int = 4  # of attention
+    layers: int = 9
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Shape:
+        """Of the weights, by their published names. Raises ValueError if they are not LightGlue's."""
+        layers = sum(name.endswith(".final_proj.weight") for name in state)
+        if not layers or "posenc.Wr.weight" not in state:
+            raise ValueError("these are no weights of LightGlue")
+        dim, turned = len(state["log_assignment.0.final_proj.weight"]), 2 * len(state["posenc.Wr.weight"])
+        return cls(dim, dim // turned, layers)  # every head is turned in pairs of its dimensions, all heads alike
 
 
 class _Attention(nn.Module):
     """Self- or cross-attention with its update. The published layers, folded: `project` gives queries, keys and values in one product
     (cross-attention uses one vector for query and key), and the projection of the message is part of the first layer of `ffn`."""
 
-    def __init__(self, n_projected: int) -> None:
+    def __init__(self, shape: Shape, n_projected: int) -> None:
         super().__init__()
-        self.project = nn.Linear(DIM, n_projected * DIM)
-        self.ffn = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.LayerNorm(2 * DIM), nn.GELU(), nn.Linear(2 * DIM, DIM))
+        dim, self.heads = shape.dim, shape.heads
+        self.project = nn.Linear(dim, n_projected * dim)
+        self.ffn = feed_forward(dim)
 
     def update(self, state: Tensor, attend: Callable[[Tensor, Tensor], None]) -> Tensor:
-        """(T, 256) float32 -> (T, 256); `attend` reads projected tokens (T, n, H, 64) and writes their messages (T, H, 64)."""
-        both = state.new_empty((len(state), 2 * DIM), dtype=self.project.weight.dtype)
-        both[:, :DIM] = state
-        projected = self.project(both[:, :DIM]).view(len(state), -1, HEADS, DIM // HEADS)
-        attend(projected, both[:, DIM:].view(-1, HEADS, DIM // HEADS))
+        """(T, D) float32 -> (T, D); `attend` reads projected tokens (T, n, H, D / H) and writes their messages (T, H, D / H)."""
+        n, dim = state.shape
+        both = state.new_empty((n, 2 * dim), dtype=self.project.weight.dtype)
+        both[:, :dim] = state
+        projected = self.project(both[:, :dim]).view(n, -1, self.heads, dim // self.heads)
+        attend(projected, both[:, dim:].view(-1, self.heads, dim // self.heads))
         updated: Tensor = state + self.ffn(both)
         return updated
 
     def load_folded(self, projections: list[tuple[Tensor, Tensor]], out: tuple[Tensor, Tensor], ffn: dict[str, Tensor]) -> None:
         """Take the published weights: (weight, bias) of each projection, of the message's projection, and of the update."""
         weight, bias = (torch.cat(parts) for parts in zip(*projections))
-        message = ffn["0.weight"][:, DIM:].double()
-        folded = torch.cat((ffn["0.weight"][:, :DIM].double(), message @ out[0].double()), dim=1).float()
+        own, message = ffn["0.weight"].double().chunk(2, dim=1)
+        folded = torch.cat((own, message @ out[0].double()), dim=1).float()
         shifted = (ffn["0.bias"].double() + message @ out[1].double()).float()
         self.project.load_state_dict({"weight": weight, "bias": bias})
         self.ffn.load_state_dict({**ffn, "0.weight": folded, "0.bias": shifted})
 
 
 class _Layer(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.self_attn = _Attention(3)
-        self.cross_attn = _Attention(2)
+        self.self_attn = _Attention(shape, 3)
+        self.cross_attn = _Attention(shape, 2)
 
 
-class _Assignment(nn.Module):
-    def __init__(self) -> None:
+class Assignment(nn.Module):
+    """A layer's head: what is compared, and whether a point has a match at all."""
+
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.matchability = nn.Linear(DIM, 1)
-        self.final_proj = nn.Linear(DIM, DIM)
+        self.matchability = nn.Linear(dim, 1)
+        self.final_proj = nn.Linear(dim, dim)
+
+
+def feed_forward(dim: int) -> nn.Sequential:
+    """Of a point's state and its message, one behind the other, to what is added to the state."""
+    return nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.LayerNorm(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+
+class Ends(nn.Module):
+    """What comes before the layers and after each of them, in the network here and in the one that is trained."""
+
+    def __init__(self, n_dims: int, with_scale_and_angle: bool, shape: Shape) -> None:
+        super().__init__()
+        self.shape, self.with_scale_and_angle = shape, with_scale_and_angle  # SIFT's weights encode (x, y, scale, angle)
+        dim, n_layers = shape.dim, shape.layers
+        self.input_proj = nn.Linear(n_dims, dim) if n_dims != dim else nn.Identity()
+        self.posenc = nn.ModuleDict({"Wr": nn.Linear(4 if with_scale_and_angle else 2, dim // shape.heads // 2, bias=False)})
+        self.log_assignment = nn.ModuleList(Assignment(dim) for _ in range(n_layers))
+        self.token_confidence = nn.ModuleList(nn.ModuleDict({"token": nn.Sequential(nn.Linear(dim, 1))}) for _ in range(n_layers - 1))
 
 
 @dataclass(eq=False)
 class _Photo:
     """The points of one photo after all that depends on it alone: projection, rotary encoding and the first self-attention."""
 
-    state: Tensor  # (n, 256) float32
-    rotation: Tensor  # (n, 32) complex64, the rotary encoding
+    state: Tensor  # (n, D) float32
+    rotation: Tensor  # (n, D / 2H) complex64, the rotary encoding
 
 
 @dataclass
 class _Table:
     """The points that are still in play, of pairs laid end to end: query, reference, query, reference, ..."""
 
-    state: Tensor  # (T, 256) float32
-    rotation: Tensor  # (T, 32) complex64
+    state: Tensor  # (T, D) float32
+    rotation: Tensor  # (T, D / 2H) complex64
     rows: Tensor  # (T,) which keypoint of its photo each is
     pairs: list[int]  # where each pair is in the caller's list
     n_points: list[int]  # of both photos of each pair, before any was dropped
@@ -111,40 +151,34 @@ def _join(tables: Sequence[_Table]) -> _Table:
     return _Table(*(together(field.name) for field in fields(_Table)))
 
 
-class LightGlue(nn.Module):
+class LightGlue(Ends):
     """The network. `load_published` gives it its weights, `encode` and `match` run it."""
 
-    def __init__(self, n_dims: int, with_scale_and_angle: bool = False):
-        super().__init__()
-        self.with_scale_and_angle = with_scale_and_angle  # SIFT's weights encode (x, y, scale, angle)
-        self.input_proj = nn.Linear(n_dims, DIM) if n_dims != DIM else nn.Identity()
-        self.posenc = nn.ModuleDict({"Wr": nn.Linear(4 if with_scale_and_angle else 2, DIM // HEADS // 2, bias=False)})
-        self.transformers = nn.ModuleList(_Layer() for _ in range(LAYERS))
-        self.log_assignment = nn.ModuleList(_Assignment() for _ in range(LAYERS))
-        self.token_confidence = nn.ModuleList(nn.ModuleDict({"token": nn.Sequential(nn.Linear(DIM, 1))}) for _ in range(LAYERS - 1))
+    def __init__(self, n_dims: int, with_scale_and_angle: bool = False, shape: Shape = Shape()):
+        super().__init__(n_dims, with_scale_and_angle, shape)
+        self.transformers = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Take a published file, older names included. Raises ValueError if it is of another network."""
         state = renamed(state)
+        dim, head = self.shape.dim, self.shape.dim // self.shape.heads
 
         def linear(name: str) -> tuple[Tensor, Tensor]:
             return state[f"{name}.weight"], state[f"{name}.bias"]
 
         try:
-            for i in range(LAYERS):
+            for i in range(self.shape.layers):
                 layer: Any = self.transformers[i]
                 for kind in ("self_attn", "cross_attn"):
                     prefix = f"transformers.{i}.{kind}."
                     ffn = {name.removeprefix(f"{prefix}ffn."): value for name, value in state.items() if name.startswith(f"{prefix}ffn.")}
                     if kind == "self_attn":  # published with rows in the order (head, dimension, query / key / value)
-                        qkv = [value.view(DIM, 3, -1).transpose(0, 1).reshape(3 * DIM, -1).squeeze(-1) for value in linear(f"{prefix}Wqkv")]
+                        qkv = [value.view(dim, 3, -1).transpose(0, 1).reshape(3 * dim, -1).squeeze(-1) for value in linear(f"{prefix}Wqkv")]
                         for value in qkv:
-                            value[:DIM] *= (DIM // HEADS) ** -0.5  # the queries carry the scale of attention
+                            value[:dim] *= head**-0.5  # the queries carry the scale of attention
                         layer.self_attn.load_folded([(qkv[0], qkv[1])], linear(f"{prefix}out_proj"), ffn)
                     else:
-                        weight, bias = (
-                            value * (DIM // HEADS) ** -0.25 for value in linear(f"{prefix}to_qk")
-                        )  # either side, half the scale
+                        weight, bias = (value * head**-0.25 for value in linear(f"{prefix}to_qk"))  # either side, half the scale
                         both = [(weight, bias), linear(f"{prefix}to_v")]
                         layer.cross_attn.load_folded(both, linear(f"{prefix}to_out"), ffn)
             rest = {name: value for name, value in state.items() if not name.startswith("transformers.")}
@@ -154,6 +188,15 @@ class LightGlue(nn.Module):
         missing = [name for name in found.missing_keys if not name.startswith("transformers.")]
         if missing:
             raise ValueError(f"these are no weights of this LightGlue: {missing[0]} is missing")
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor], n_dims: int) -> LightGlue:
+        """The network of a published file, for features of `n_dims` dimensions. Raises ValueError as `load_published` does."""
+        state = renamed(state)
+        shape = Shape.of(state)
+        network = cls(n_dims, state["posenc.Wr.weight"].shape[1] == 4, shape)
+        network.load_published(state)
+        return network
 
     @property
     def device(self) -> torch.device:
@@ -168,11 +211,7 @@ class LightGlue(nn.Module):
     def encode(self, photos: Sequence[Features]) -> list[_Photo]:
         """What depends on one photo alone, of each: projection, rotary encoding and the first self-attention."""
         counts = [len(one) for one in photos]
-        sizes = [np.array(one.size, np.float32) for one in photos]
-        points = np.concatenate([(one.keypoints - size / 2) / (size.max() / 2) for one, size in zip(photos, sizes)])
-        if self.with_scale_and_angle:
-            more = [np.stack((one.scales, one.angles), axis=1) for one in photos if one.scales is not None and one.angles is not None]
-            points = np.concatenate((points, np.concatenate(more)), axis=1)
+        points = np.concatenate([places(one, self.with_scale_and_angle) for one in photos])
         angle = self.posenc["Wr"](self._sent(points))
         rotation = torch.polar(torch.ones_like(angle), angle)
         state = self.input_proj(self._sent(np.concatenate([one.descriptors for one in photos])).float())
@@ -191,14 +230,15 @@ class LightGlue(nn.Module):
         references: Iterable[_Photo],
         depth_confidence: float = -1,
         width_confidence: float = -1,
-        n_layers: int = LAYERS,
+        n_layers: int | None = None,
         at_once: int = 8,
     ) -> Iterator[Found]:
         """Mutual best assignments of each pair with its place among the references, in the order in which they are ready.
 
         `depth_confidence` and `width_confidence` are the paper's thresholds of early stopping and pruning; -1 turns them off. After
-        `n_layers` the pairs are assigned by that layer's head. What a pair gets does not depend on which others share its table, nor on
-        `at_once`, beyond rounding. At most twice `at_once` pairs are held at a time, however many references there are."""
+        `n_layers`, if not all, the pairs are assigned by that layer's head. What a pair gets does not depend on which others share its
+        table, nor on `at_once`, beyond rounding. At most twice `at_once` pairs are held at a time, however many references there are."""
+        n_layers = min(n_layers or self.shape.layers, self.shape.layers)
         empty: list[int] = []
         for table in self._start(query, references, at_once, empty):
             for layer in range(n_layers):
@@ -232,9 +272,9 @@ class LightGlue(nn.Module):
         stop, the others drop the points that are surely unmatchable."""
         state = table.state if layer == 0 else self._attend_self(layer, table.state, table.rotation, table.counts)
         table.state = self._attend_cross(layer, state, table.counts)
-        if layer == LAYERS - 1 or (depth_confidence <= 0 and width_confidence <= 0):
+        if layer == self.shape.layers - 1 or (depth_confidence <= 0 and width_confidence <= 0):
             return table, []
-        threshold = 0.8 + 0.1 * math.exp(-4 * layer / LAYERS)
+        threshold = 0.8 + 0.1 * math.exp(-4 * layer / self.shape.layers)
         token: Any = self.token_confidence[layer]
         head: Any = self.log_assignment[layer]
         sure = token["token"](table.state)[:, 0].sigmoid()
@@ -262,7 +302,7 @@ class LightGlue(nn.Module):
 
     def _attend_self(self, layer: int, state: Tensor, rotation: Tensor, counts: list[int]) -> Tensor:
         def attend(projected: Tensor, message: Tensor) -> None:
-            turned = _rotate(projected[:, :2], rotation)
+            turned = rotate(projected[:, :2], rotation)
             _attention(turned[:, 0], turned[:, 1], projected[:, 2], counts, counts, message)
 
         block: Any = self.transformers[layer].self_attn
@@ -284,7 +324,7 @@ class LightGlue(nn.Module):
     def _assign(self, layer: int, table: _Table) -> list[Found]:
         """Equations 6 to 8: similarity, dual softmax, matchability; keep what is the best of its row and of its column."""
         head: Any = self.log_assignment[layer]
-        projected = torch.split(head.final_proj(table.state) / DIM**0.25, table.counts)
+        projected = torch.split(head.final_proj(table.state) / self.shape.dim**0.25, table.counts)
         certainty = torch.split(F.logsigmoid(head.matchability(table.state)[:, 0]), table.counts)
         partners, confidences = [], []
         for i in range(0, len(projected), 2):
@@ -306,22 +346,35 @@ class LightGlue(nn.Module):
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Older files name their layers `self_attn.0`, newer ones and kornia `transformers.0.self_attn`."""
+    """Older files name their layers `self_attn.0`, newer ones and kornia `transformers.0.self_attn`. LighterGlue's file names them
+    `matcher.transformers.0.self_attn`, and holds XFeat's network beside them."""
+    if any(name.startswith("matcher.") for name in state):
+        state = {name.removeprefix("matcher."): value for name, value in state.items() if name.startswith("matcher.")}
     return {re.sub(r"^(self|cross)_attn\.(\d+)\.", r"transformers.\2.\1_attn.", name): value for name, value in state.items()}
+
+
+def places(features: Features, with_scale_and_angle: bool) -> np.ndarray:
+    """(n, 2) float32 of the keypoints, -1 to 1 along the photo's longer side; (n, 4) with their scale and angle."""
+    size = np.array(features.size, np.float32)
+    points: np.ndarray = (features.keypoints - size / 2) / (size.max() / 2)
+    if not with_scale_and_angle:
+        return points
+    assert features.scales is not None and features.angles is not None
+    return np.concatenate((points, np.stack((features.scales, features.angles), axis=1)), axis=1)
 
 
 def _no_match() -> Matches:
     return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
 
 
-def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotary encoding of (T, n, H, 64) by (T, 32), float32: neighbouring dimensions are a complex number that is turned."""
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotary encoding of (T, n, H, D / H) by (T, D / 2H), float32: neighbouring dimensions are a complex number that is turned."""
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
     return torch.view_as_real(pairs).flatten(start_dim=-2).to(x.dtype)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, queries: list[int], keys: list[int], message: Tensor) -> None:
-    """Attention of each photo's queries to its keys: (T, H, 64), (S, H, 64), (S, H, 64) -> `message` (T, H, 64). Queries and keys
+    """Attention of each photo's queries to its keys: (T, H, D / H), and twice (S, H, D / H) -> `message` (T, H, D / H). Queries and keys
     come scaled, see `load_folded`."""
     if q.is_cuda and q.dtype != torch.float32:
         return _attend_packed(q, k, v, queries, keys, message)
@@ -341,7 +394,7 @@ def _attend_packed(q: Tensor, k: Tensor, v: Tensor, queries: list[int], keys: li
     from torch.nn.attention.varlen import varlen_attn  # a second to import, for nothing where there is no GPU
 
     starts = (F.pad(torch.tensor(counts, device=q.device).cumsum(0), (1, 0)).int() for counts in (queries, keys))
-    scaled = q * (DIM // HEADS) ** 0.5  # it divides by that, and older versions cannot be told otherwise
+    scaled = q * q.shape[-1] ** 0.5  # it divides by that, and older versions cannot be told otherwise
     packed: Any = varlen_attn
     message.copy_(packed(scaled, k, v, *starts, max(queries), max(keys)))
 
@@ -353,8 +406,11 @@ class LightGlueMatcher:
         self.confidences = settings.depth_confidence, settings.width_confidence
         self.race = race(settings)
         self.at_once = AT_ONCE[device]
-        self.network = LightGlue(n_dims, with_scale_and_angle=weights_name == "sift-lightglue")
-        self.network.load_published(weights.load(weights_name))
+        state = weights.load(weights_name, settings.lightglue_weights)
+        try:
+            self.network = LightGlue.of(state, n_dims)
+        except ValueError as error:
+            raise WeightsError(f"{settings.lightglue_weights or weights_name}: {error}") from error
         self.network.eval().to(device)
         self.network.lower_precision(dtype(settings, device))
 
@@ -370,10 +426,12 @@ class LightGlueMatcher:
                 totals[place] = confidence.sum()
             chosen = sorted(first(totals, animals or [None] * len(references), n_finalists))
             yield from ((place, _no_match()) for place in sorted(set(range(len(references))) - set(chosen)))
-        for place, found in self._match(query, (references[place] for place in chosen), self.confidences, LAYERS):
+        for place, found in self._match(query, (references[place] for place in chosen), self.confidences):
             yield chosen[place], found
 
-    def _match(self, query: Features, references: Iterable[Features], confidences: tuple[float, float], n_layers: int) -> Iterator[Found]:
+    def _match(
+        self, query: Features, references: Iterable[Features], confidences: tuple[float, float], n_layers: int | None = None
+    ) -> Iterator[Found]:
         [own] = self.network.encode([query])
         return self.network.match(own, self._encoded(references), *confidences, n_layers, self.at_once)
 

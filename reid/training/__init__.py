@@ -37,6 +37,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "superpoint", 2000, 8, 3e-4, 192, 30.0),
     "glampoints": Method("glampoints", "GLAMpoints (ICCV 2019): keypoints for RootSIFT", "scratch", 2000, 8, 1e-3, 256, 30.0, decay=0.0),
+    "lightglue": Method("lightglue", "LightGlue (arXiv 2306.13643): a matcher for any extractor", "scratch", 10000, 32, 5e-4, 320, 30.0),
 }
 
 
@@ -49,6 +50,8 @@ class Choices:
     seed: int
     begin: str  # "scratch", "shipped", another name that the method knows, or a file of weights
     extractor: str = ""  # whose features a matcher is trained for
+    weights: str = ""  # file of that extractor's weights; empty: the published ones
+    device: str = "cpu"  # where it extracts them
 
 
 def method(name: str) -> Method:

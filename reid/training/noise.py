@@ -104,11 +104,11 @@ FILTERS: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
 )  # fmt: skip
 
 
-def disturb(image: Image, rng: np.random.Generator) -> Image:
-    """Each filter in turn with probability a half."""
+def disturb(image: Image, rng: np.random.Generator, often: float = 0.5) -> Image:
+    """Each filter in turn with probability `often`."""
     for apply in FILTERS:
         before = float(image.std())
-        if rng.random() < 0.5 and before >= 0.01:
+        if rng.random() < often and before >= 0.01:
             after = apply(image, rng).clip(0, 255)
             image = after if after.std() >= LEAST_SPREAD * before else image
     return image

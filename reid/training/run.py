@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from .. import devices, images, weights
+from .. import devices, images
 from ..config import fingerprint
 from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
+from ..weights import card as read_card
 from . import Choices, create, loop, method
 from .photos import LONGEST, split, unlabelled
 
@@ -24,6 +25,7 @@ def train(
     out: str | Path,
     *,
     extractor: str = "",
+    weights: str = "",
     every: int = 100,
     seed: int = 0,
     device: str = "auto",
@@ -35,8 +37,9 @@ def train(
 ) -> tuple[Path, dict[str, Any]]:
     """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
 
-    `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`). Raises SettingsError,
-    GalleryError, PhotoError where there is no photo, WeightsError for what cannot be begun with."""
+    `extractor`, and `weights` of its own, is whose features LightGlue is trained for. `changes`: steps, batch, rate, side, rotation
+    (degrees) or begin, where not the method's own (`METHODS`). Raises SettingsError, GalleryError, PhotoError where there is no photo,
+    WeightsError for what cannot be begun with."""
     chosen = replace(method(network), **changes)
     if chosen.side % 32:
         raise SettingsError(f"side is {chosen.side}; it is a multiple of 32")
@@ -49,13 +52,13 @@ def train(
         raise SettingsError(f"unknown precision {precision!r}; known: fast, full")
     computed = "fast" if precision == "fast" and devices.native_bfloat16(there) else "full"
     plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, chosen.decay, every, seed, there, computed)
-    task = create(network, learned, held_out, Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor))
+    task = create(network, learned, held_out, Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there))
     about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}
     card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": version("reid")}
     task = replace(task, about={**about, **task.about}, card={**card, **task.card})
     file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: progress("steps", step, steps), note)
-    return file, weights.card(file)
+    return file, read_card(file)
 
 
 def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None], note: Callable[[str], None]) -> list[PhotoRef]:

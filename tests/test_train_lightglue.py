@@ -1,0 +1,307 @@
+"""LightGlue's training: ground truth and loss by hand, the trained network against the one that matches, runs that learn and go on."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_animal, save
+from safetensors.torch import save_file
+
+from reid import extractors, matchers, metrics, training
+from reid.config import Settings
+from reid.errors import SettingsError, WeightsError
+from reid.matchers.lightglue import LightGlue, Shape
+from reid.records import Features, PhotoRef
+from reid.training import lightglue, loop, warps
+from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
+from reid.training.photos import Crops
+
+TINY = Shape(32, 2, 3)
+MOVE = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])  # takes (x, y) to (x + 10, y)
+
+
+class Corners(extractors.Extractor):
+    """Features that cost nothing: pixels brighter than their neighbours, described by what is around them."""
+
+    name = "corners"
+
+    def extract(self, photo):
+        light = photo.pixels[:, :, 0].astype(np.float32)
+        around = np.stack([np.roll(light, (-dy, -dx), (0, 1)) for dy in (-4, 0, 4) for dx in (-4, 0, 4)], axis=2)
+        rows, columns = np.nonzero(light >= np.stack([np.roll(light, s, (0, 1)) for s in ((0, 1), (1, 0), (0, -1), (-1, 0))]).max(0))
+        chosen = np.argsort(-light[rows, columns], kind="stable")[:40]
+        rows, columns = rows[chosen], columns[chosen]
+        described = around[rows, columns] - 128
+        described /= np.linalg.norm(described, axis=1, keepdims=True) + 1e-6
+        return Features("corners", photo.size, np.stack((columns, rows), axis=1), light[rows, columns], described)
+
+
+@pytest.fixture(scope="module")
+def refs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("glue")
+    return [PhotoRef(f"{n}", save(root / f"{n}.png", draw_animal(n, 0, (320, 240)))) for n in range(4)]
+
+
+@pytest.fixture
+def pairs(refs):
+    return lightglue.Pairs(Crops(refs, 120, seed=3), Corners(), warps.Strength(rotation=0.5))
+
+
+def random_features(n, seed, n_dims=9, size=(471, 313)):
+    rng = np.random.default_rng(seed)
+    described = rng.normal(size=(n, n_dims))
+    described /= np.linalg.norm(described, axis=1, keepdims=True)
+    return Features("test", size, rng.random((n, 2)) * (np.array(size) - 1), rng.random(n), described)
+
+
+def test_ground_truth_by_hand():
+    first = np.array([[5, 5], [20, 5], [22, 5], [40, 40], [95, 5], [60, 60]])
+    second = np.array([[16, 5], [31, 5], [52.5, 42], [70, 63.5]])
+    own, others = truth(first, second, MOVE)
+    #       (15, 5): 1 px away, theirs | (30, 5): theirs | (32, 5): 1 px from it, too, but not the nearest of it by order | (50, 40): 3.2 px
+    assert own.tolist() == [0, 1, IGNORED, UNMATCHED, UNMATCHED, UNMATCHED]  # (105, 5) leaves a view of 100 px; (70, 60): 3.5 px
+    assert others.tolist() == [0, 1, UNMATCHED, UNMATCHED]
+
+
+def test_ground_truth_is_measured_both_ways():
+    """Under a magnification by two a keypoint 4 px off in the second photo is 2 px off in the first: no partner there, ignored here."""
+    double = np.diag([2.0, 2.0, 1.0])
+    own, others = truth(np.array([[10, 10]]), np.array([[24, 20]]), double)
+    assert (own.tolist(), others.tolist()) == ([UNMATCHED], [IGNORED])
+    own, others = truth(np.array([[10, 10]]), np.array([[22, 20]]), double)
+    assert (own.tolist(), others.tolist()) == ([0], [0])
+
+
+def test_without_a_keypoint_in_one_photo_none_has_a_partner():
+    own, others = truth(np.zeros((0, 2)), np.ones((3, 2)), MOVE)
+    assert own.tolist() == [] and others.tolist() == [UNMATCHED] * 3
+
+
+def test_views_lie_inside_their_crop_and_pairs_repeat(pairs):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        way = lightglue.place_inside(warps.sample(rng, (96, 96), warps.Strength(rotation=0.8)), (96, 96), 120, rng)
+        assert warps.valid(way, (120, 120), (96, 96)).mean() > 0.999
+    one, again = pairs.pair(7), lightglue.Pairs(pairs.crops, Corners(), pairs.strength).pair(7)
+    assert np.array_equal(one.features[0].keypoints, again.features[0].keypoints) and np.array_equal(one.partners[1], again.partners[1])
+    assert not np.array_equal(one.homography, pairs.pair(7 + lightglue.TOGETHER).homography)
+    matched = one.partners[0] >= 0
+    rows = one.partners[0][matched]
+    assert matched.any() and (one.partners[1][rows] == np.flatnonzero(matched)).all()
+    assert metrics.correct(one.features[0].keypoints[matched], one.features[1].keypoints[rows], one.homography).all()
+
+
+def test_a_crop_is_described_as_often_as_it_has_views(pairs, monkeypatch):
+    seen = []
+    described = pairs.extractor.extract
+    monkeypatch.setattr(pairs.extractor, "extract", lambda photo: seen.append(photo.image_id) or described(photo))
+    monkeypatch.setattr(lightglue, "TOGETHER", 4)
+    for number in range(4 * len(lightglue.COUPLES)):
+        pairs.pair(number)
+    assert len(seen) == len(set(seen)) <= 7 * lightglue.VIEWS
+    assert {name.partition("-")[0] for name in seen} == set("0123567")  # crop 0 has its whole turn, 1 to 3 hand over on the way
+
+
+def outputs(similarity, matchable, sure=0.0):
+    """Of one pair with two points a photo and two alike layers, such that the products of what is compared are `similarity`."""
+    compared = torch.cat((torch.eye(2)[None], torch.tensor(similarity).T[None]))
+    logits = torch.tensor(matchable)
+    return torch.stack((compared, compared)), torch.stack((logits, logits)), torch.full((1, 2, 2), sure)
+
+
+def test_the_loss_by_hand():
+    """Point 0 matches point 0; point 1 of the first photo matches nothing, point 1 of the second is ignored."""
+    similarity, z = [[2.0, 0.5], [0.0, 1.0]], [[1.0, -1.0], [0.5, 3.0]]
+    present, partners = torch.ones((2, 2), dtype=torch.bool), torch.tensor([[0, UNMATCHED], [0, IGNORED]])
+    found = lightglue.loss(outputs(similarity, z), present, partners)
+    s, sigmoid = np.array(similarity), lambda x: 1 / (1 + np.exp(-np.array(x)))
+    p = np.exp(s) / np.exp(s).sum(1, keepdims=True) * np.exp(s) / np.exp(s).sum(0) * np.outer(sigmoid(z[0]), sigmoid(z[1]))
+    wanted = 0.5 * -np.log(p[0, 0]) + 0.5 * -np.log(sigmoid(1.0))  # one positive, one negative: 1 - sigmoid(-1)
+    assert float(found["assignment"]) == float(found["last"]) == pytest.approx(wanted, abs=1e-5)
+    assert float(found["confidence"]) == pytest.approx(np.log(2), abs=1e-5)  # both layers give the same, and nobody is sure
+    assert float(found["loss"]) == pytest.approx(wanted + np.log(2), abs=1e-5)
+    assert float(lightglue.loss(outputs(similarity, z, 3.0), present, partners)["confidence"]) == pytest.approx(np.log1p(np.exp(-3)))
+
+
+def test_a_layer_that_assigns_otherwise_than_the_last_should_not_be_sure():
+    compared, logits, sure = outputs([[4.0, 0.0], [0.0, 4.0]], [[3.0, 3.0], [3.0, 3.0]], 2.0)
+    logits[0, 0, 1] = -5  # the first layer thinks that a point has no match, which leaves the other's row without one
+    found = lightglue.loss((compared, logits, sure), torch.ones((2, 2), dtype=torch.bool), torch.tensor([[0, 1], [0, 1]]))
+    right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
+    assert float(found["confidence"]) == pytest.approx((2 * right + 2 * wrong) / 4, abs=1e-5)
+
+
+def outspoken(with_scale_and_angle):
+    """A network whose every part has a say."""
+    torch.manual_seed(1)
+    network = Network(9, with_scale_and_angle, TINY)
+    for value in network.parameters():
+        torch.nn.init.normal_(value, std=0.2)
+    return network
+
+
+def test_padding_changes_nothing():
+    network = outspoken(False)
+    many, few = (
+        Pair((random_features(a, a), random_features(b, b)), np.eye(3), (np.arange(a) % 3 - 1, np.arange(b) % 3 - 1))
+        for a, b in ((30, 25), (12, 17))
+    )
+    empty = Pair((random_features(0, 0), random_features(5, 1)), np.eye(3), (np.zeros(0, int), np.full(5, UNMATCHED)))
+    device = torch.device("cpu")
+
+    def judged(*chosen):
+        *inputs, partners = batch(chosen, False, device)
+        return lightglue.loss(network(*inputs), inputs[2], partners)
+
+    alone = [judged(one) for one in (many, few, empty)]
+    for name, value in judged(many, few, empty).items():
+        assert float(value.detach()) == pytest.approx(sum(float(one[name].detach()) for one in alone) / 3, abs=1e-4)
+    judged(many, few, empty)["loss"].backward()
+    assert all(value.grad.isfinite().all() for value in network.parameters())
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("with_scale_and_angle", [False, True])
+def test_the_network_that_is_trained_matches_as_the_one_that_is_used(with_scale_and_angle, bfloat16):
+    network = outspoken(with_scale_and_angle)
+    a = random_features(40, 0)
+    b = replace(a, keypoints=a.keypoints[:6:-1], scores=a.scores[:6:-1], descriptors=a.descriptors[:6:-1])
+    if with_scale_and_angle:
+        a = replace(a, scales=np.linspace(1, 4, 40), angles=np.linspace(0, 6, 40))
+        b = replace(b, scales=a.scales[:6:-1], angles=a.angles[:6:-1])
+    inputs = batch([Pair((a, b), np.eye(3), truth(a.keypoints, b.keypoints, np.eye(3)))], with_scale_and_angle, torch.device("cpu"))[:3]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        compared, matchable, _ = (value.float() for value in network(*inputs))
+    used = LightGlue.of(network.state_dict(), 9)
+    assert used.shape == TINY
+    encoded, other = used.encode([a, b])
+    for n_layers in (1, 2, 3):
+        own, others = compared[n_layers - 1]
+        similarity = own[: len(a)] @ others[: len(b)].T
+        z = matchable[n_layers - 1].sigmoid()
+        assignment = similarity.softmax(1) * similarity.softmax(0) * z[0, : len(a), None] * z[1, None, : len(b)]
+        [(_, (indices, confidence))] = used.match(encoded, [other], n_layers=n_layers)
+        rows, columns = indices.T
+        if bfloat16:
+            assert np.corrcoef(assignment[rows, columns].numpy(), confidence)[0, 1] > 0.99
+            continue
+        assert len(rows) and np.allclose(assignment[rows, columns].numpy(), confidence, atol=1e-5)
+        mutual = (assignment == assignment.max(1, keepdim=True).values) & (assignment == assignment.max(0).values)
+        assert np.argwhere(mutual.numpy()).tolist() == indices.tolist()
+
+
+def make(refs, steps):
+    torch.manual_seed(0)
+    network = Network(9, shape=TINY)
+    learned, others = (lightglue.Pairs(Crops(refs, 120, seed), Corners(), warps.Strength(rotation=0.2)) for seed in (3, 4))
+    about = {"extractor": "corners", "extractor_weights": None}
+    return lightglue.task(network, learned, [others.pair(n) for n in range(4)], about), loop.Plan(steps, batch=4, every=5, rate=2e-3)
+
+
+def run(refs, out, steps, resume=False, stop=None):
+    def progress(step, steps, figures):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    return loop.train(*make(refs, steps), out, resume, progress)
+
+
+def test_ten_steps_lower_the_loss_and_a_killed_run_ends_as_if_it_had_not_been(refs, tmp_path):
+    task, _ = make(refs, 10)
+
+    def loss():
+        *inputs, partners = batch([task.pair(n) for n in range(16)], False, torch.device("cpu"))
+        with torch.no_grad():
+            return float(lightglue.loss(task.network(*inputs), inputs[2], partners)["assignment"])
+
+    before = loss()
+    whole, _ = run(refs, tmp_path / "whole", 10)
+    task.network.load_state_dict(torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)["network"])
+    assert loss() < before - 0.2
+    rows = list(csv.DictReader((tmp_path / "whole" / "log.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["0", "5", "10"] and {"val_accuracy", "val_recall", "confidence"} <= rows[0].keys()
+    with pytest.raises(KeyboardInterrupt):
+        run(refs, tmp_path / "cut", 10, stop=7)
+    again, _ = run(refs, tmp_path / "cut", 10, resume=True)
+    assert again.read_bytes() == whole.read_bytes()
+    one, other = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["network"] for name in ("whole", "cut"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_validation_counts_by_hand(monkeypatch):
+    """Of five matches one is too weak, one of the others wrong; of four true ones three are found."""
+    points = np.arange(10).reshape(5, 2) * 20.0
+    one = Features("test", (300, 300), points, np.ones(5), np.eye(5))
+    pair = Pair((one, one), np.eye(3), truth(points, points, np.eye(3)))
+    pair.partners[0][4] = IGNORED
+    confidence = np.array([0.9, 0.8, 0.5, 0.3, 0.05], np.float32)
+    indices = np.array([[0, 0], [1, 1], [2, 2], [3, 4], [4, 3]], np.int32)
+    monkeypatch.setattr(LightGlue, "match", lambda self, query, references: iter([(0, (indices, confidence))]))
+    assert lightglue.validate(Network(5, shape=TINY), [pair]) == {"accuracy": 0.75, "recall": 0.75, "score": pytest.approx(0.75)}
+
+
+def trained(file, card, n_dims=64, shape=TINY):
+    torch.manual_seed(0)
+    save_file({name: value.detach() for name, value in Network(n_dims, shape=shape).state_dict().items()}, file, {"card": json.dumps(card)})
+    return Settings(extractor="aliked-t16", lightglue_weights=str(file), max_keypoints=64)
+
+
+def test_a_trained_file_is_used_where_there_was_no_lightglue(tmp_path):
+    settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"))
+    assert matchers.weights_name(settings) == "lightglue"
+    matcher = matchers.create(settings, "cpu")
+    assert matcher.network.shape == TINY and matchers.race(settings) == matchers.RACE
+    references = [random_features(n, n, 64) for n in (30, 20)]
+    assert sorted(place for place, _ in matcher.match(references[0], references)) == [0, 1]
+
+
+def own_card(extractor):
+    return {"network": "lightglue", "extractor": extractor, "extractor_weights": extractors.weights_digest(Settings(extractor=extractor))}
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ({"network": "goodpoint"}, "holds weights of goodpoint, not of lightglue"),
+        (own_card("disk"), "was trained for disk, not for aliked-t16"),
+        (own_card("aliked-t16") | {"extractor_weights": "0" * 64}, "was trained for other weights of aliked-t16"),
+    ],
+)
+def test_a_file_for_other_features_is_refused(tmp_path, card, message):
+    with pytest.raises(SettingsError, match=message) as caught:
+        matchers.weights_name(trained(tmp_path / "own.safetensors", card))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"), n_dims=128)
+    with pytest.raises(WeightsError, match=r"own\.safetensors: these are no weights of this LightGlue"):
+        matchers.create(settings, "cpu")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        matchers.weights_name(settings.replace(lightglue_weights=str(tmp_path / "none.safetensors")))
+
+
+def test_a_training_begins_with_weights_of_its_own_or_says_what_it_lacks(refs, tmp_path, monkeypatch):
+    monkeypatch.setattr(lightglue, "N_HELD_OUT", 1)
+    trained(tmp_path / "own.safetensors", own_card("aliked-t16"))
+
+    def create(**changes):
+        return training.create("lightglue", refs, refs, training.Choices(**{"side": 96, "rotation": 30.0, "seed": 0} | changes))
+
+    task = create(begin=str(tmp_path / "own.safetensors"), extractor="aliked-t16")
+    assert (task.network.shape, task.about["heads"], task.about["extractor"]) == (TINY, 2, "aliked-t16")
+    assert task.about["extractor_weights"] == own_card("aliked-t16")["extractor_weights"]
+    assert create(begin="scratch", extractor="sift").network.with_scale_and_angle
+    shipped = create(begin="shipped", extractor="aliked-n16").network
+    assert shipped.shape == Shape()
+    with pytest.raises(SettingsError, match=r"whose features .* --extractor goodpoint"):
+        create(begin="scratch")
+    with pytest.raises(SettingsError, match="no LightGlue for aliked-t16 to begin with"):
+        create(begin="shipped", extractor="aliked-t16")
+    with pytest.raises(WeightsError, match="holds no LightGlue for sift"):
+        create(begin=str(tmp_path / "own.safetensors"), extractor="sift")
+    with pytest.raises(SettingsError, match="aliked-t16 takes no weights of one's own"):
+        create(begin="scratch", extractor="aliked-t16", weights="x.safetensors")
