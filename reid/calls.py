@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -424,16 +425,22 @@ def train(
     if method.side % 32:
         raise SettingsError(f"side is {method.side}; it is a multiple of 32")
     choices = training.Choices(method.side, method.rotation, seed, method.begin, extractor)
-    task = training.create(network, learned, held_out, choices)
     there = choose_device(device)
     fast = precision == "fast" and matchers.native_bfloat16(there)
     computed = "fast" if fast else "full"
     plan = loop.Plan(method.steps, method.batch, method.rate, method.decay, every, seed, there, computed)
     about = {"side": method.side, "rotation": method.rotation, "begin": method.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "photos": fingerprint([ref.image_id for ref in refs])}
-    task = replace(task, about={**about, **task.about})
-    file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: listener.progress("steps", step, steps), listener.note)
+    file = Path(out)
+    for task in training.stages(network, learned, held_out, choices, plan, Path(out), listener.progress):
+        task = replace(task, about={**about, **task.about})
+        told = partial(_steps, listener, f"steps of {task.name}")
+        file, _ = loop.train(task, plan, Path(out) / task.folder, resume, told, listener.note)
     return file, weights.card(file)
+
+
+def _steps(listener: Listener, what: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
+    listener.progress(what, step, steps)
 
 
 def _readable(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[Failure]]:

@@ -56,7 +56,7 @@ REGISTRY: dict[str, ExtractorEntry] = {
     "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", "disk-lightglue"),
     "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue"),
     "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
-                                 "superpoint-lightglue", n_dims=256),
+                                 "superpoint-lightglue", n_dims=256, trained_here=True),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint", None, n_dims=256,
                                 trained_here=True),
     "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019), trained by this project, with RootSIFT descriptors", "glampoints",
