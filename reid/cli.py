@@ -609,7 +609,7 @@ def train(
     network: Annotated[str, typer.Argument(help=f"{choices(tuple(METHODS))}.", show_default=False)],
     photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
-    steps: Annotated[int | None, typer.Option(help="How long.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="How long, each stage of it.", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs a step.", min=1)] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate, until it falls.", min=1e-9)] = None,
     side: Annotated[int | None, typer.Option(help="Side of the crops, in pixels, a multiple of 32.", min=64)] = None,

@@ -20,7 +20,9 @@ def needed(line):
     return [weights.REGISTRY[name] for name in (line.weights, *line.parts) if name]
 
 
-HERE = [name for name, line in extractors.REGISTRY.items() if all(map(weights.locate, needed(line)))]
+HERE = [
+    name for name, line in extractors.REGISTRY.items() if all(map(weights.locate, needed(line))) and (line.weights or not line.trained_here)
+]
 
 
 def create(name, max_keypoints=200):
@@ -135,11 +137,11 @@ def test_superpoint_is_built_as_its_weights_want(monkeypatch):
     state = superpoint.SuperPoint().state_dict()
     kernel = state["backbone.0.0.conv.weight"].clone()
     state["backbone.0.0.conv.weight"] = (kernel / 2).repeat(1, 2, 1, 1)
-    monkeypatch.setattr(weights, "load", lambda name: state)
+    monkeypatch.setattr(weights, "load", lambda name, file: state)
     network = superpoint.load_network()
     assert torch.allclose(network.backbone[0][0].conv.weight, kernel)
-    scores, descriptors = network(torch.rand(1, 1, 24, 40))
-    assert scores.shape == (24, 40)
+    logits, [descriptors] = network(torch.rand(1, 1, 24, 40))
+    assert superpoint.heatmap(logits).shape == (1, 24, 40)
     assert descriptors.shape == (256, 3, 5)
     centres = torch.tensor([[3.5, 3.5], [11.5, 3.5], [35.5, 19.5]])
     assert torch.allclose(superpoint.sample(descriptors, centres), descriptors[:, [0, 0, 2], [0, 1, 4]].T, atol=1e-5)

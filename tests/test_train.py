@@ -62,7 +62,7 @@ def test_a_table_of_a_gallery_says_what_to_train_on(photos, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints, lightglue"),
+        ({"network": "nonsense"}, SettingsError, "known: goodpoint, glampoints, lightglue, superpoint"),
         ({"photos": "nowhere"}, GalleryError, "nowhere is not a folder"),
         ({"photos": "empty"}, PhotoError, "holds no photo that can be used"),
         ({"side": 100}, SettingsError, "multiple of 32"),
@@ -107,8 +107,10 @@ def test_weights_of_ones_own_identify_and_have_a_store_of_their_own(animals, tra
 
 
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
-    with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: goodpoint, glampoints"):
+    with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: superpoint, goodpoint, glampoints"):
         Pipeline(Settings(extractor="sift", matcher="nearest", weights=str(trained[0])), tmp_path)
+    with pytest.raises(SettingsError, match="no weights of glampoints ship; make some by `reid train glampoints` and add --weights FILE"):
+        Pipeline(Settings(extractor="glampoints", matcher="nearest"), tmp_path)
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors cannot be read"):
         Pipeline(Settings(extractor="goodpoint", matcher="nearest", weights="nowhere.safetensors"), tmp_path)
     with pytest.raises(WeightsError, match="holds weights of goodpoint, not of glampoints"):

@@ -57,10 +57,10 @@ REGISTRY: dict[str, ExtractorEntry] = {
     "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", "disk-lightglue"),
     "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue"),
     "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
-                                 "superpoint-lightglue", n_dims=256),
+                                 "superpoint-lightglue", n_dims=256, trained_here=True),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint", None, n_dims=256,
                                 trained_here=True),
-    "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019), trained by this project, with RootSIFT descriptors", "glampoints",
+    "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019) with RootSIFT descriptors, for weights that `reid train` makes", None,
                                  "sift-lightglue", trained_here=True),
     "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", "xfeat-lightglue", n_dims=64),
     "dog-hardnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with HardNet's descriptors (Mishchuk 2017)", "hardnet"),
@@ -84,6 +84,10 @@ def weights_digest(settings: Settings) -> str | None:
     if settings.weights and not line.trained_here:
         able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
         raise SettingsError(f"{settings.extractor} takes no weights of one's own; these do: {able}")
+    if line.trained_here and not (line.weights or settings.weights):
+        raise SettingsError(
+            f"no weights of {settings.extractor} ship; make some by `reid train {settings.extractor}` and add --weights FILE"
+        )
     first = weights.digest(line.weights, settings.weights)
     return first and "+".join((first, *(str(weights.digest(name)) for name in line.parts)))
 

@@ -29,7 +29,7 @@ def _block(c_in: int, c_out: int, kernel: int = 3, relu: bool = True) -> nn.Modu
 
 
 class SuperPoint(nn.Module):
-    """[1 x 1 x H x W] grey in 0..1, H and W multiples of 8 -> score map [H x W], descriptors [256 x H/8 x W/8]."""
+    """[B x 1 x H x W] grey in 0..1, H and W multiples of 8 -> logits [B x 65 x H/8 x W/8], unit descriptors [B x 256 x H/8 x W/8]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,15 +44,19 @@ class SuperPoint(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         coarse = self.backbone(image)
-        probability = self.detector(coarse).softmax(dim=1)[:, :-1]  # the last channel says "no keypoint in this cell"
-        return F.pixel_shuffle(probability, CELL)[0, 0], F.normalize(self.descriptor(coarse), dim=1)[0]
+        return self.detector(coarse), F.normalize(self.descriptor(coarse), dim=1)
 
 
-def load_network() -> SuperPoint:
-    """The network with the open weights. The file was made for two equal input channels, each with half the grey kernel."""
-    state = weights.load("superpoint")
+def heatmap(logits: Tensor) -> Tensor:
+    """[B x 65 x H/8 x W/8] -> [B x H x W]: how probably each pixel is its cell's keypoint. The last channel says that the cell has none."""
+    return F.pixel_shuffle(logits.softmax(dim=1)[:, :-1], CELL)[:, 0]
+
+
+def load_network(file: str = "", name: str = "superpoint") -> SuperPoint:
+    """The network with the open weights, or with those of a file that `reid train` wrote."""
+    state = weights.load(name, file)
     first = "backbone.0.0.conv.weight"
-    state[first] = state[first].sum(dim=1, keepdim=True)
+    state[first] = state[first].sum(dim=1, keepdim=True)  # the open weights have two input channels, each with half the grey kernel
     network = SuperPoint()
     network.load_state_dict(state)
     return network.eval()
@@ -112,12 +116,13 @@ class SuperPointExtractor(Extractor):
     def __init__(self, settings: Settings, device: str):
         self.device = device
         self.max_keypoints = settings.max_keypoints
-        self.network = load_network().to(device)
+        self.network = load_network(settings.weights).to(device)
 
     @torch.inference_mode()
     def extract(self, photo: Photo) -> Features:
         """Features with whole-pixel keypoints and 256-dimensional descriptors."""
-        scores, descriptors = self.network(as_grey(photo, self.device))
+        logits, [descriptors] = self.network(as_grey(photo, self.device))
+        [scores] = heatmap(logits)
         keypoints, found = peaks(scores, inside(scores, photo.size))
         if photo.mask is None and len(found) > self.max_keypoints:  # only the mask needs the others
             best = found.topk(self.max_keypoints).indices

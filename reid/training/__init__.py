@@ -1,7 +1,8 @@
 """Networks trained on one's own photos, without a label. `METHODS` names them; a new one is a file here and a line.
 
 Each file offers `create(photos, held_out, choices) -> loop.Task`: its network, how its pairs are made, its loss, and how good it is on
-photos that it does not learn from. `loop.train` does the rest. What it leaves behind is one file of weights with a card.
+photos that it does not learn from. `loop.train` does the rest. A method of several stages offers `stages` instead, which yields its tasks
+in their order. What the last one leaves behind is one file of weights with a card.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from ..records import PhotoRef
-    from .loop import Task
+    from .loop import Plan, Task
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ METHODS: dict[str, Method] = {
     "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "shipped", 2000, 8, 3e-4, 192, 30.0),
     "glampoints": Method("glampoints", "GLAMpoints (ICCV 2019): keypoints for RootSIFT", "scratch", 2000, 8, 1e-3, 256, 30.0, decay=0.0),
     "lightglue": Method("lightglue", "LightGlue (arXiv 2306.13643): a matcher for any extractor", "scratch", 10000, 32, 5e-4, 320, 30.0),
-}
+    "superpoint": Method("superpoint", "SuperPoint's recipe (arXiv 1712.07629), from drawn shapes on", "scratch", 2000, 8, 1e-3, 192, 90.0,
+                         decay=0.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,21 @@ def create(name: str, photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], 
     module: Any = import_module(f".{method(name).module}", __package__)
     task: Task = module.create(photos, held_out, choices)
     return task
+
+
+def stages(
+    name: str,
+    photos: Sequence[PhotoRef],
+    held_out: Sequence[PhotoRef],
+    choices: Choices,
+    plan: Plan,
+    out: Path,
+    progress: Callable[[str, int, int], None],
+) -> Iterator[Task]:
+    """The tasks of this name, in order, most often one. The next is to be asked for when one has been trained, as `plan` says, and has
+    left its files in `out`; `progress` is told what is done in between: what, how many, of how many."""
+    module: Any = import_module(f".{method(name).module}", __package__)
+    if hasattr(module, "stages"):
+        yield from module.stages(photos, held_out, choices, plan, out, progress)
+    else:
+        yield create(name, photos, held_out, choices)

@@ -58,12 +58,24 @@ class Task:
     about: Mapping[str, Any]  # settings that a resumed run must share
     card: Mapping[str, Any] = field(default_factory=dict)  # what the file of weights says beside the settings
     before: Callable[[float], None] = lambda share: None  # called before each step with the share of the run that is done
+    folder: str = ""  # of its files, in the run's
 
 
 def learning_rate(step: int, plan: Plan) -> float:
     """Constant, then falling by the same factor each step."""
     past = max(0.0, step / plan.steps - CONSTANT) / (1 - CONSTANT)
     return plan.rate * math.exp(past * math.log(LEAST_RATE))
+
+
+def in_precision(network: nn.Module, plan: Plan) -> Forward:
+    """The network as it computes in this run, its outputs in float32."""
+
+    def forward(*inputs: Tensor) -> Any:
+        with torch.autocast(torch.device(plan.device).type, torch.bfloat16, enabled=plan.precision == "fast"):
+            found = network(*inputs)
+        return tree_map(Tensor.float, found)
+
+    return forward
 
 
 def train(
@@ -101,11 +113,7 @@ def train(
         _store(checkpoint, network, optimiser, step, best, about)
         note(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()) + (", the best so far" if better else ""))
 
-    def forward(*inputs: Tensor) -> Any:
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "fast"):
-            found = network(*inputs)
-        return tree_map(Tensor.float, found)
-
+    forward = in_precision(network, plan)
     if not done:
         judged(0, {})
     with ThreadPoolExecutor(1) as pool:

@@ -1,5 +1,5 @@
-"""What light, lens and sensor do to a photo, drawn at random: the filters of GoodPoint (arXiv 2006.01030) and of GLAMpoints (ICCV 2019)
-at their released codes' values.
+"""What light, lens and sensor do to a photo, drawn at random: the filters of GoodPoint (arXiv 2006.01030), of GLAMpoints (ICCV 2019) and
+of the open SuperPoint (rpautrat/SuperPoint) at their released codes' values.
 
 Images are (H, W) float32, light in 0..255.
 """
@@ -7,18 +7,20 @@ Images are (H, W) float32, light in 0..255.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
+Filter = Callable[[Image, np.random.Generator], Image]
 LEAST_SPREAD = 0.1  # of the deviation before: a filter that leaves less has drowned the image, and is taken back
 
 
-def gaussian(image: Image, rng: np.random.Generator) -> Image:
-    """Additive, of variance 30."""
-    return image + rng.normal(0, np.sqrt(30), image.shape).astype(np.float32)
+def gaussian(image: Image, rng: np.random.Generator, sigma: float = 30**0.5) -> Image:
+    """Additive."""
+    return image + rng.normal(0, sigma, image.shape).astype(np.float32)
 
 
 def faint(image: Image, rng: np.random.Generator) -> Image:
@@ -26,8 +28,8 @@ def faint(image: Image, rng: np.random.Generator) -> Image:
     return image + rng.normal(0, rng.uniform(0, 1), image.shape).astype(np.float32)
 
 
-def brightness(image: Image, rng: np.random.Generator) -> Image:
-    return image + np.float32(rng.uniform(-50, 50))
+def brightness(image: Image, rng: np.random.Generator, most: float = 50) -> Image:
+    return image + np.float32(rng.uniform(-most, most))
 
 
 def shade(
@@ -47,10 +49,10 @@ def shade(
     return shaded
 
 
-def salt_and_pepper(image: Image, rng: np.random.Generator) -> Image:
-    """2 % of the pixels white, 2 % black."""
+def salt_and_pepper(image: Image, rng: np.random.Generator, share: float = 0.04) -> Image:
+    """Of this share of the pixels half are white, half black."""
     drawn = rng.random(image.shape)
-    return np.where(drawn < 0.02, 255, np.where(drawn > 0.98, 0, image)).astype(np.float32)
+    return np.where(drawn < share / 2, 255, np.where(drawn > 1 - share / 2, 0, image)).astype(np.float32)
 
 
 def motion_blur(image: Image, rng: np.random.Generator, n: int = 5) -> Image:
@@ -64,10 +66,10 @@ def motion_blur(image: Image, rng: np.random.Generator, n: int = 5) -> Image:
     return blurred
 
 
-def contrast(image: Image, rng: np.random.Generator) -> Image:
+def contrast(image: Image, rng: np.random.Generator, factors: tuple[float, float] = (0.6, 1.05)) -> Image:
     """The range scaled about its middle."""
     middle = (float(image.max()) + float(image.min())) / 2
-    return ((image - middle) * rng.uniform(0.6, 1.05) + middle).astype(np.float32)
+    return ((image - middle) * rng.uniform(*factors) + middle).astype(np.float32)
 
 
 def stretch(image: Image, rng: np.random.Generator) -> Image:
@@ -99,7 +101,7 @@ def long_blur(image: Image, rng: np.random.Generator) -> Image:
     return motion_blur(image, rng, 3 + 2 * int(rng.integers(7)))
 
 
-FILTERS: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
+FILTERS: tuple[Filter, ...] = (
     gaussian, brightness, shade, salt_and_pepper, motion_blur, contrast,
 )  # fmt: skip
 
@@ -107,14 +109,17 @@ FILTERS: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
 def disturb(image: Image, rng: np.random.Generator, often: float = 0.5) -> Image:
     """Each filter in turn with probability `often`."""
     for apply in FILTERS:
-        before = float(image.std())
-        if rng.random() < often and before >= 0.01:
-            after = apply(image, rng).clip(0, 255)
-            image = after if after.std() >= LEAST_SPREAD * before else image
+        if rng.random() < often and image.std() >= 0.01:
+            image = _unless_drowned(image, apply(image, rng))
     return image
 
 
-CHANGES: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
+def _unless_drowned(before: Image, after: Image) -> Image:
+    after = after.clip(0, 255)
+    return after if after.std() >= LEAST_SPREAD * before.std() else before
+
+
+CHANGES: tuple[Filter, ...] = (
     faint, brightness, stretch, deep_shade, long_blur, gamma, nothing,
 )  # fmt: skip
 N_CHANGES = 3
@@ -125,4 +130,27 @@ def change(image: Image, rng: np.random.Generator, inversion: bool = False) -> I
     filters = (*CHANGES, invert) if inversion else CHANGES
     for number in rng.choice(len(filters), N_CHANGES, replace=False):
         image = filters[number](image, rng).clip(0, 255)
+    return image
+
+
+def six(light: float, factors: tuple[float, float], sigma: float, longest: int) -> tuple[Filter, ...]:
+    """The open SuperPoint's filters: light added up to `light`, contrast within `factors`, Gaussian noise of a deviation up to `sigma`,
+    salt and pepper, shade, and motion of 3 to `longest` px."""
+    return (
+        partial(brightness, most=light),
+        partial(contrast, factors=factors),
+        lambda image, rng: gaussian(image, rng, rng.uniform(0, sigma)),
+        lambda image, rng: salt_and_pepper(image, rng, rng.uniform(0, 0.0035)),
+        partial(shade, kernels=(50, 100), depths=(-0.5, 0.8)),
+        lambda image, rng: motion_blur(image, rng, 3 + 2 * int(rng.integers((longest - 1) // 2))),
+    )
+
+
+ON_SHAPES, ON_PHOTOS = six(75, (0.3, 1.8), 15, 7), six(50, (0.3, 1.5), 10, 3)
+
+
+def all_of(filters: tuple[Filter, ...], image: Image, rng: np.random.Generator) -> Image:
+    """Each filter once, in any order."""
+    for number in rng.permutation(len(filters)):
+        image = _unless_drowned(image, filters[number](image, rng))
     return image

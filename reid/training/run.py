@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..config import fingerprint
 from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
 from ..weights import card as read_card
-from . import Choices, create, loop, method
+from . import Choices, loop, method, stages
 from .photos import LONGEST, split, unlabelled
 
 
@@ -52,13 +53,20 @@ def train(
         raise SettingsError(f"unknown precision {precision!r}; known: fast, full")
     computed = "fast" if precision == "fast" and devices.native_bfloat16(there) else "full"
     plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, chosen.decay, every, seed, there, computed)
-    task = create(network, learned, held_out, Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there))
+    choices = Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there)
     about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}
     card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": version("reid")}
-    task = replace(task, about={**about, **task.about}, card={**card, **task.card})
-    file, _ = loop.train(task, plan, Path(out), resume, lambda step, steps, _: progress("steps", step, steps), note)
+    file = Path(out)
+    for task in stages(network, learned, held_out, choices, plan, file, progress):
+        told = partial(_steps, progress, f"steps of {task.name}")
+        whole = replace(task, about={**about, **task.about}, card={**card, **task.card})
+        file, _ = loop.train(whole, plan, Path(out) / task.folder, resume, told, note)
     return file, read_card(file)
+
+
+def _steps(progress: Callable[[str, int, int], None], what: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
+    progress(what, step, steps)
 
 
 def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None], note: Callable[[str], None]) -> list[PhotoRef]:

@@ -78,11 +78,52 @@ def product(rng: np.random.Generator, size: tuple[int, int], factors: Factors) -
     return found
 
 
+@dataclass(frozen=True)
+class Patch:
+    """How far the sampler of the open SuperPoint (rpautrat/SuperPoint) goes, in shares of the image's sides."""
+
+    share: float = 0.85  # of the sides that the patch has, which fills the warped image
+    perspective: float = 0.2  # that its corners move at most
+    scaling: float = 0.2  # about 1, either way at most
+    rotation: float = np.pi / 2  # rad at most, either way
+    overflow: float = 0.05  # that it is moved beyond the image's edge at most
+
+
+def patch(rng: np.random.Generator, size: tuple[int, int], limits: Patch) -> Matrix:
+    """A random homography of an image of `size` (width, height): a patch of it, tapered, scaled, moved and turned, fills the warped image.
+
+    Perspective and scale are truncated normal, of two deviations at most; the patch may leave the image."""
+    square = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
+    left, right, taper = (_truncated(rng, limits.perspective) for _ in range(3))
+    corners = (square - 0.5) * limits.share + 0.5 + np.array([[left, taper], [right, -taper], [left, -taper], [right, taper]])
+    middle = corners.mean(axis=0)
+    corners = (corners - middle) * (1 + _truncated(rng, limits.scaling)) + middle
+    least, most = -corners.min(axis=0) - limits.overflow, 1 - corners.max(axis=0) + limits.overflow
+    corners = (corners + least + (most - least) * rng.random(2)) * size
+    angle, middle = rng.uniform(-limits.rotation, limits.rotation), corners.mean(axis=0)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = (corners - middle) @ turn.T + middle
+    half = 0.5  # corners lie on the outline of the pixels
+    found: Matrix = cv2.getPerspectiveTransform((square * size - half).astype(np.float32), (corners - half).astype(np.float32))
+    return found
+
+
+def _truncated(rng: np.random.Generator, most: float) -> float:
+    """Normal, its deviation half of `most`, drawn again beyond that."""
+    while abs(found := rng.normal(0, most / 2)) > most:
+        pass
+    return float(found)
+
+
 def warp(image: NDArray[Any], homography: Matrix, size: tuple[int, int] | None = None) -> NDArray[Any]:
     """The warped image, of `size` (width, height) or as large as the source; outside the source it is 0."""
     wanted = size or (image.shape[1], image.shape[0])
     warped: NDArray[Any] = cv2.warpPerspective(image, homography, wanted, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return warped
+
+
+def inverse(homography: Matrix) -> Matrix:
+    return np.asarray(np.linalg.inv(homography), np.float64)
 
 
 def valid(homography: Matrix, source: tuple[int, int], size: tuple[int, int], margin: int = 0) -> NDArray[np.bool_]:
