@@ -13,7 +13,7 @@ from reid.config import Settings
 
 HERE = Path(__file__).parent
 SOURCE = "the default that was measured on the drawn sample gallery"
-NEAREST = ("aliked-n16", "disk", "sift", "superpoint", "xfeat")
+NEAREST = ("aliked-n16", "disk", "sift", "superpoint", "xfeat", "goodpoint")
 ADALAM = ("aliked-n16", "sift")
 COMBINATIONS = [
     ("aliked-n16", "lightglue"),
