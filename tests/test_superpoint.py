@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from conftest import draw_animal, save
 from sklearn.metrics import average_precision_score
 
-from reid import calls, extractors, weights
+from reid import extractors, weights
 from reid.config import Settings
 from reid.errors import SettingsError, WeightsError
 from reid.extractors.superpoint import SuperPoint, heatmap
 from reid.records import Photo, PhotoRef
 from reid.training import loop, noise, shapes, superpoint, validation, warps
 from reid.training.photos import Crops
+from reid.training.run import train
 
 SIDE = 96
 
@@ -281,6 +282,17 @@ def corner_of_a_drawing(whole, seed, number, disturbed=True):
     return superpoint.Drawing(one.image[:64, :64], one.corners[np.all(one.corners < 63.5, axis=1)], one.valid[:64, :64])
 
 
+def test_a_beginner_knows_that_most_cells_have_no_keypoint():
+    """Of 65 logits spread by 1 the last stands out so far that 64 of e^0.5 each leave 9 in 10 of the probability to it."""
+    network = superpoint.beginner(0)
+    with torch.no_grad():
+        logits, _ = network(torch.rand((8, 1, 64, 64), generator=torch.Generator().manual_seed(0)))
+    none = logits.softmax(dim=1)[:, superpoint.NONE]
+    assert float(none.mean()) == pytest.approx(1 / (1 + 64 * np.exp(0.5 - 7)), abs=0.05)
+    again = superpoint.beginner(0).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in superpoint.beginner(0).state_dict().items())
+
+
 def drawn_run(out, steps, resume=False, stop=None):
     torch.manual_seed(0)
     return run(superpoint.magicpoint(3, SuperPoint()), out, steps, resume, stop)
@@ -328,17 +340,17 @@ def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_th
     for n in range(3):
         save(tmp_path / "photos" / f"{n}.png", draw_animal(n, 0, (160, 120)))
     out, small = tmp_path / "out", {"steps": 2, "batch": 2, "side": 64, "every": 2, "device": "cpu", "precision": "full"}
-    file, card = calls.train("superpoint", tmp_path / "photos", out, **small)
+    file, card = train("superpoint", tmp_path / "photos", out, **small)
     assert (file, card["network"], card["begin"]) == (out / "superpoint.safetensors", "superpoint", "scratch")
     assert card["n_crops"] == 3 and card["n_labels"] > 3
     drawn = out / "magicpoint" / "magicpoint.safetensors"
     assert weights.card(drawn)["network"] == "magicpoint"
     with pytest.raises(SettingsError, match=r"magicpoint holds a run already; go on with it by --resume"):
-        calls.train("superpoint", tmp_path / "photos", out, **small)
+        train("superpoint", tmp_path / "photos", out, **small)
     before = file.read_bytes(), sorted(out.rglob("labels/*/*"))
     (out / "checkpoint.pt").unlink()
     monkeypatch.setattr(superpoint, "adapt", None)  # labels are there
-    assert len(before[1]) == 3 and calls.train("superpoint", tmp_path / "photos", out, resume=True, **small)[0].read_bytes() == before[0]
+    assert len(before[1]) == 3 and train("superpoint", tmp_path / "photos", out, resume=True, **small)[0].read_bytes() == before[0]
     settings = Settings(extractor="superpoint", matcher="nearest", max_keypoints=50, weights=str(file))
     found = extractors.create(settings, "cpu").extract(Photo("a", draw_animal(1, 0, (313, 241))))
     assert found.size == (313, 241) and found.descriptors.shape == (50, 256)
@@ -363,4 +375,4 @@ def test_labels_that_are_damaged_are_made_again_and_a_run_without_any_is_refused
     assert len(first) and np.array_equal(first, again)
     monkeypatch.setattr(superpoint, "THRESHOLD", 2.0)
     with pytest.raises(SettingsError, match="no keypoint was found"):
-        calls.train("superpoint", tmp_path, tmp_path / "out", steps=1, batch=1, side=64, every=1, device="cpu")
+        train("superpoint", tmp_path, tmp_path / "out", steps=1, batch=1, side=64, every=1, device="cpu")
