@@ -282,6 +282,17 @@ def corner_of_a_drawing(whole, seed, number, disturbed=True):
     return superpoint.Drawing(one.image[:64, :64], one.corners[np.all(one.corners < 63.5, axis=1)], one.valid[:64, :64])
 
 
+def test_a_beginner_knows_that_most_cells_have_no_keypoint():
+    """Of 65 logits spread by 1 the last stands out so far that 64 of e^0.5 each leave 9 in 10 of the probability to it."""
+    network = superpoint.beginner(0)
+    with torch.no_grad():
+        logits, _ = network(torch.rand((8, 1, 64, 64), generator=torch.Generator().manual_seed(0)))
+    none = logits.softmax(dim=1)[:, superpoint.NONE]
+    assert float(none.mean()) == pytest.approx(1 / (1 + 64 * np.exp(0.5 - 7)), abs=0.05)
+    again = superpoint.beginner(0).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in superpoint.beginner(0).state_dict().items())
+
+
 def drawn_run(out, steps, resume=False, stop=None):
     torch.manual_seed(0)
     return run(superpoint.magicpoint(3, SuperPoint()), out, steps, resume, stop)
