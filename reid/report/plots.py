@@ -67,7 +67,7 @@ def draw_repeatability(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_title("Points that are found again", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=8)  # below: bars reach everywhere
     axes.grid(alpha=0.3, axis="x")
 
 
@@ -81,7 +81,7 @@ def draw_matches(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xticks(range(len(figures)), list(figures.values()))
     axes.set(ylim=(0, 1))
     axes.set_title(f"Matches of mutual nearest neighbours, {rows[0]['n_pairs']} pairs", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=8)  # below: bars reach everywhere
     axes.grid(alpha=0.3, axis="y")
 
 
