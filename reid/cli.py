@@ -78,19 +78,8 @@ HELP = {  # of the settings that have an option
     "max_false_new": "Share of known animals that may be called new.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
 }
-FEATURES = (
-    "extractor",
-    "matcher",
-    "weights",
-    "lightglue_weights",
-    "also",
-    "max_keypoints",
-    "resize",
-    "enlarge",
-    "equalize",
-    "segment",
-    "device",
-)
+PREPARED = "max_keypoints", "resize", "enlarge", "equalize", "segment", "device"
+FEATURES = ("extractor", "matcher", "weights", "lightglue_weights", "also", *PREPARED)
 ANSWERS = ("preset", *FEATURES, "score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "exact")
 PROMISES = "max_false_match", "max_false_new", "prior_new"
 

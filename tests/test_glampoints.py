@@ -284,7 +284,7 @@ def run(crops, out, resume=False, stop=None):
     torch.manual_seed(0)
     task = glampoints.task(crops, Crops(crops.refs, 96, seed=4), glampoints.Recipe(), GlamPoints())
 
-    def progress(step, steps, figures):
+    def progress(step, steps):
         if step == stop:
             raise KeyboardInterrupt
 

@@ -306,7 +306,7 @@ def joint_run(crops, out, steps, resume=False, stop=None):
 
 
 def run(task, out, steps, resume, stop):
-    def progress(step, steps, figures):
+    def progress(step, steps):
         if step == stop:
             raise KeyboardInterrupt
 

@@ -202,7 +202,7 @@ def make(refs, steps):
 
 
 def run(refs, out, steps, resume=False, stop=None):
-    def progress(step, steps, figures):
+    def progress(step, steps):
         if step == stop:
             raise KeyboardInterrupt
 

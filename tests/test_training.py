@@ -11,6 +11,7 @@ from conftest import draw_animal, save
 from reid import weights
 from reid.errors import PhotoError, SettingsError
 from reid.extractors.goodpoint import GoodPoint, heatmap
+from reid.extractors.superpoint import SuperPoint
 from reid.records import PhotoRef
 from reid.training import goodpoint, loop, noise, validation, warps
 from reid.training.photos import Crops, unlabelled
@@ -173,6 +174,32 @@ def test_the_network_has_the_published_size():
     assert sum(value.numel() for value in GoodPoint().parameters()) == 1_303_296
 
 
+def test_goodpoint_begins_as_superpoint_does_but_for_the_leak(monkeypatch):
+    """With ReLU both networks say the same, of random weights and statistics; logits up to a shift that softmax does not see."""
+    torch.manual_seed(0)
+    theirs = SuperPoint().eval()
+    for norm in (one for one in theirs.modules() if isinstance(one, torch.nn.BatchNorm2d)):
+        for values, spread in (
+            (norm.running_mean, (-1, 1)),
+            (norm.running_var, (1e-4, 2)),
+            (norm.weight.data, (0.5, 2)),
+            (norm.bias.data, (-1, 1)),
+        ):
+            values.uniform_(*spread)
+    image = torch.rand((2, 1, 64, 48))
+    with torch.inference_mode():
+        logits, descriptors = theirs(image)
+    monkeypatch.setattr(goodpoint, "load_network", lambda: theirs)
+    own = goodpoint.from_superpoint().eval()
+    goodpoint.set_leak(own, 0.0)
+    with torch.inference_mode():
+        found, described = own(image)
+    assert torch.allclose(described, descriptors, atol=1e-4)
+    assert torch.allclose(found.softmax(dim=1), logits[:, :64].softmax(dim=1), atol=1e-4)
+    goodpoint.set_leak(own, 0.01)
+    assert not torch.allclose(own(image)[1], descriptors, atol=1e-4)
+
+
 def plan(steps, **more):
     return loop.Plan(steps, batch=2, every=5, rate=1e-3, **more)
 
@@ -181,7 +208,7 @@ def run(crops, out, steps, resume=False, stop=None):
     torch.manual_seed(0)
     task = goodpoint.task(crops, Crops(crops.refs, 128, seed=4), goodpoint.Recipe(rule="code"), GoodPoint())
 
-    def progress(step, steps, figures):
+    def progress(step, steps):
         if step == stop:
             raise KeyboardInterrupt
 

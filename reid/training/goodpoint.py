@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .. import weights
 from ..extractors.goodpoint import LEAK, GoodPoint, heatmap
-from ..extractors.superpoint import CELL, load_network, peaks, sample
+from ..extractors.superpoint import CELL, load_network, sample
 from ..records import PhotoRef
 from . import Choices, pairs, validation, warps
 from .loop import Forward, Task
@@ -111,19 +111,6 @@ def loss(logits: Tensor, descriptors: Tensor, batch: Sequence[Pair], rule: str, 
     return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(batch)))}
 
 
-def validate(network: GoodPoint, held_out: Sequence[Pair]) -> dict[str, float]:
-    """What `validation.judge` says of the strongest local maxima and their descriptors."""
-    device = next(network.parameters()).device
-
-    def find(one: Pair) -> list[validation.Found]:
-        logits, descriptors = network(torch.from_numpy(one.images[:, None]).to(device))
-        valid = torch.from_numpy(one.valid).to(device)
-        found = [validation.best(*peaks(scores, ok)) for scores, ok in zip(heatmap(logits), valid)]
-        return [(points, sample(own, points)) for own, points in zip(descriptors, found)]
-
-    return validation.judge(held_out, find)
-
-
 def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
     """What `loop.train` needs. It begins with "superpoint", "shipped", "scratch" or a file of weights."""
     recipe = Recipe(Strength(rotation=np.deg2rad(choices.rotation)))
@@ -152,7 +139,7 @@ def task(crops: Crops, others: Crops, recipe: Recipe, own: GoodPoint, *, warm: b
 
     def of_held_out() -> dict[str, float]:
         set_leak(own, LEAK)
-        return validate(own, held_out)
+        return validation.judge_dense(own, heatmap, held_out)
 
     torch.nn.Module.to(own, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Task("goodpoint", own, partial(pair, crops, recipe=recipe), of_batch, of_held_out, {"rule": recipe.rule}, before=before)

@@ -27,7 +27,6 @@ from ..store import write_atomically
 
 AHEAD = 4  # batches prepared while the network works
 CONSTANT = 8 / 18  # share of the steps at full rate (arXiv 2006.01030: 8 epochs of 18)
-Progress = Callable[[int, int, Mapping[str, float]], None]
 Forward = Callable[..., Any]  # the network, in the run's precision, its outputs in float32
 LEAST_RATE = 0.05  # what it has fallen to at the end, of the full rate
 
@@ -79,11 +78,11 @@ def in_precision(network: nn.Module, plan: Plan) -> Forward:
 
 
 def train(
-    task: Task, plan: Plan, out: Path, resume: bool, progress: Progress, note: Callable[[str], None] = lambda text: None
+    task: Task, plan: Plan, out: Path, resume: bool, progress: Callable[[int, int], None], note: Callable[[str], None] = lambda text: None
 ) -> tuple[Path, dict[str, float]]:
     """Train `task`; returns the file of its best weights, `out`/NAME.safetensors, and how good they are on photos held out.
 
-    `progress(step, steps, figures)` is called after each step, `note` gets a line a validation. Raises SettingsError for a folder that
+    `progress(step, steps)` is called after each step, `note` gets a line a validation. Raises SettingsError for a folder that
     holds another run, and for a rate at which the loss runs away."""
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, best_file = out / "checkpoint.pt", out / f"{task.name}.safetensors"
@@ -141,7 +140,7 @@ def train(
                 if not math.isfinite(figures["loss"]):
                     raise SettingsError(f"the loss is {figures['loss']} at step {step}; start again with a smaller --rate")
                 sums = {name: sums.get(name, 0.0) + value for name, value in figures.items()}
-                progress(step + 1, plan.steps, figures)
+                progress(step + 1, plan.steps)
                 if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
                     n = step + 1 - since
                     means = {name: round(value / n, 6) for name, value in sums.items()}

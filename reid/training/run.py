@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -59,14 +59,9 @@ def train(
     card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": version("reid")}
     file = Path(out)
     for task in stages(network, learned, held_out, choices, plan, file, progress):
-        told = partial(_steps, progress, f"steps of {task.name}")
-        whole = replace(task, about={**about, **task.about}, card={**card, **task.card})
-        file, _ = loop.train(whole, plan, Path(out) / task.folder, resume, told, note)
+        whole = replace(task, about={**about, **task.about}, card=card)
+        file, _ = loop.train(whole, plan, Path(out) / task.folder, resume, partial(progress, f"steps of {task.name}"), note)
     return file, read_card(file)
-
-
-def _steps(progress: Callable[[str, int, int], None], what: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
-    progress(what, step, steps)
 
 
 def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None], note: Callable[[str], None]) -> list[PhotoRef]:

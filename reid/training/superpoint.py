@@ -27,14 +27,13 @@ from torch import Tensor
 from .. import metrics, weights
 from ..config import fingerprint
 from ..errors import SettingsError
-from ..extractors.superpoint import CELL, SuperPoint, heatmap, load_network, peaks, sample
+from ..extractors.superpoint import CELL, SuperPoint, heatmap, load_network, peaks
 from ..records import PhotoRef
 from ..store import DamagedFile, read_tensors, write_tensors
 from . import Choices, noise, shapes, validation, warps
 from .loop import Forward, Plan, Task, in_precision
 from .pairs import Pair
 from .photos import Crops
-from .validation import Found
 from .warps import Matrix, Patch
 
 NONE, DROPPED = CELL**2, -1  # classes of cells: without a keypoint, and not learned from
@@ -271,20 +270,7 @@ def joint(crops: Crops, others: Crops, known: Sequence[NDArray[np.float64]], lim
 
     of_pair = partial(pair, crops=crops, known=known, limits=limits)
     about = {"n_crops": len(known), "n_labels": sum(map(len, known))}
-    return Task("superpoint", own, of_pair, of_batch, partial(validate, own, held_out), about)
-
-
-def validate(network: SuperPoint, held_out: Sequence[Pair]) -> dict[str, float]:
-    """What `validation.judge` says of the highest peaks."""
-    device = next(network.parameters()).device
-
-    def find(one: Pair) -> list[Found]:
-        logits, descriptors = network(torch.from_numpy(one.images[:, None]).to(device))
-        valid = torch.from_numpy(one.valid).to(device)
-        keypoints = [validation.best(*peaks(scores, ok)) for scores, ok in zip(heatmap(logits), valid)]
-        return [(points, sample(own, points)) for own, points in zip(descriptors, keypoints)]
-
-    return validation.judge(held_out, find)
+    return Task("superpoint", own, of_pair, of_batch, partial(validation.judge_dense, own, heatmap, held_out), about)
 
 
 def stages(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import metrics
+from ..extractors.superpoint import peaks, sample
 from .pairs import Pair
 
 N_HELD_OUT, HELD_OUT = 24, 10**6  # pairs that a network is judged on, and the number of the first
@@ -34,6 +35,19 @@ def judge(pairs: Sequence[Pair], find: Callable[[Pair], Sequence[Found]]) -> dic
     repeated, accuracy, covered = (float(value) for value in np.nanmean(rows, axis=0))
     score = metrics.harmonic_mean(repeated, accuracy, covered)
     return {"repeatability": repeated, "accuracy": accuracy, "coverage": covered, "score": score}
+
+
+def judge_dense(network: nn.Module, heatmap: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> dict[str, float]:
+    """`judge` of a network of SuperPoint's kind: logits, of which `heatmap` makes score maps [B x H x W], and coarse descriptors."""
+    device = next(network.parameters()).device
+
+    def find(one: Pair) -> list[Found]:
+        logits, descriptors = network(torch.from_numpy(one.images[:, None]).to(device))
+        valid = torch.from_numpy(one.valid).to(device)
+        found = [best(*peaks(scores, ok)) for scores, ok in zip(heatmap(logits), valid)]
+        return [(points, sample(own, points)) for own, points in zip(descriptors, found)]
+
+    return judge(pairs, find)
 
 
 def mutual(likeness: Tensor) -> Tensor:
