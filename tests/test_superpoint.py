@@ -178,18 +178,16 @@ def hinge(first, second, valid, homography):
     """A second implementation, cell by cell."""
     _, height, width = first.shape
     places = [(row, column) for row in range(height) for column in range(width)]
-    likeness = np.array([[max(0.0, float(first[:, a, b] @ second[:, c, d])) for c, d in places] for a, b in places])
-    likeness /= np.maximum(np.linalg.norm(likeness, axis=1, keepdims=True), 1e-12)
-    likeness /= np.maximum(np.linalg.norm(likeness, axis=0, keepdims=True), 1e-12)
     total, n = 0.0, 0
-    for i, (a, b) in enumerate(places):
+    for a, b in places:
         away = homography @ [8 * b + 3.5, 8 * a + 3.5, 1]
-        for j, (c, d) in enumerate(places):
+        for c, d in places:
             if valid[0, a, b] and valid[1, c, d]:
                 near = np.hypot(*(away[:2] / away[2] - [8 * d + 3.5, 8 * c + 3.5])) <= 7.5
-                total += 0.05 * max(0.0, 1 - likeness[i, j]) if near else max(0.0, likeness[i, j] - 0.2)
+                likeness = float(first[:, a, b] @ second[:, c, d])
+                total += 2 / 3 * len(places) * max(0.0, 1 - likeness) if near else max(0.0, likeness - 0.2)
                 n += 1
-    return total / n * len(places)
+    return total / n
 
 
 def test_descriptor_loss_by_hand_and_cell_by_cell():
@@ -198,9 +196,9 @@ def test_descriptor_loss_by_hand_and_cell_by_cell():
     same, swapped = torch.stack((square, square)), torch.stack((square, square.flip(2)))
     valid = torch.ones((2, 1, 2), dtype=torch.bool)
     assert float(superpoint.descriptor_loss(same, valid, np.eye(3))) == 0
-    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((2 * 0.05 + 2 * 0.8) / 4 * 2)
+    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((2 * 2 * 2 / 3 + 2 * 0.8) / 4)
     valid[1, 0, 1] = False
-    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((0.05 + 0.8) / 2 * 2)
+    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((2 * 2 / 3 + 0.8) / 2)
     assert float(superpoint.descriptor_loss(swapped, torch.zeros_like(valid), np.eye(3))) == 0
     rng = np.random.default_rng(0)
     descriptors = F.normalize(torch.from_numpy(rng.normal(size=(2, 6, 3, 4))).float(), dim=1)

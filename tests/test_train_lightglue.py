@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import draw_animal, save
 from safetensors.torch import save_file
+from sklearn.linear_model import Ridge
 
 from reid import extractors, matchers, metrics, training
 from reid.config import Settings
@@ -176,7 +177,7 @@ def test_the_network_that_is_trained_matches_as_the_one_that_is_used(with_scale_
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         compared, matchable, _ = (value.float() for value in network(*inputs))
     used = LightGlue.of(network.state_dict(), 9)
-    assert used.shape == TINY
+    assert used.shape == replace(TINY, projects=True)
     encoded, other = used.encode([a, b])
     for n_layers in (1, 2, 3):
         own, others = compared[n_layers - 1]
@@ -253,7 +254,7 @@ def test_a_trained_file_is_used_where_there_was_no_lightglue(tmp_path):
     settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"))
     assert matchers.weights_name(settings) == "lightglue"
     matcher = matchers.create(settings, "cpu")
-    assert matcher.network.shape == TINY and matchers.race(settings) == matchers.RACE
+    assert matcher.network.shape == replace(TINY, projects=True) and matchers.race(settings) == matchers.RACE
     references = [random_features(n, n, 64) for n in (30, 20)]
     assert sorted(place for place, _ in matcher.match(references[0], references)) == [0, 1]
 
@@ -292,11 +293,11 @@ def test_a_training_begins_with_weights_of_its_own_or_says_what_it_lacks(refs, t
         return training.create("lightglue", refs, refs, training.Choices(**{"side": 96, "rotation": 30.0, "seed": 0} | changes))
 
     task = create(begin=str(tmp_path / "own.safetensors"), extractor="aliked-t16")
-    assert (task.network.shape, task.about["heads"], task.about["extractor"]) == (TINY, 2, "aliked-t16")
+    assert (task.network.shape, task.about["heads"], task.about["extractor"]) == (replace(TINY, projects=True), 2, "aliked-t16")
     assert task.about["extractor_weights"] == own_card("aliked-t16")["extractor_weights"]
     assert create(begin="scratch", extractor="sift").network.with_scale_and_angle
     shipped = create(begin="shipped", extractor="aliked-n16").network
-    assert shipped.shape == Shape()
+    assert shipped.shape == Shape(projects=True)
     with pytest.raises(SettingsError, match=r"whose features .* --extractor goodpoint"):
         create(begin="scratch")
     with pytest.raises(SettingsError, match="no LightGlue for aliked-t16 to begin with"):
@@ -305,3 +306,69 @@ def test_a_training_begins_with_weights_of_its_own_or_says_what_it_lacks(refs, t
         create(begin=str(tmp_path / "own.safetensors"), extractor="sift")
     with pytest.raises(SettingsError, match="aliked-t16 takes no weights of one's own"):
         create(begin="scratch", extractor="aliked-t16", weights="x.safetensors")
+
+
+def test_a_projection_is_fitted_as_ridge_regression():
+    """Against scikit-learn, whose penalty is on the sum where ours is on the mean of the squares."""
+    rng = np.random.default_rng(0)
+    given, wanted = rng.normal(2, 1, (200, 5)), rng.normal(size=(200, 3))
+    weight, bias = lightglue.fit(given, wanted)
+    penalty = lightglue.RIDGE * np.cov(given.T, bias=True).trace() / 5 * 200
+    theirs = Ridge(alpha=penalty).fit(given, wanted)
+    assert np.allclose(weight, theirs.coef_) and np.allclose(bias, theirs.intercept_)
+    assert np.allclose(lightglue.fit(given, 3 * given[:, :2] + 1)[0], 3 * np.eye(5)[:2], atol=0.01)
+
+
+class Moved(Corners):
+    """The same corners half a pixel off, described by other words for the same; those at the left are missing."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def extract(self, photo):
+        found = super().extract(photo)
+        right = found.keypoints[:, 0] > 30
+        return replace(
+            found, keypoints=found.keypoints[right] + 0.5, scores=found.scores[right], descriptors=found.descriptors[right] @ self.words
+        )
+
+
+def test_it_begins_with_the_lightglue_of_another_extractor(refs, monkeypatch):
+    """Whose descriptors are ours, turned: behind the projection the network says of ours what it said of those. Its layers do not learn."""
+    monkeypatch.setattr(lightglue, "N_FITTED", 12)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(9, 9)))[0]
+    monkeypatch.setattr(extractors, "create", lambda settings, device: Moved(turn) if settings.extractor == "disk" else Corners())
+    torch.manual_seed(0)
+    published = Network(9, shape=TINY)
+    state = {name: value.detach() for name, value in published.state_dict().items()}
+    monkeypatch.setattr(lightglue.weights, "load", lambda name: {"disk-lightglue": state}[name])
+    begun = lightglue.adapted("disk", Settings(extractor="xfeat"), Crops(refs, 120, seed=3), "cpu")
+    own = torch.tensor(random_features(30, 1).descriptors).float()
+    assert torch.allclose(begun.input_proj(own), published.input_proj(own @ torch.from_numpy(turn).float()), atol=0.02)
+    learning = {name.split(".")[0] for name, value in begun.named_parameters() if value.requires_grad}
+    assert learning == {"input_proj", "posenc", "log_assignment", "token_confidence"}
+    assert all(torch.equal(value, state[name]) for name, value in begun.state_dict().items() if not name.startswith("input_proj"))
+
+
+def test_it_begins_with_no_lightglue_that_cannot_serve(refs, monkeypatch):
+    crops, settings = Crops(refs, 120, seed=3), Settings(extractor="xfeat")
+    with pytest.raises(SettingsError, match="no LightGlue for aliked-t16 to begin with; name an extractor that has one"):
+        lightglue.adapted("aliked-t16", settings, crops, "cpu")
+    state = Network(9, True, TINY).state_dict()
+    monkeypatch.setattr(lightglue.weights, "load", lambda name: state)
+    with pytest.raises(SettingsError, match="LightGlue of sift needs scales and angles"):
+        lightglue.adapted("sift", settings, crops, "cpu")
+    state = Network(9, shape=TINY).state_dict()
+    monkeypatch.setattr(extractors, "create", lambda settings, device: Corners() if settings.extractor == "disk" else Moved(0 * np.eye(9)))
+    monkeypatch.setattr(lightglue, "N_FITTED", 1)
+    monkeypatch.setattr(lightglue, "SAME", 0.1)
+    with pytest.raises(SettingsError, match=r"xfeat and disk find too few keypoints in common \(0\)"):
+        lightglue.adapted("disk", settings, crops, "cpu")
+
+
+def test_a_network_projects_where_its_file_does():
+    """Descriptors as wide as the state go in as they are, unless the file has a projection for them."""
+    shape = Shape(32, 2, 3, projects=True)
+    state = Network(32, shape=shape).state_dict()
+    assert Shape.of(state) == shape and isinstance(LightGlue.of(state, 32).input_proj, torch.nn.Linear)
+    assert isinstance(LightGlue.of(Network(32, shape=TINY).state_dict(), 32).input_proj, torch.nn.Identity)

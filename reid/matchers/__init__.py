@@ -60,6 +60,11 @@ def weights_name(settings: Settings) -> str | None:
             f"there is no LightGlue for {settings.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
             f"{settings.extractor}), or take an extractor that has one: {able}"
         )
+    if settings.weights and line.weights:
+        raise SettingsError(
+            f"there is no LightGlue for {settings.extractor} with weights of one's own; use --matcher nearest, or train one (reid train "
+            f"lightglue --extractor {settings.extractor} --weights {settings.weights})"
+        )
     return line.lightglue
 
 

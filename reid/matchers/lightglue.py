@@ -41,6 +41,7 @@ class Shape:
     dim: int = 256  # of a point's state
     heads: int = 4  # of attention
     layers: int = 9
+    projects: bool = False  # descriptors that are as wide as the state, too; others always
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> Shape:
@@ -49,7 +50,8 @@ class Shape:
         if not layers or "posenc.Wr.weight" not in state:
             raise ValueError("these are no weights of LightGlue")
         dim, turned = len(state["log_assignment.0.final_proj.weight"]), 2 * len(state["posenc.Wr.weight"])
-        return cls(dim, dim // turned, layers)  # every head is turned in pairs of its dimensions, all heads alike
+        heads = dim // turned  # every head is turned in pairs of its dimensions, all heads alike
+        return cls(dim, heads, layers, "input_proj.weight" in state)
 
 
 class _Attention(nn.Module):
@@ -110,7 +112,7 @@ class Ends(nn.Module):
         super().__init__()
         self.shape, self.with_scale_and_angle = shape, with_scale_and_angle  # SIFT's weights encode (x, y, scale, angle)
         dim, n_layers = shape.dim, shape.layers
-        self.input_proj = nn.Linear(n_dims, dim) if n_dims != dim else nn.Identity()
+        self.input_proj = nn.Linear(n_dims, dim) if shape.projects or n_dims != dim else nn.Identity()
         self.posenc = nn.ModuleDict({"Wr": nn.Linear(4 if with_scale_and_angle else 2, dim // shape.heads // 2, bias=False)})
         self.log_assignment = nn.ModuleList(Assignment(dim) for _ in range(n_layers))
         self.token_confidence = nn.ModuleList(nn.ModuleDict({"token": nn.Sequential(nn.Linear(dim, 1))}) for _ in range(n_layers - 1))

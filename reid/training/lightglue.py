@@ -3,6 +3,9 @@
 Views of a photo are warped, disturbed and described, and the keypoints of two of them that fall on one another are to be matched. A view
 is drawn as for GoodPoint, with more rotation, and then placed inside its crop, as LightGlue's authors place theirs: nothing beyond the
 photo is seen, no false corner comes from a border, and an extractor need not describe what a mask then drops.
+
+It begins with nothing, or with the LightGlue of another extractor. Then attention stays as that one learned it, from millions of pairs
+and from scenes that were photographed from all sides; what comes before it and after it is trained.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ TOGETHER = 32  # crops in turn: neighbouring pairs are of different ones
 OFTEN = 0.2  # probability of each filter of the noise: three in ten of ALIKED's keypoints have a partner; two at GoodPoint's half
 AROUND = 1.25  # sides of a view that the crop it lies in has
 N_HELD_OUT, HELD_OUT = 48, 10**6  # pairs that it is judged on, and the number of the first
+N_FITTED, FITTED = 150, 2 * 10**6  # crops in which two extractors' keypoints are compared, and the number of the first
+MOST = 1024  # keypoints of such a crop
+SAME = 1.5  # px within which two extractors have found the same
+RIDGE = 1e-3  # of the mean variance of a dimension
 
 
 @dataclass(frozen=True)
@@ -276,7 +283,8 @@ def validate(network: Network, pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
-    """What `loop.train` needs. It begins with "scratch", "shipped" or a file of weights, whose shape it keeps."""
+    """What `loop.train` needs. It begins with "scratch", with "shipped", which is the extractor's own, with the published LightGlue of
+    another extractor, whose name is given, or with a file of weights, whose shape it keeps."""
     if not choices.extractor:
         raise SettingsError("whose features is LightGlue trained for? Name them: --extractor goodpoint")
     settings = Settings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
@@ -286,7 +294,10 @@ def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Ch
     learned, others = (Pairs(Crops(refs, side, choices.seed + i), extractor, strength) for i, refs in enumerate((photos, held_out)))
     torch.manual_seed(choices.seed)
     judged = [others.pair(HELD_OUT + number) for number in range(N_HELD_OUT)]
-    network = _begun(choices, judged[0].features[0])
+    if choices.begin in extractors.REGISTRY:
+        network = adapted(choices.begin, settings, learned.crops, choices.device)
+    else:
+        network = _begun(choices, judged[0].features[0])
     return task(network, learned, judged, about)
 
 
@@ -316,3 +327,52 @@ def _begun(choices: Choices, example: Features) -> Network:
     except (KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{choices.begin} holds no LightGlue for {choices.extractor}; leave out --begin") from error
     return network
+
+
+def adapted(other: str, settings: Settings, crops: Crops, device: str) -> Network:
+    """The LightGlue published for the extractor `other`, whose layers are no longer trained, behind a projection of the descriptors of
+    `settings`. It takes them, by least squares over the keypoints that both extractors find, to what the other's become there."""
+    published = extractors.entry(other).lightglue
+    if published is None:
+        raise SettingsError(f"there is no LightGlue for {other} to begin with; name an extractor that has one, or leave out --begin")
+    state = renamed(weights.load(published))
+    if state["posenc.Wr.weight"].shape[1] == 4:
+        raise SettingsError(f"the LightGlue of {other} needs scales and angles; begin with that of aliked-n16, disk or superpoint")
+    own, theirs = (extractors.create(one.replace(max_keypoints=MOST), device) for one in (settings, Settings(extractor=other)))
+    found = [_both(own, theirs, crops.crop(FITTED + number)) for number in range(N_FITTED)]
+    described, wanted = (np.concatenate(parts).astype(np.float64) for parts in zip(*found))
+    if len(described) < described.shape[1]:
+        raise SettingsError(f"{settings.extractor} and {other} find too few keypoints in common ({len(described)}); leave out --begin")
+    if "input_proj.weight" in state:
+        wanted = wanted @ state["input_proj.weight"].double().numpy().T + state["input_proj.bias"].double().numpy()
+    weight, bias = fit(described, wanted)
+    state |= {"input_proj.weight": torch.from_numpy(weight).float(), "input_proj.bias": torch.from_numpy(bias).float()}
+    network = Network(described.shape[1], shape=Shape.of(state))
+    network.load_state_dict({name: state[name] for name in network.state_dict()})
+    network.transformers.requires_grad_(False)
+    return network
+
+
+def _both(
+    own: extractors.Extractor, theirs: extractors.Extractor, crop: tuple[NDArray[np.float32], NDArray[np.bool_]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The descriptors (n, C) and (n, D) that two extractors give the keypoints which both find."""
+    light, mask = crop
+    pixels = np.repeat(light.clip(0, 255).round().astype(np.uint8)[:, :, None], 3, axis=2)
+    photo = Photo("crop", pixels, None if mask.all() else mask)
+    here, there = own.extract(photo), theirs.extract(photo)
+    if not len(here) or not len(there):
+        return here.descriptors[:0], there.descriptors[:0]
+    rows, partners = np.arange(len(here)), (apart := _distances(here.keypoints, there.keypoints)).argmin(axis=1)
+    same = (apart.argmin(axis=0)[partners] == rows) & (apart[rows, partners] < SAME)
+    return here.descriptors[same], there.descriptors[partners[same]]
+
+
+def fit(given: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight (D, C) and bias (D,) with which `given` (n, C) comes closest to `wanted` (n, D): ridge regression about the means."""
+    middle, target = given.mean(axis=0), wanted.mean(axis=0)
+    centred = given - middle
+    spread = centred.T @ centred / len(given)
+    spread += RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
+    weight = np.linalg.solve(spread, centred.T @ (wanted - target) / len(given)).T
+    return weight, target - weight @ middle
