@@ -603,9 +603,7 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Learning rate, until it falls.", min=1e-9)] = None,
     side: Annotated[int | None, typer.Option(help="Side of the crops, in pixels, a multiple of 32.", min=64)] = None,
     rotation: Annotated[float | None, typer.Option(help="Degrees by which pairs are turned at most.", min=0, max=180)] = None,
-    begin: Annotated[
-        str | None, typer.Option(help="shipped, scratch, a file of weights to go on from, or an extractor: its weights or its LightGlue.")
-    ] = None,
+    begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="Whose features LightGlue is trained for.")] = "",
     weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
     every: Annotated[int, typer.Option(help="Steps between validations, each with a checkpoint.", min=1)] = 100,
