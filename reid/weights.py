@@ -102,6 +102,10 @@ _FILES = (
     WeightsFile("goodpoint", "extractor goodpoint", "d589b537f5db054e5ffabb8e74137cd1891c3688cfa2b52773f236f8bd952a3d",
                 "Apache-2.0", "this project, begun from SuperPoint (reid/trained)", 2633696,
                 "reid/trained/goodpoint.safetensors"),
+    WeightsFile("goodpoint-lightglue", "matcher lightglue for goodpoint",
+                "1ff247a5713421047178da732a875f4af43a9afc0e3671b0eb061892b4d3a032", "Apache-2.0",
+                "this project, before and after the layers of aliked-lightglue (reid/trained)", 1336324,
+                "reid/trained/goodpoint-lightglue.safetensors", base="aliked-lightglue"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
 

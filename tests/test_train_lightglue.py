@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,10 +12,10 @@ from conftest import draw_animal, save
 from safetensors.torch import save_file
 from sklearn.linear_model import Ridge
 
-from reid import extractors, matchers, metrics, training
+from reid import extractors, images, matchers, metrics, training, weights
 from reid.config import Settings
 from reid.errors import SettingsError, WeightsError
-from reid.matchers.lightglue import LightGlue, Shape
+from reid.matchers.lightglue import LightGlue, Shape, renamed
 from reid.records import Features, PhotoRef
 from reid.training import lightglue, loop, warps
 from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
@@ -372,3 +373,35 @@ def test_a_network_projects_where_its_file_does():
     state = Network(32, shape=shape).state_dict()
     assert Shape.of(state) == shape and isinstance(LightGlue.of(state, 32).input_proj, torch.nn.Linear)
     assert isinstance(LightGlue.of(Network(32, shape=TINY).state_dict(), 32).input_proj, torch.nn.Identity)
+
+
+def test_goodpoints_lightglue_stands_on_alikeds(refs):
+    """It ships without the layers that it shares, and matches a photo with its turned view, better than nothing learned does."""
+    state, base = weights.load("goodpoint-lightglue"), renamed(weights.load("aliked-lightglue"))
+    own = weights.card(weights.locate(weights.REGISTRY["goodpoint-lightglue"]))
+    settings = Settings(extractor="goodpoint", max_keypoints=256)
+    assert (own["base"], own["extractor_weights"]) == ("aliked-lightglue", extractors.weights_digest(settings))
+    whole = renamed(state)
+    shared = [name for name in base if name.startswith("transformers.")]
+    assert shared and all(torch.equal(whole[name], base[name]) for name in shared)
+    assert whole["input_proj.weight"].shape == (256, 256) and not torch.equal(
+        whole["log_assignment.8.final_proj.weight"], base["log_assignment.8.final_proj.weight"]
+    )
+    extractor, matcher = extractors.create(settings, "cpu"), matchers.create(settings, "cpu")
+    photo = images.prepare(refs[0], 512)
+    light = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    turn = np.vstack([cv2.getRotationMatrix2D((160, 120), 20, 1.1), [0, 0, 1]])
+    turned = warps.warp(light, np.linalg.inv(turn), (light.shape[1], light.shape[0])).round().astype(np.uint8)
+    one, other = (extractor.extract(replace(photo, pixels=np.repeat(grey[:, :, None], 3, 2))) for grey in (light.astype(np.uint8), turned))
+    [(_, (indices, confidence))] = matcher.match(one, [other])
+    sure = indices[confidence > 0.5]
+    right = metrics.correct(one.keypoints[sure[:, 0]], other.keypoints[sure[:, 1]], turn, 3.0)
+    assert right.sum() > 20 and right.mean() > 0.8
+
+
+def test_features_of_ones_own_weights_have_no_lightglue_that_ships():
+    with pytest.raises(SettingsError, match=r"no LightGlue for goodpoint with weights of one's own; use --matcher nearest, or train one"):
+        matchers.weights_name(Settings(extractor="goodpoint", weights="own.safetensors"))
+    assert (
+        matchers.weights_name(Settings(extractor="glampoints", weights="own.safetensors")) == "sift-lightglue"
+    )  # its RootSIFT is the same
