@@ -258,15 +258,16 @@ def test_the_loss_by_hand(monkeypatch):
     light = cv2.cvtColor(draw_animal(1, 0, (160, 120)), cv2.COLOR_RGB2GRAY) / np.float32(255)
     one = Pair(np.stack((light, light)), np.ones((2, 120, 160), bool), np.eye(3))
     own = flat({(40, 40): 0.6, (120, 80): 0.7}, (160, 120)).requires_grad_()
-    other = flat({(40, 40): 0.9, (125, 80): 0.8}, (160, 120))
+    other = flat({(40, 40): 0.9, (125, 80): 0.8}, (160, 120)).requires_grad_()
     monkeypatch.setattr(glampoints, "single_peaks", lambda scores, valid, radius: peaks_of(scores, radius, valid & (scores > 0.2)))
     parts = glampoints.loss(own[None], other[None], [one], torch.Generator())
     assert (float(parts["right"]), float(parts["wrong"])) == (1, 1)
-    assert float(parts["loss"].detach()) == pytest.approx(((1 - 0.6) ** 2 + 0.7**2) / 2, rel=1e-4)
+    assert float(parts["loss"].detach()) == pytest.approx(((1 - 0.6) ** 2 + 0.7**2 + (1 - 0.9) ** 2 + 0.8**2) / 4, rel=1e-4)
     parts["loss"].backward()
-    assert {tuple(at) for at in torch.nonzero(own.grad).tolist()} == {(40, 40), (80, 120)}
-    assert own.grad[40, 40] < 0 < own.grad[80, 120]
-    twice = glampoints.loss(torch.stack((own, own)).detach(), torch.stack((other, other)), [one, one], torch.Generator())
+    for scores, wrong in ((own, 120), (other, 125)):
+        assert {tuple(at) for at in torch.nonzero(scores.grad).tolist()} == {(40, 40), (80, wrong)}
+        assert scores.grad[40, 40] < 0 < scores.grad[80, wrong]
+    twice = glampoints.loss(torch.stack((own, own)).detach(), torch.stack((other, other)).detach(), [one, one], torch.Generator())
     assert float(twice["loss"]) == pytest.approx(2 * float(parts["loss"].detach()), rel=1e-5)  # a sum over the pairs, not their mean
     away = Pair(one.images, one.valid, np.array([[1.0, 0, 30], [0, 1, 0], [0, 0, 1]]))
     nothing = glampoints.loss(own[None], other[None], [away], torch.Generator())

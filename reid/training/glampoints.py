@@ -1,8 +1,8 @@
 """GLAMpoints' training (Truong et al., ICCV 2019): points whose match the known homography confirms are rewarded, false ones are not.
 
 The peaks of both score maps are described and matched, mutual nearest neighbours without a ratio test. A right match sets its point's
-score in the first image to 1; of the wrong ones as many, drawn at random, set theirs to 0; nothing else has a gradient. As in the paper,
-the first image's map alone is learned from. Of the released code's mistakes three are mended: pairs are fresh at every step, a match is
+score to 1; of the wrong ones as many, drawn at random, set theirs to 0; nothing else has a gradient. The paper learns from the first
+image's map alone, here both teach. Of the released code's mistakes three are mended: pairs are fresh at every step, a match is
 right within 3 px, and of two close peaks one is kept. Added: peaks that the other image cannot show are neither right nor wrong.
 """
 
@@ -61,8 +61,8 @@ def described(one: Pair, keypoints: Sequence[Tensor]) -> list[Found]:
 def rewards(
     first: Tensor, second: Tensor, homography: NDArray[np.float64], size: tuple[int, int], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Of matches, given by their whole-pixel points [M x 2] in either image: the scores that the first image, of `size` (width, height),
-    should have, and where it learns (bool), both [H x W]."""
+    """Of matches, given by their whole-pixel points [M x 2] in this image and in the other, to which the homography leads: the scores
+    that this one, of `size` (width, height), should have, and where it learns (bool), both [H x W]."""
     right = torch.from_numpy(metrics.correct(first.numpy(), second.numpy(), homography))
     columns, rows = first.long().unbind(dim=1)
     reward = torch.zeros((size[1], size[0]))
@@ -75,8 +75,8 @@ def rewards(
 
 
 def loss(scores: Tensor, others: Tensor, batch: Sequence[Pair], generator: torch.Generator) -> dict[str, Tensor]:
-    """The squared error where a pair learns, its mean over the pixels and sum over the pairs; of score maps [B x H x W] of the first and
-    the second images. Beside it the right and the wrong points learned from, means over the pairs."""
+    """The squared error where an image learns, its mean over the pixels and over a pair's images, and sum over the pairs; of score maps
+    [B x H x W] of the first and the second images. Beside it the right and the wrong points learned from, means over the images."""
     total, right, wrong = scores.sum() * 0, 0.0, 0.0
     for own, other, one in zip(scores, others, batch):
         valid = torch.from_numpy(shared(one)).to(own.device)
@@ -84,9 +84,11 @@ def loss(scores: Tensor, others: Tensor, batch: Sequence[Pair], generator: torch
         (first, ours), (second, theirs) = described(one, keypoints)
         rows, columns = mutual(ours @ theirs.T).unbind(dim=1)
         size = own.shape[1], own.shape[0]
-        reward, learned = (each.to(own.device) for each in rewards(first[rows], second[columns], one.homography, size, generator))
-        total = total + ((own - reward) ** 2 * learned).sum() / (learned.sum() + 1e-6)
-        right, wrong = right + float(reward.sum()), wrong + float((learned & (reward == 0)).sum())
+        sides = (own, first[rows], second[columns], one.homography), (other, second[columns], first[rows], np.linalg.inv(one.homography))
+        for scored, here, there, way in sides:
+            reward, learned = (each.to(own.device) for each in rewards(here, there, way, size, generator))
+            total = total + 0.5 * ((scored - reward) ** 2 * learned).sum() / (learned.sum() + 1e-6)
+            right, wrong = right + 0.5 * float(reward.sum()), wrong + 0.5 * float((learned & (reward == 0)).sum())
     return {"loss": total, "right": torch.tensor(right / len(batch)), "wrong": torch.tensor(wrong / len(batch))}
 
 
@@ -117,9 +119,8 @@ def task(crops: Crops, others: Crops, recipe: Recipe, own: GlamPoints) -> Task:
 
     def of_batch(forward: Forward, batch: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
         images = torch.from_numpy(np.stack([one.images for one in batch])).to(next(own.parameters()).device)
-        with torch.no_grad():
-            theirs = forward(images[:, 1:])
-        return loss(forward(images[:, :1]), theirs, batch, generator)
+        first, second = forward(images.flatten(0, 1)[:, None]).unflatten(0, (-1, 2)).unbind(dim=1)
+        return loss(first, second, batch, generator)
 
     torch.nn.Module.to(own, memory_format=torch.channels_last)  # type: ignore[call-overload]
     about = {"inversion": recipe.inversion}
