@@ -10,10 +10,11 @@ and from scenes that were photographed from all sides; what comes before it and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..matchers import DOUBTFUL
 from ..matchers.lightglue import Ends, LightGlue, Shape, feed_forward, places, renamed, rotate
 from ..records import Features, Photo, PhotoRef
 from . import Choices, warps
-from .loop import Forward, Task
+from .loop import Forward, Plan, Task
 from .noise import disturb
 from .photos import Crops
 from .warps import Matrix, Strength
@@ -48,6 +49,7 @@ N_FITTED, FITTED = 150, 2 * 10**6  # crops in which two extractors' keypoints ar
 MOST = 1024  # keypoints of such a crop
 SAME = 1.5  # px within which two extractors have found the same
 RIDGE = 1e-3  # of the mean variance of a dimension
+Progress = Callable[[str, int, int], None]  # what, how many, of how many
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,14 @@ def validate(network: Network, pairs: Sequence[Pair]) -> dict[str, float]:
     return {"accuracy": accuracy, "recall": recall, "score": metrics.harmonic_mean(accuracy, recall)}
 
 
-def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
+def stages(
+    photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices, plan: Plan, out: Path, progress: Progress
+) -> Iterator[Task]:
+    """One: `create` is minutes of work before the first step, which `progress` is told of."""
+    yield create(photos, held_out, choices, progress)
+
+
+def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices, progress: Progress = lambda *done: None) -> Task:
     """What `loop.train` needs. It begins with "scratch", with "shipped", which is the extractor's own, with the published LightGlue of
     another extractor, whose name is given, or with a file of weights, whose shape it keeps."""
     if not choices.extractor:
@@ -293,9 +302,12 @@ def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Ch
     strength, side = Strength(rotation=np.deg2rad(choices.rotation)), round(choices.side * AROUND)
     learned, others = (Pairs(Crops(refs, side, choices.seed + i), extractor, strength) for i, refs in enumerate((photos, held_out)))
     torch.manual_seed(choices.seed)
-    judged = [others.pair(HELD_OUT + number) for number in range(N_HELD_OUT)]
+    judged = []
+    for done in range(1, N_HELD_OUT + 1):
+        judged.append(others.pair(HELD_OUT + done - 1))
+        progress("pairs to be judged on", done, N_HELD_OUT)
     if choices.begin in extractors.REGISTRY:
-        network = adapted(choices.begin, settings, learned.crops, choices.device)
+        network = adapted(choices.begin, settings, learned.crops, choices.device, progress)
     else:
         network = _begun(choices, judged[0].features[0])
     return task(network, learned, judged, about)
@@ -329,7 +341,7 @@ def _begun(choices: Choices, example: Features) -> Network:
     return network
 
 
-def adapted(other: str, settings: Settings, crops: Crops, device: str) -> Network:
+def adapted(other: str, settings: Settings, crops: Crops, device: str, progress: Progress = lambda *done: None) -> Network:
     """The LightGlue published for the extractor `other`, whose layers are no longer trained, behind a projection of the descriptors of
     `settings`. It takes them, by least squares over the keypoints that both extractors find, to what the other's become there."""
     published = extractors.entry(other).lightglue
@@ -339,7 +351,10 @@ def adapted(other: str, settings: Settings, crops: Crops, device: str) -> Networ
     if state["posenc.Wr.weight"].shape[1] == 4:
         raise SettingsError(f"the LightGlue of {other} needs scales and angles; begin with that of aliked-n16, disk or superpoint")
     own, theirs = (extractors.create(one.replace(max_keypoints=MOST), device) for one in (settings, Settings(extractor=other)))
-    found = [_both(own, theirs, crops.crop(FITTED + number)) for number in range(N_FITTED)]
+    found = []
+    for done in range(1, N_FITTED + 1):
+        found.append(_both(own, theirs, crops.crop(FITTED + done - 1)))
+        progress(f"crops that {settings.extractor} and {other} describe", done, N_FITTED)
     described, wanted = (np.concatenate(parts).astype(np.float64) for parts in zip(*found))
     if len(described) < described.shape[1]:
         raise SettingsError(f"{settings.extractor} and {other} find too few keypoints in common ({len(described)}); leave out --begin")
