@@ -84,7 +84,8 @@ def loss(scores: Tensor, others: Tensor, batch: Sequence[Pair], generator: torch
         (first, ours), (second, theirs) = described(one, keypoints)
         rows, columns = mutual(ours @ theirs.T).unbind(dim=1)
         size = own.shape[1], own.shape[0]
-        sides = (own, first[rows], second[columns], one.homography), (other, second[columns], first[rows], np.linalg.inv(one.homography))
+        back: Matrix = np.asarray(np.linalg.inv(one.homography), np.float64)
+        sides = (own, first[rows], second[columns], one.homography), (other, second[columns], first[rows], back)
         for scored, here, there, way in sides:
             reward, learned = (each.to(own.device) for each in rewards(here, there, way, size, generator))
             total = total + 0.5 * ((scored - reward) ** 2 * learned).sum() / (learned.sum() + 1e-6)
