@@ -289,12 +289,13 @@ def run(crops, out, resume=False, stop=None):
         if step == stop:
             raise KeyboardInterrupt
 
-    return loop.train(task, loop.Plan(10, batch=2, every=5, rate=3e-3, decay=0.0), out, resume, progress)[0]
+    return loop.train(task, loop.Plan(10, batch=4, every=5, rate=3e-3, decay=0.0), out, resume, progress)[0]
 
 
 def loss_of(network, crops):
     """Of the pairs that a run learns from, all at once."""
     batch = [glampoints.pair(crops, number, glampoints.Recipe()) for number in range(20)]
+    network.eval()
     with torch.inference_mode():
         first, second = (network(torch.from_numpy(np.stack([one.images[here : here + 1] for one in batch]))) for here in (0, 1))
     return float(glampoints.loss(first, second, batch, torch.Generator().manual_seed(0))["loss"])
@@ -308,6 +309,8 @@ def test_ten_steps_lower_the_loss_and_a_killed_run_ends_as_if_it_had_not_been(cr
     trained = GlamPoints()
     trained.load_state_dict(torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)["network"])
     assert loss_of(trained, crops) < 0.9 * before
+    statistics = [value for name, value in trained.state_dict().items() if "running" in name]
+    assert statistics and all(torch.equal(value, torch.full_like(value, value[0])) for value in statistics)  # as they began
     rows = list(csv.DictReader((tmp_path / "whole" / "log.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["0", "5", "10"]
     assert all(0 <= float(row["val_score"]) <= 1 for row in rows)

@@ -4,6 +4,9 @@ The peaks of both score maps are described and matched, mutual nearest neighbour
 score to 1; of the wrong ones as many, drawn at random, set theirs to 0; nothing else has a gradient. The paper learns from the first
 image's map alone, here both teach. Of the released code's mistakes three are mended: pairs are fresh at every step, a match is
 right within 3 px, and of two close peaks one is kept. Added: peaks that the other image cannot show are neither right nor wrong.
+
+Batch normalisation keeps the mean and variance that it begins with, and learns its scale and shift. Normalised by each batch, whose
+statistics are others than those in use, networks stayed below their untrained beginning for 500 steps; without, they are above it after 50.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import metrics, weights
 from ..extractors.glampoints import GlamPoints, describe, single_peaks
@@ -123,6 +126,11 @@ def task(crops: Crops, others: Crops, recipe: Recipe, own: GlamPoints) -> Task:
         first, second = forward(images.flatten(0, 1)[:, None]).unflatten(0, (-1, 2)).unbind(dim=1)
         return loss(first, second, batch, generator)
 
+    def keep_statistics(share: float) -> None:
+        for module in own.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
     torch.nn.Module.to(own, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    about = {"inversion": recipe.inversion}
-    return Task("glampoints", own, partial(pair, crops, recipe=recipe), of_batch, partial(validate, own, held_out), about)
+    about, learned = {"inversion": recipe.inversion}, partial(pair, crops, recipe=recipe)
+    return Task("glampoints", own, learned, of_batch, partial(validate, own, held_out), about, before=keep_statistics)
