@@ -357,7 +357,7 @@ def adapted(other: str, settings: Settings, crops: Crops, device: str, progress:
         progress(f"crops that {settings.extractor} and {other} describe", done, N_FITTED)
     described, wanted = (np.concatenate(parts).astype(np.float64) for parts in zip(*found))
     if len(described) < described.shape[1]:
-        raise SettingsError(f"{settings.extractor} and {other} find too few keypoints in common ({len(described)}); leave out --begin")
+        raise SettingsError(f"{settings.extractor} and {other} find too few keypoints in common ({len(described)}); take --begin scratch")
     if "input_proj.weight" in state:
         wanted = wanted @ state["input_proj.weight"].double().numpy().T + state["input_proj.bias"].double().numpy()
     weight, bias = fit(described, wanted)
