@@ -106,6 +106,8 @@ _FILES = (
                 "1ff247a5713421047178da732a875f4af43a9afc0e3671b0eb061892b4d3a032", "Apache-2.0",
                 "this project, before and after the layers of aliked-lightglue (reid/trained)", 1336324,
                 "reid/trained/goodpoint-lightglue.safetensors", base="aliked-lightglue"),
+    WeightsFile("glampoints", "extractor glampoints", "375e61a1fc622251c4d0f513ced02bc5aca5e9e8a18742b0d4ecec63bc75bfc5",
+                "Apache-2.0", "this project (reid/trained)", 996468, "reid/trained/glampoints.safetensors"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
 

@@ -20,9 +20,7 @@ def needed(line):
     return [weights.REGISTRY[name] for name in (line.weights, *line.parts) if name]
 
 
-HERE = [
-    name for name, line in extractors.REGISTRY.items() if all(map(weights.locate, needed(line))) and (line.weights or not line.trained_here)
-]
+HERE = [name for name, line in extractors.REGISTRY.items() if all(map(weights.locate, needed(line)))]
 
 
 def create(name, max_keypoints=200):

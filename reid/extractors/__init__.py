@@ -60,7 +60,7 @@ REGISTRY: dict[str, ExtractorEntry] = {
                                  "superpoint-lightglue", n_dims=256, trained_here=True),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint",
                                 "goodpoint-lightglue", n_dims=256, trained_here=True),
-    "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019) with RootSIFT; its weights are yours to train", None,
+    "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019) with RootSIFT, trained by this project", "glampoints",
                                  "sift-lightglue", trained_here=True),
     "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", "xfeat-lightglue", n_dims=64),
     "dog-hardnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with HardNet's descriptors (Mishchuk 2017)", "hardnet"),
@@ -84,9 +84,6 @@ def weights_digest(settings: Settings) -> str | None:
     if settings.weights and not line.trained_here:
         able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
         raise SettingsError(f"{settings.extractor} takes no weights of one's own; these do: {able}")
-    if line.trained_here and not (line.weights or settings.weights):
-        name = settings.extractor
-        raise SettingsError(f"no weights of {name} ship; make some by `reid train {name}` and add --weights FILE")
     first = weights.digest(line.weights, settings.weights)
     return first and "+".join((first, *(str(weights.digest(name)) for name in line.parts)))
 

@@ -60,7 +60,7 @@ def weights_name(settings: Settings) -> str | None:
             f"there is no LightGlue for {settings.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
             f"{settings.extractor}), or take an extractor that has one: {able}"
         )
-    if settings.weights and line.weights:
+    if settings.weights and line.lightglue == f"{settings.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
         raise SettingsError(
             f"there is no LightGlue for {settings.extractor} with weights of one's own; use --matcher nearest, or train one (reid train "
             f"lightglue --extractor {settings.extractor} --weights {settings.weights})"

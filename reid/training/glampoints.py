@@ -108,11 +108,11 @@ def validate(network: GlamPoints, held_out: Sequence[Pair]) -> dict[str, float]:
 
 
 def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
-    """What `loop.train` needs. It begins with "scratch" or a file of weights."""
+    """What `loop.train` needs. It begins with "shipped", "scratch" or a file of weights."""
     torch.manual_seed(choices.seed)
     own = GlamPoints()
     if choices.begin != "scratch":
-        own.load_state_dict(weights.load("glampoints", choices.begin))
+        own.load_state_dict(weights.load("glampoints", "" if choices.begin == "shipped" else choices.begin))
     crops, others = Crops(photos, choices.side, choices.seed), Crops(held_out, choices.side, choices.seed + 1)
     return task(crops, others, Recipe(Factors(rotation=np.deg2rad(choices.rotation))), own)
 
