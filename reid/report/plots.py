@@ -112,7 +112,7 @@ def save_training(folder: Path) -> Path:
             axes.plot(*zip(*points), color=colour, marker="o", markersize=3, label=name.removeprefix("val_"))
         axes.set(xlabel="step", title=title)
         axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=4, fontsize=8)  # below: curves reach everywhere
     write_atomically(folder / "curve.png", lambda path: figure.savefig(path, format="png", dpi=150))
     return folder / "curve.png"
 
