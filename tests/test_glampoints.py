@@ -9,7 +9,7 @@ import torch
 from conftest import draw_animal, save
 from safetensors.torch import save_file
 
-from reid import extractors, training
+from reid import extractors, training, weights
 from reid.config import Settings
 from reid.errors import WeightsError
 from reid.extractors.glampoints import NMS_RADIUS, SIZE, GlamPoints, describe, single_peaks
@@ -337,6 +337,8 @@ def test_a_training_begins_where_it_is_told_to(crops, tmp_path, monkeypatch):
     choices = training.Choices(64, 10.0, 0, str(tmp_path / "w.safetensors"))
     begun = training.create("glampoints", crops.refs, crops.refs, choices)
     assert all(torch.equal(value, given[name]) for name, value in begun.network.state_dict().items())
+    shipped = training.create("glampoints", crops.refs, crops.refs, training.Choices(64, 10.0, 0, "shipped")).network.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in weights.load("glampoints").items())
     scratch = [training.create("glampoints", crops.refs, crops.refs, training.Choices(64, 10.0, 0, "scratch")) for _ in range(2)]
     first, second = (task.network.last.weight for task in scratch)
     assert torch.equal(first, second) and not torch.equal(first, given["last.weight"])

@@ -1,7 +1,7 @@
 """GLAMpoints (Truong et al., ICCV 2019): a U-Net says of every pixel whether a RootSIFT match there would be right.
 
 Descriptors are upright RootSIFT of one size at the score map's peaks, so a match is only as good as its place, which is what is learned.
-The paper's weights are for research only and are not offered; the layers are the released code's.
+The paper's weights are for research only and are not offered; those that ship were trained here. The layers are the released code's.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ since on few photos detections grow fewer with each round.
 
 The descriptors' hinge loss is the paper's, on plain cosines, with the weights that the open implementation's author used with it: 800
 for cells of one place and 1 for the whole (the paper has 250 and 0.0001). His later loss compares likenesses that are normalised over
-either image's cells. In 200 steps from MagicPoint on it lost twice as much of the held-out score, and was left.
+either image's cells. In 200 steps from MagicPoint on it lost three times as much of the held-out score, and was left.
 """
 
 from __future__ import annotations
