@@ -82,10 +82,14 @@ class Pairs:
         rng = np.random.default_rng((self.crops.seed, crop_number, 1 + view))
         size = (round(len(crop) / AROUND),) * 2
         way = place_inside(warps.sample(rng, size, self.strength), size, len(crop), rng)
-        light = disturb(warps.warp(crop, way, size), rng, OFTEN).round().astype(np.uint8)
+        light = disturb(warps.warp(crop, way, size), rng, OFTEN)
         animal = None if mask.all() else warps.warp(mask.astype(np.uint8), way, size) > 0
-        photo = Photo(f"{crop_number}-{view}", np.repeat(light[:, :, None], 3, axis=2), animal)
-        return self.extractor.extract(photo), way
+        return self.extractor.extract(_photo(f"{crop_number}-{view}", light, animal)), way
+
+
+def _photo(name: str, light: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> Photo:
+    """What an extractor takes, of light (H, W) in 0..255."""
+    return Photo(name, np.repeat(light.round().astype(np.uint8)[:, :, None], 3, axis=2), mask)
 
 
 def place_inside(way: Matrix, size: tuple[int, int], side: int, rng: np.random.Generator) -> Matrix:
@@ -373,8 +377,7 @@ def _both(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The descriptors (n, C) and (n, D) that two extractors give the keypoints which both find."""
     light, mask = crop
-    pixels = np.repeat(light.clip(0, 255).round().astype(np.uint8)[:, :, None], 3, axis=2)
-    photo = Photo("crop", pixels, None if mask.all() else mask)
+    photo = _photo("crop", light.clip(0, 255), None if mask.all() else mask)
     here, there = own.extract(photo), theirs.extract(photo)
     if not len(here) or not len(there):
         return here.descriptors[:0], there.descriptors[:0]
