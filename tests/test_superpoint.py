@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import draw_animal, save
+from scipy.ndimage import map_coordinates
 from sklearn.metrics import average_precision_score
 
 from reid import extractors, weights
@@ -174,39 +175,43 @@ def test_detector_loss_by_hand():
     assert float(superpoint.detector_loss(logits, torch.full_like(cells, superpoint.DROPPED))) == 0
 
 
-def hinge(first, second, valid, homography):
-    """A second implementation, cell by cell."""
+def told_apart(first, second, valid, homography):
+    """A second implementation, place by place: the terms of the first image."""
     _, height, width = first.shape
-    places = [(row, column) for row in range(height) for column in range(width)]
-    total, n = 0.0, 0
-    for a, b in places:
-        away = homography @ [8 * b + 3.5, 8 * a + 3.5, 1]
-        for c, d in places:
-            if valid[0, a, b] and valid[1, c, d]:
-                near = np.hypot(*(away[:2] / away[2] - [8 * d + 3.5, 8 * c + 3.5])) <= 7.5
-                likeness = float(first[:, a, b] @ second[:, c, d])
-                total += 2 / 3 * len(places) * max(0.0, 1 - likeness) if near else max(0.0, likeness - 0.2)
-                n += 1
-    return total / n
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    at = {cell: np.array([8 * cell[1] + 3.5, 8 * cell[0] + 3.5]) for cell in cells}
+    terms = []
+    for cell in cells:
+        away = homography @ [*at[cell], 1]
+        x, y = away[:2] / away[2]
+        near = min(cells, key=lambda other: np.hypot(*(at[other] - (x, y))))
+        if not valid[0][cell] or np.abs(at[near] - (x, y)).max() > 4 or not valid[1][near]:
+            continue
+        read = np.array([map_coordinates(one, [[(y - 3.5) / 8], [(x - 3.5) / 8]], order=1, mode="grid-constant")[0] for one in second])
+        right = first[:, *cell] @ (read / np.linalg.norm(read))
+        wrong = [first[:, *cell] @ second[:, *other] for other in cells if valid[1][other] and np.hypot(*(at[other] - (x, y))) >= 8]
+        terms.append(np.log(sum(np.exp(10 * (value - right)) for value in (right, *wrong))))
+    return terms
 
 
-def test_descriptor_loss_by_hand_and_cell_by_cell():
+def test_descriptor_loss_by_hand_and_place_by_place():
     """Two cells side by side whose descriptors are at right angles: each is like itself alone, and their centres are 8 px apart."""
     square = torch.eye(2).reshape(2, 1, 2)
     same, swapped = torch.stack((square, square)), torch.stack((square, square.flip(2)))
     valid = torch.ones((2, 1, 2), dtype=torch.bool)
-    assert float(superpoint.descriptor_loss(same, valid, np.eye(3))) == 0
-    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((2 * 2 * 2 / 3 + 2 * 0.8) / 4)
-    valid[1, 0, 1] = False
-    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx((2 * 2 / 3 + 0.8) / 2)
+    assert float(superpoint.descriptor_loss(same, valid, np.eye(3))) == pytest.approx(np.log(1 + np.exp(-10)), abs=1e-6)
+    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx(np.log(1 + np.exp(10)))
+    valid[1, 0, 1] = False  # the first place has no other to be told from; the second is not shown, and is told from by the other image
+    assert float(superpoint.descriptor_loss(swapped, valid, np.eye(3))) == pytest.approx(np.log(1 + np.exp(10)) / 2)
     assert float(superpoint.descriptor_loss(swapped, torch.zeros_like(valid), np.eye(3))) == 0
     rng = np.random.default_rng(0)
-    descriptors = F.normalize(torch.from_numpy(rng.normal(size=(2, 6, 3, 4))).float(), dim=1)
-    valid = torch.from_numpy(rng.random((2, 3, 4)) < 0.8)
+    descriptors = F.normalize(torch.from_numpy(rng.normal(size=(2, 6, 5, 6))).float(), dim=1)
+    valid = torch.from_numpy(rng.random((2, 5, 6)) < 0.8)
     for _ in range(3):
-        way = warps.patch(rng, (32, 24), warps.Patch())
-        theirs = hinge(*descriptors.numpy(), valid.numpy(), way)
-        assert theirs > 0 and float(superpoint.descriptor_loss(descriptors, valid, way)) == pytest.approx(theirs, rel=1e-4)
+        way = warps.patch(rng, (48, 40), warps.Patch())
+        there, back = descriptors.numpy(), np.linalg.inv(way)
+        theirs = told_apart(*there, valid.numpy(), way) + told_apart(*there[::-1], valid.numpy()[::-1], back)
+        assert len(theirs) > 10 and float(superpoint.descriptor_loss(descriptors, valid, way)) == pytest.approx(np.mean(theirs), rel=1e-4)
 
 
 def test_adaptation_returns_what_a_covariant_detector_finds():
@@ -332,7 +337,7 @@ def test_ten_steps_lower_each_stages_loss_and_a_killed_run_ends_as_if_it_had_not
 
 
 def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_the_result(tmp_path, monkeypatch):
-    for name, value in (("N_DRAWN", 1), ("DRAWN", 1), ("N_WARPS", 3), ("PER_PHOTO", 1), ("THRESHOLD", 0.0)):
+    for name, value in (("N_DRAWN", 1), ("DRAWN", 1), ("N_WARPS", 3), ("PER_PHOTO", 1), ("VIEWS", 1), ("THRESHOLD", 0.0)):
         monkeypatch.setattr(superpoint, name, value)
     monkeypatch.setattr(validation, "N_HELD_OUT", 1)
     for n in range(3):

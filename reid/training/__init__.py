@@ -40,7 +40,7 @@ METHODS: dict[str, Method] = {
     "goodpoint": Method("goodpoint", "GoodPoint (arXiv 2006.01030): keypoints and descriptors", "shipped", 2000, 8, 3e-4, 192, 30.0),
     "glampoints": Method("glampoints", "GLAMpoints (ICCV 2019): keypoints for RootSIFT", "shipped", 2000, 8, 1e-3, 256, 30.0, decay=0.0),
     "lightglue": Method("lightglue", "LightGlue (arXiv 2306.13643): a matcher for any extractor", "aliked-n16", 500, 16, 1e-3, 320, 30.0),
-    "superpoint": Method("superpoint", "SuperPoint's recipe (arXiv 1712.07629), from drawn shapes on", "scratch", 2000, 8, 1e-3, 192, 90.0,
+    "superpoint": Method("superpoint", "SuperPoint's recipe (arXiv 1712.07629), from drawn shapes on", "scratch", 2000, 8, 1e-3, 192, 30.0,
                          decay=0.0),
 }  # fmt: skip
 
