@@ -361,6 +361,10 @@ def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_th
         extractors.create(settings.replace(weights=str(drawn)), "cpu")
 
 
+def test_a_crop_is_labelled_for_32_pairs_and_four_a_photo_at_most():
+    assert [superpoint.n_labelled(*each) for each in ((5120, 99), (16_000, 10), (31, 10), (64, 1))] == [160, 40, 1, 2]
+
+
 def test_labels_that_are_damaged_are_made_again_and_a_run_without_any_is_refused(tmp_path, monkeypatch):
     for name, value in (("N_DRAWN", 1), ("DRAWN", 1), ("N_WARPS", 2), ("PER_PHOTO", 1), ("THRESHOLD", 2.0)):
         monkeypatch.setattr(superpoint, name, value)

@@ -160,6 +160,11 @@ def label(detect: Callable[[Tensor], Tensor], image: NDArray[np.float32], ways: 
     return keypoints.double().numpy()
 
 
+def n_labelled(n_pairs: int, n_photos: int) -> int:
+    """Crops that are labelled for a run of so many pairs: labelling takes as long as learning otherwise."""
+    return max(1, min(n_pairs // VIEWS, PER_PHOTO * n_photos))
+
+
 def labels(
     detect: Callable[[Tensor], Tensor], crops: Crops, n: int, folder: Path, progress: Callable[[str, int, int], None]
 ) -> list[NDArray[np.float64]]:
@@ -309,8 +314,7 @@ def stages(
         return heatmap(forward(images.to(plan.device))[0])
 
     made_by = fingerprint(weights.digest("superpoint", file), plan.precision, choices.seed, choices.side, N_WARPS, THRESHOLD, RADIUS)
-    n = max(1, min(plan.steps * plan.batch // VIEWS, PER_PHOTO * len(photos)))
-    known = labels(detect, crops, n, out / "labels" / made_by, progress)
+    known = labels(detect, crops, n_labelled(plan.steps * plan.batch, len(photos)), out / "labels" / made_by, progress)
     if not any(map(len, known)):
         raise SettingsError("no keypoint was found on the photos to learn from; train longer (--steps), or add --begin superpoint")
     yield joint(crops, others, known, Patch(rotation=np.deg2rad(choices.rotation)), own)
