@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import reid
-from reid.config import Settings
+from reid.settings import Settings
 
 HERE = Path(__file__).parent
 SOURCE = "the default that was measured on the drawn sample gallery"

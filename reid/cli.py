@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .config import DEVICES, EXACT, PRESETS, SCORES, VERIFY, Settings
 from .errors import GalleryError, ReidError, SettingsError, WeightsError
+from .settings import DEVICES, EXACT, PRESETS, SCORES, VERIFY, Settings
 from .training import METHODS
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _ask(
     cache: Cache = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    from . import calls, images
+    from . import calls, imaging
     from .report import tables
     from .store import write_atomically
 
@@ -235,7 +235,7 @@ def _ask(
     if found.rankings:
         _print(tables.as_table(found))
         for ranking in found.rankings:
-            faults = min(map(images.shortcomings, ranking.quality), key=len, default=())  # of the best photo
+            faults = min(map(imaging.shortcomings, ranking.quality), key=len, default=())  # of the best photo
             if faults:
                 print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
         if calibration is None:
@@ -430,7 +430,7 @@ def align(
     settings: Settings = DEFAULTS,
 ) -> None:
     """Lay one photo on another, of something flat or far away, and draw both as one."""
-    from . import align as alignment
+    from .stages import align as alignment
 
     out = out or Path(f"{query.stem}-{reference.stem}-mosaic.png")
     _check_writable(out)
@@ -531,7 +531,7 @@ def bench(
     """How fast is it on this machine, beside kornia's networks? Both run in turn; a ratio above 1 says that reid is faster."""
     from rich.table import Table
 
-    from . import bench as benchmark
+    from .evaluation import speed as benchmark
 
     if what not in benchmark.BENCHES:
         raise SettingsError(f"unknown benchmark {what!r}; known: {', '.join(benchmark.BENCHES)}")
@@ -568,7 +568,7 @@ def features(
     plots: Annotated[Path | None, typer.Option(help="Folder for plots: repeatability, matches, homographies.")] = None,
 ) -> None:
     """How good are local features where the true homography is known? Repeatability, matches and homographies of each, as tables."""
-    from . import features as benchmark
+    from .evaluation import features as benchmark
     from .report import tables
 
     names = list(dict.fromkeys(filter(None, map(str.strip, extractors.split(",")))))

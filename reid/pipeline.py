@@ -21,13 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import devices, extractors, images, matchers, novelty, ranking, scoring, segmentation, shortlist, views, weights
-from .config import Settings, fingerprint
+from . import devices, extractors, imaging, matchers, scoring, weights
+from .catalogue import sides as views
+from .decision import openset as novelty
+from .decision.openset import Calibration, Standing
 from .errors import PhotoError, SettingsError
-from .novelty import Calibration, Standing
+from .imaging import segmentation
 from .records import Candidate, Failure, Features, IdentityRanking, PairMatches, Photo, PhotoRef, Score
-from .scoring import Evidence, Null
-from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
+from .retrieval import shortlist
+from .scoring import Evidence, Null, ranking
+from .settings import Settings
+from .store import FORMAT, DamagedFile, Digests, FeatureStore, MatchStore, fingerprint, remove_leftovers, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -221,13 +225,13 @@ class Pipeline:
 
     def _prepare(self, ref: PhotoRef) -> Photo:
         """Decoded and resized; as the settings want, evened out, and with a mask of what stands out where none is given."""
-        photo = images.prepare(ref, self.settings.resize, self.settings.enlarge)
+        photo = imaging.prepare(ref, self.settings.resize, self.settings.enlarge)
         mask = photo.mask
         if self.settings.segment and mask is None:
             mask = segmentation.foreground(photo.pixels)
             if mask is None and not (ref.quarters or ref.mirrored):
                 self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
-        pixels = images.equalized(photo.pixels) if self.settings.equalize else photo.pixels
+        pixels = imaging.equalized(photo.pixels) if self.settings.equalize else photo.pixels
         return replace(photo, pixels=pixels, mask=mask)
 
     def _prepared(self, items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Future[Photo]]]:
@@ -336,7 +340,7 @@ class Pipeline:
         """The opinion that speaks for this pair most: the one whose matches exceed strangers' by most."""
         least = self.settings.min_confidence
         excess = [
-            scoring.evidence(own.confidences(query, [reference])[0], len(own.load(query)), judge, least).excess
+            scoring.evidence.evidence(own.confidences(query, [reference])[0], len(own.load(query)), judge, least).excess
             for own, judge in zip(self.opinions, (null, *null.others), strict=True)
         ]
         return self.opinions[int(np.argmax(excess))]
@@ -376,7 +380,7 @@ class Pipeline:
             values.append((self.confidences(a, [b])[0], len(self.load(a))))
             others.append([other.compare([a], [b], null)[0][0] for other, null in zip(self.others, nulls)])
         self.listener.progress("pairs of strangers", len(pairs), len(pairs))
-        null = scoring.estimate_null(values, settings.min_confidence, "gallery", JOINED[settings.matcher], others, nulls)
+        null = scoring.evidence.estimate_null(values, settings.min_confidence, "gallery", JOINED[settings.matcher], others, nulls)
         if null is None:
             return default_null(settings, nulls)
         borrowed = next((other.source for other in nulls if other.source != "gallery"), None)
@@ -394,12 +398,14 @@ class Pipeline:
             n_keypoints, found = len(self.load(photo)), self.confidences(photo, references, chosen)
             others = [other.asked_of(met, photo, references, judge) for other, judge in zip(self.others, null.others, strict=True)]
             seen = zip(*others) if others else repeat(())
-            rows.append([scoring.evidence(one, n_keypoints, null, self.settings.min_confidence, also) for one, also in zip(found, seen)])
+            rows.append(
+                [scoring.evidence.evidence(one, n_keypoints, null, self.settings.min_confidence, also) for one, also in zip(found, seen)]
+            )
         return rows
 
     def asked_of(self, places: Sequence[int], photo: Indexed, references: Sequence[Indexed], null: Null) -> list[Evidence]:
         """As `compare`, of the references in these places; those elsewhere have no matches."""
-        nothing = scoring.evidence(np.zeros(0), len(self.load(photo)), null, self.settings.min_confidence)
+        nothing = scoring.evidence.evidence(np.zeros(0), len(self.load(photo)), null, self.settings.min_confidence)
         found = dict(zip(places, self.compare([photo], [references[place] for place in places], null)[0]))
         return [found.get(place, nothing) for place in range(len(references))]
 
@@ -408,11 +414,11 @@ class Pipeline:
         candidates = self.rank_by(self.settings.score, query.photos, references, self.compare(query.photos, references, null))
         found = self.judge(query, candidates, references, null, calibration)
         try:
-            seen = tuple(images.quality(photo.ref) for photo in query.photos)
+            seen = tuple(imaging.quality(photo.ref) for photo in query.photos)
         except PhotoError as error:
             self.listener.note(f"{error}; it was answered from its stored features")
             return found
-        faults = min((images.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
+        faults = min((imaging.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
         if not faults:
             return replace(found, quality=seen)
         which = "The photo is" if len(seen) == 1 else "The best of the photos is"
@@ -432,7 +438,7 @@ class Pipeline:
         if not met:
             nothing = ("Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show.",)
             return IdentityRanking(query.name, candidates, novelty.UNSURE, 1.0, because=nothing)
-        p = scoring.stranger_probability(candidates[0].score, null, settings.score, len(met))
+        p = scoring.evidence.stranger_probability(candidates[0].score, null, settings.score, len(met))
         if calibration is None:
             return IdentityRanking(query.name, candidates, novelty.uncalibrated(p, settings.match_below, settings.new_above), p)
         decision = calibration.decide(standing_of(candidates), settings.max_false_match, settings.max_false_new, self._prior)

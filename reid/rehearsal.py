@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import novelty
-from .config import fingerprint
-from .novelty import Calibration, Trial
+from .decision import openset as novelty
+from .decision.openset import Calibration, Trial
 from .pipeline import Indexed, Pipeline, Query, apart, standing_of, without_encounter
 from .records import Candidate, Health, Mislabel, Twins
 from .scoring import Null
-from .store import write_atomically
+from .store import fingerprint, write_atomically
 
 RECALL_QUERIES = 500  # references asked for, to measure the shortlist
 NOT_TWICE = 0.5  # probability, before it is looked at, that a labelled photo shows no other animal of the gallery

@@ -6,9 +6,11 @@ import pytest
 from conftest import draw_animal, save
 from PIL import Image
 
-from reid import align, images, metrics
-from reid.config import Settings
+from reid import imaging as images
 from reid.errors import AlignmentError, SettingsError
+from reid.evaluation import metrics
+from reid.settings import Settings
+from reid.stages import align
 
 SIZE = (471, 313)
 QUICK = Settings(extractor="sift", matcher="nearest", max_keypoints=400, resize=400, device="cpu")

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from reid import bench, cli, pipeline
-from reid.config import Settings
+from reid import cli, pipeline
+from reid.evaluation import speed as bench
+from reid.settings import Settings
 
 SMALL = Settings(max_keypoints=64, resize=160, shortlist=40)
 

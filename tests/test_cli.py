@@ -59,9 +59,9 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
 def test_matches_are_drawn_where_the_marks_are(tmp_path):
     """Turn, crop and scale a photo; lines must join the same marks of both upright photos."""
     from reid import pipeline
-    from reid.config import Settings
     from reid.records import PhotoRef
     from reid.report import pictures
+    from reid.settings import Settings
 
     scene = draw_animal(4, 0, (600, 420))
     query = save(tmp_path / "q.png", scene)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from reid.evaluate import Answer, auroc, by_group, cmc, intervals, selective, summarize, tally, top_k
+from reid.evaluation.answers import Answer, auroc, by_group, cmc, intervals, selective, summarize, tally, top_k
 from reid.report import plots
 
 ANSWERS = [

@@ -8,9 +8,9 @@ import torch
 from conftest import draw_animal
 
 from reid import extractors, weights
-from reid.config import Settings
 from reid.extractors import aliked, keynet, superpoint
 from reid.records import Photo
+from reid.settings import Settings
 
 SIZE = (471, 313)
 FRAMED = ("sift", "glampoints", "dog-hardnet", "dog-sosnet", "keynet-affnet-hardnet")  # their keypoints have scales and angles

@@ -8,8 +8,10 @@ import pytest
 import skimage.feature
 from conftest import draw_animal, save
 
-from reid import classical, features, metrics, sequences
 from reid.errors import GalleryError, SettingsError
+from reid.evaluation import features, metrics
+from reid.extractors import classical
+from reid.formats import sequences
 from reid.records import Features, Photo
 from reid.report import plots, tables
 

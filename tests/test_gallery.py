@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import save
 
-from reid import gallery
+from reid import catalogue as gallery
 from reid.errors import GalleryError
-from reid.images import photo_size
+from reid.imaging import photo_size
 
 
 def photo(path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from reid import matchers
-from reid.config import Settings
-from reid.matchers.geometry import MODELS, inliers
+from reid.imaging.geometry import MODELS, inliers
 from reid.records import Features
+from reid.settings import Settings
 
 RNG_SEED = 5
 

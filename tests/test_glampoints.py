@@ -10,11 +10,12 @@ from conftest import draw_animal, save
 from safetensors.torch import save_file
 
 from reid import extractors, training, weights
-from reid.config import Settings
 from reid.errors import WeightsError
 from reid.extractors.glampoints import NMS_RADIUS, SIZE, GlamPoints, describe, single_peaks
+from reid.imaging import noise, warps
 from reid.records import Photo, PhotoRef
-from reid.training import glampoints, loop, noise, pairs, validation, warps
+from reid.settings import Settings
+from reid.training import glampoints, loop, pairs, validation
 from reid.training.pairs import Pair
 from reid.training.photos import Crops
 

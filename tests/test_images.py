@@ -8,7 +8,7 @@ import pytest
 from conftest import save
 from PIL import Image
 
-from reid import images
+from reid import imaging as images
 from reid.errors import PhotoError
 from reid.records import PhotoRef
 

@@ -10,11 +10,11 @@ import torch
 from conftest import draw_animal
 
 from reid import extractors, matchers, weights
-from reid.config import Settings
 from reid.errors import SettingsError
 from reid.matchers import lightglue
 from reid.matchers.lightglue import LightGlue
 from reid.records import Features, Photo
+from reid.settings import Settings
 
 TOLERANCE = 2e-4  # of a confidence, float32
 

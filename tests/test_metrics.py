@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.transform
 
-from reid import metrics
+from reid.evaluation import metrics
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
 

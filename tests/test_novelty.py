@@ -12,10 +12,11 @@ from conftest import draw_animal, save
 from scipy.special import expit
 
 import reid
-from reid import calls, novelty, rehearsal
-from reid.config import Settings
+from reid import calls, rehearsal
+from reid.decision import openset as novelty
+from reid.decision.openset import ABSENT, RIGHT, WRONG, Calibration, Model, Standing, Trial
 from reid.errors import GalleryError, SettingsError
-from reid.novelty import ABSENT, RIGHT, WRONG, Calibration, Model, Standing, Trial
+from reid.settings import Settings
 
 FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
 

@@ -13,11 +13,12 @@ from conftest import draw_animal, save
 from test_images import bad_photos
 
 import reid
-from reid import calls, gallery, pipeline
-from reid.config import Settings
+from reid import calls, pipeline
+from reid import catalogue as gallery
 from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
-from reid.images import photo_size
+from reid.imaging import photo_size
 from reid.records import PhotoRef
+from reid.settings import Settings
 
 FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
 
@@ -98,7 +99,7 @@ def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch
 def test_what_is_stored_is_not_extracted_again(animals, monkeypatch):
     assert reid.index(animals, FAST).n_extracted == 16
     assert reid.index(animals, FAST).n_extracted == 0
-    monkeypatch.setattr("reid.images.prepare", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("reid.imaging.prepare", lambda *_: pytest.fail("decoded again"))
     (animals / "animal-0" / "0.png").rename(animals / "animal-0" / "renamed.png")
     assert reid.index(animals, FAST).n_extracted == 0
 
@@ -213,8 +214,10 @@ def test_pairs_of_strangers_are_strangers_and_change_little(animals):
     assert pairs(items) == pairs(items[::-1])
 
 
-SCRIPT = "import sys, reid; from reid.config import Settings; print(reid.index(sys.argv[1], Settings(extractor='sift', matcher='nearest', \
+SCRIPT = (
+    "import sys, reid; from reid.settings import Settings; print(reid.index(sys.argv[1], Settings(extractor='sift', matcher='nearest', \
 max_keypoints=150, resize=320)).n_photos)"
+)
 
 
 def start(root):

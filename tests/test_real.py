@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import reid
-from reid.config import Settings
-from reid.images import photo_size
+from reid.imaging import photo_size
 from reid.pipeline import Pipeline
 from reid.records import PhotoRef
+from reid.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "gallery"

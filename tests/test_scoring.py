@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import genpareto, wasserstein_distance
 
-from reid.config import SCORES
-from reid.novelty import uncalibrated
-from reid.ranking import rank
+from reid.decision.openset import uncalibrated
 from reid.records import Candidate, Score
-from reid.scoring import Null, estimate_null, evidence, signed_wasserstein, stranger_probability
+from reid.scoring.evidence import Null, estimate_null, evidence, signed_wasserstein, stranger_probability
+from reid.scoring.ranking import rank
+from reid.settings import SCORES
 
 RNG = np.random.default_rng(3)
 STRANGERS = [(RNG.beta(1, 8, size=int(RNG.integers(20, 80))), 100) for _ in range(100)]

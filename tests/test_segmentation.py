@@ -6,10 +6,10 @@ import pytest
 from test_images import save
 
 import reid
-from reid import segmentation
-from reid.config import Settings
+from reid.imaging import segmentation
 from reid.pipeline import Pipeline
 from reid.records import PhotoRef
+from reid.settings import Settings
 
 SIZE = (331, 242)  # width, height
 

@@ -5,11 +5,13 @@ import pytest
 from test_pipeline import FAST
 
 import reid
-from reid import matchers, pipeline, ranking, shortlist
-from reid.config import EXACT, Settings
+from reid import matchers, pipeline
 from reid.errors import StoreError
 from reid.records import Features
-from reid.shortlist import Shortlist
+from reid.retrieval import shortlist
+from reid.retrieval.shortlist import Shortlist
+from reid.scoring import ranking
+from reid.settings import EXACT, Settings
 
 
 def unit(*rows) -> Features:

@@ -14,11 +14,12 @@ from scipy.ndimage import map_coordinates
 from sklearn.metrics import average_precision_score
 
 from reid import extractors, weights
-from reid.config import Settings
 from reid.errors import SettingsError, WeightsError
 from reid.extractors.superpoint import SuperPoint, heatmap
+from reid.imaging import noise, warps
 from reid.records import Photo, PhotoRef
-from reid.training import loop, noise, shapes, superpoint, validation, warps
+from reid.settings import Settings
+from reid.training import loop, shapes, superpoint, validation
 from reid.training.photos import Crops
 from reid.training.run import train
 

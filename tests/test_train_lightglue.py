@@ -12,12 +12,15 @@ from conftest import draw_animal, save
 from safetensors.torch import save_file
 from sklearn.linear_model import Ridge
 
-from reid import extractors, images, matchers, metrics, training, weights
-from reid.config import Settings
+from reid import extractors, matchers, training, weights
+from reid import imaging as images
 from reid.errors import SettingsError, WeightsError
+from reid.evaluation import metrics
+from reid.imaging import warps
 from reid.matchers.lightglue import LightGlue, Shape, renamed
 from reid.records import Features, PhotoRef
-from reid.training import lightglue, loop, warps
+from reid.settings import Settings
+from reid.training import lightglue, loop
 from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
 from reid.training.photos import Crops
 

@@ -12,8 +12,9 @@ from reid import weights
 from reid.errors import PhotoError, SettingsError
 from reid.extractors.goodpoint import GoodPoint, heatmap
 from reid.extractors.superpoint import SuperPoint
+from reid.imaging import noise, warps
 from reid.records import PhotoRef
-from reid.training import goodpoint, loop, noise, validation, warps
+from reid.training import goodpoint, loop, validation
 from reid.training.photos import Crops, unlabelled
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)

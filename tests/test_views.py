@@ -1,6 +1,6 @@
 import pytest
 
-from reid.views import opposite
+from reid.catalogue.sides import opposite
 
 
 @pytest.mark.parametrize(

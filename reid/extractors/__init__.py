@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import weights
-from ..config import Settings
 from ..errors import SettingsError
 from ..records import Features, Photo
+from ..settings import Settings
 
 if TYPE_CHECKING:
     import torch

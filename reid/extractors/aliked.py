@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, as_batch, entry, half_precision, strongest
 
 CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit

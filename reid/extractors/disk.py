@@ -9,8 +9,8 @@ import torch
 from kornia.feature import DISK
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, as_batch, strongest
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import weights
-from ..config import Settings
+from ..settings import Settings
 from .sift import SiftExtractor
 
 SIDE = 32  # pixels a side of the patch that the networks see

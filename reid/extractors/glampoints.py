@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, strongest
 from .sift import root
 from .superpoint import inside, peaks

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, strongest
 from .superpoint import CELL, as_grey, inside, peaks, sample
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, as_batch, chosen, strongest
 from .dog_hardnet import describe, hardnet
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, strongest
 
 

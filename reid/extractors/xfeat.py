@@ -16,8 +16,8 @@ from kornia.geometry.subpix import nms2d
 from torch import Tensor
 
 from .. import weights
-from ..config import Settings
 from ..records import Features, Photo
+from ..settings import Settings
 from . import Extractor, as_batch, strongest
 from .superpoint import CELL, sample
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .. import devices, weights
-from ..config import Settings
 from ..errors import SettingsError
 from ..extractors import REGISTRY as EXTRACTORS
 from ..extractors import entry, weights_digest
 from ..records import Features
+from ..settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ class _Verified:
     def match(
         self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
     ) -> Iterator[tuple[int, Matches]]:
-        from .geometry import inliers
+        from ..imaging.geometry import inliers
 
         for place, (indices, confidence) in self.matcher.match(query, references, animals):
             reference = references[place]

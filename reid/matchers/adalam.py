@@ -17,8 +17,8 @@ import torch
 from kornia.feature import laf_from_center_scale_ori, match_adalam
 from kornia.feature.adalam import get_adalam_default_config
 
-from ..config import Settings
 from ..records import Features
+from ..settings import Settings
 from . import Matches
 from .nearest import NearestMatcher
 

@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import weights
-from ..config import Settings
 from ..errors import WeightsError
-from ..ranking import first
 from ..records import Features
+from ..scoring.ranking import first
+from ..settings import Settings
 from . import Matches, dtype, race
 
 ROWS = 1024  # of an attention matrix held at a time

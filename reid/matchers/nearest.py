@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from ..config import Settings
 from ..records import Features
+from ..settings import Settings
 from . import Matches
 
 SPREAD = 0.04  # the ratio's change that takes the confidence from 0.5 to 0.73

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..novelty import new_together
+from ..decision.openset import new_together
 from ..records import Candidate, Health, IdentityRanking, Report
 from ..scoring import Floats, Null
 from .tables import percent

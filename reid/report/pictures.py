@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .. import images
+from .. import imaging
 from ..records import Features, PairMatches, PhotoRef
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
@@ -52,14 +52,14 @@ def draw_matches(
 
 def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The upright photo HEIGHT px high, its box outlined, and the keypoints on it, (N, 2) px."""
-    full = images.photo_size(ref.path)
-    pixels, _ = images.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1))
+    full = imaging.photo_size(ref.path)
+    pixels, _ = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1))
     size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
     panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
     scale = np.array(size) / full
-    points = (images.to_upright(features.keypoints, features.size, full, ref) + 0.5) * scale - 0.5
+    points = (imaging.to_upright(features.keypoints, features.size, full, ref) + 0.5) * scale - 0.5
     if ref.crop is not None:
-        x0, y0, x1, y1 = images.pixel_box(ref.crop, full)
+        x0, y0, x1, y1 = imaging.pixel_box(ref.crop, full)
         corners = np.rint(np.array([(x0, y0), (x1 - 1, y1 - 1)]) * scale).astype(int)
         cv2.rectangle(panel, tuple(map(int, corners[0])), tuple(map(int, corners[1])), INK, 1, cv2.LINE_AA)
     return panel, points

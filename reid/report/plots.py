@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluate import N_BINS, Answer, auroc, cmc, reliability, roc
-from ..features import Measured
+from ..evaluation.answers import N_BINS, Answer, auroc, cmc, reliability, roc
+from ..evaluation.features import Measured
 from ..store import write_atomically
 
 BLUE, ORANGE, PURPLE, GREY = "#0067a5", "#e0a100", "#b5468b", "#666666"  # told apart by the colour-blind

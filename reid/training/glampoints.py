@@ -20,16 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .. import metrics, weights
+from .. import weights
+from ..evaluation import metrics
 from ..extractors.glampoints import GlamPoints, describe, single_peaks
+from ..imaging import warps
+from ..imaging.noise import change
+from ..imaging.warps import Factors, Matrix
 from ..records import PhotoRef
-from . import Choices, pairs, validation, warps
+from . import Choices, pairs, validation
 from .loop import Forward, Task
-from .noise import change
 from .pairs import Pair
 from .photos import Crops
 from .validation import Found, mutual
-from .warps import Factors, Matrix
 
 RADIUS = 10  # px, among the peaks that are learned from, wider than in use: among many, one is near by chance, wherever the peak is
 

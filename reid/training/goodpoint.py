@@ -22,13 +22,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .. import weights
 from ..extractors.goodpoint import LEAK, GoodPoint, heatmap
 from ..extractors.superpoint import CELL, load_network, sample
+from ..imaging import warps
+from ..imaging.noise import disturb
+from ..imaging.warps import Strength
 from ..records import PhotoRef
-from . import Choices, pairs, validation, warps
+from . import Choices, pairs, validation
 from .loop import Forward, Task
-from .noise import disturb
 from .pairs import Pair
 from .photos import Crops
-from .warps import Strength
 
 CELLS = 32, 16  # px a side of the cells whose maxima are matched, of the first and of the second image
 NEAR = 4.0  # px within which two points may be one

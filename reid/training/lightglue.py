@@ -23,17 +23,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .. import extractors, metrics, weights
-from ..config import Settings
+from .. import extractors, weights
 from ..errors import SettingsError, WeightsError
+from ..evaluation import metrics
+from ..imaging import warps
+from ..imaging.noise import disturb
+from ..imaging.warps import Matrix, Strength
 from ..matchers import DOUBTFUL
 from ..matchers.lightglue import Ends, LightGlue, Shape, feed_forward, places, renamed, rotate
 from ..records import Features, Photo, PhotoRef
-from . import Choices, warps
+from ..settings import Settings
+from . import Choices
 from .loop import Forward, Plan, Task
-from .noise import disturb
 from .photos import Crops
-from .warps import Matrix, Strength
 
 SMALL = Shape(128, 4, 6)  # trains in hours on a processor; the published networks are six times as large
 N_KEYPOINTS = 256  # a view

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from . import warps
-from .noise import Image
+from ..imaging import warps
+from ..imaging.noise import Image
+from ..imaging.warps import Matrix
 from .photos import Crops
-from .warps import Matrix
 
 MARGIN = 4  # px at the border of a warp where nothing is detected
 Rng = np.random.Generator

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import gallery
+from .. import catalogue
 from ..errors import GalleryError, PhotoError
-from ..images import photo_size, prepare
+from ..imaging import photo_size, prepare
 from ..records import PhotoRef
 
 LONGEST = 1024  # px of a photo that is kept in memory
@@ -70,9 +70,9 @@ def unlabelled(folder: Path, note: Callable[[str], None] = lambda text: None) ->
     Raises GalleryError for what is no folder."""
     if not folder.is_dir():
         raise GalleryError(f"{folder} is not a folder; name a gallery, or a folder of photos")
-    if not (folder / gallery.TABLE).exists():
-        return [PhotoRef(str(path), path) for path in gallery.photos_in(folder)[0]]
-    found = gallery.read(folder, photo_size)
+    if not (folder / catalogue.TABLE).exists():
+        return [PhotoRef(str(path), path) for path in catalogue.photos_in(folder)[0]]
+    found = catalogue.read(folder, photo_size)
     for text in found.notes:
         note(text)
     return list(found.references)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from .. import devices, images
-from ..config import fingerprint
+from .. import devices, imaging
 from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
+from ..store import fingerprint
 from ..weights import card as read_card
 from . import Choices, loop, method, stages
 from .photos import LONGEST, split, unlabelled
@@ -69,7 +69,7 @@ def _usable(refs: Sequence[PhotoRef], progress: Callable[[str, int, int], None],
     found = []
     for done, ref in enumerate(refs, start=1):
         try:
-            images.prepare(ref, LONGEST)
+            imaging.prepare(ref, LONGEST)
             found.append(ref)
         except PhotoError as error:
             note(f"not used: {error}")

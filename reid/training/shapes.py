@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .warps import project
+from ..imaging.warps import project
 
 SIZE = 160, 120  # width and height of what is returned
 SCALE = 4  # drawn px per px of that

@@ -24,17 +24,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import metrics, weights
-from ..config import fingerprint
+from .. import weights
 from ..errors import SettingsError
 from ..extractors.superpoint import CELL, SuperPoint, heatmap, load_network, peaks, sample
+from ..imaging import noise, warps
+from ..imaging.geometry import visible
+from ..imaging.warps import Matrix, Patch, Strength
 from ..records import PhotoRef
-from ..store import DamagedFile, read_tensors, write_tensors
-from . import Choices, goodpoint, noise, shapes, validation, warps
+from ..store import DamagedFile, fingerprint, read_tensors, write_tensors
+from . import Choices, goodpoint, shapes, validation
 from .loop import Forward, Plan, Task, in_precision
 from .pairs import Pair
 from .photos import Crops
-from .warps import Matrix, Patch, Strength
 
 NONE, DROPPED = CELL**2, -1  # classes of cells: without a keypoint, and not learned from
 RADIUS = 3  # px, of the suppression among detections: nearest to the recipe's boxes of 4 px
@@ -92,7 +93,7 @@ def drawing(seed: int, number: int, disturbed: bool = True) -> Drawing:
     corners = warps.project(corners, warps.inverse(way))
     valid = warps.valid(way, size, size, DRAWN_MARGIN)
     columns, rows = np.rint(corners).astype(int).clip(0, np.array(size) - 1).T
-    seen = valid[rows, columns] & metrics.visible(corners, np.eye(3), size)
+    seen = valid[rows, columns] & visible(corners, np.eye(3), size)
     return Drawing((np.where(warps.valid(way, size, size), image, 0) / 255).astype(np.float32), corners[seen], valid)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import metrics
+from ..evaluation import metrics
 from ..extractors.superpoint import peaks, sample
+from ..imaging.geometry import visible
 from .pairs import Pair
 
 N_HELD_OUT, HELD_OUT = 24, 10**6  # pairs that a network is judged on, and the number of the first
@@ -29,7 +30,7 @@ def judge(pairs: Sequence[Pair], find: Callable[[Pair], Sequence[Found]]) -> dic
         size = one.images.shape[2], one.images.shape[1]
         matched = a[matches[:, 0]]
         right = metrics.correct(matched, b[matches[:, 1]], one.homography)
-        seen = metrics.visible(a, one.homography, size), metrics.visible(b, np.linalg.inv(one.homography), size)
+        seen = visible(a, one.homography, size), visible(b, np.linalg.inv(one.homography), size)
         repeated = metrics.repeatability(a[seen[0]], b[seen[1]], one.homography)
         rows.append((repeated, right.mean() if len(right) else 0.0, metrics.coverage(matched[right], size, one.valid[0])))
     repeated, accuracy, covered = (float(value) for value in np.nanmean(rows, axis=0))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import project as project  # the same for points of a warp and of a benchmark
+from .geometry import project as project
 
 Matrix = NDArray[np.float64]  # (3, 3)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
-from .errors import GalleryError, PhotoError
-from .records import UNKNOWN, Box, PhotoRef
+from ..errors import GalleryError, PhotoError
+from ..records import UNKNOWN, Box, PhotoRef
 
 TABLE = "metadata.csv"
 FOLDER = ".reid"  # everything that reid writes is under it

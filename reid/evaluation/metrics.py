@@ -14,31 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-Points = NDArray[Any]  # (N, 2) px, x and y
+from ..imaging.geometry import Points, project
+
 RADIUS = 25  # px of the discs that coverage counts
 EPS = 3.0  # px
 INSET = 50  # px from the corners where a registration is judged
 CLASSES = "acceptable", "inaccurate", "failed"  # registrations
 ACCEPTABLE = 10.0, 30.0  # px below which an acceptable registration's median and largest error lie
-
-
-def project(points: Points, homography: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, 2) where the homography takes points."""
-    points = np.asarray(points, np.float64).reshape(-1, 2)
-    away = np.hstack((points, np.ones((len(points), 1)))) @ np.asarray(homography).T
-    found: NDArray[np.float64] = away[:, :2] / away[:, 2:]
-    return found
-
-
-def visible(points: Points, homography: NDArray[Any], size: tuple[int, int], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """(N,) whether the homography takes a point into an image of `size` (width, height), nearest to one of its pixels, and onto its mask
-    (H, W) if it has one."""
-    away = project(points, homography)
-    inside: NDArray[np.bool_] = np.all((away >= -0.5) & (away < np.array(size) - 0.5), axis=1)
-    if mask is not None:
-        columns, rows = np.floor(away[inside] + 0.5).astype(int).T
-        inside[inside] = mask[rows, columns]
-    return inside
 
 
 def repeatability(first: Points, second: Points, homography: NDArray[Any], eps: float = EPS) -> float:

@@ -22,15 +22,14 @@ import kornia.feature
 import numpy as np
 import torch
 
-from . import devices, extractors, images, matchers, rehearsal, weights
-from . import gallery as galleries
-from .calls import versions
-from .config import Settings
-from .errors import GalleryError, SettingsError
-from .matchers.lightglue import Shape, renamed
-from .pipeline import AT_ONCE, Indexed, Listener, Pipeline
-from .records import Features, Photo, PhotoRef
-from .shortlist import Shortlist
+from .. import catalogue, devices, extractors, imaging, matchers, rehearsal, weights
+from ..calls import versions
+from ..errors import GalleryError, SettingsError
+from ..matchers.lightglue import Shape, renamed
+from ..pipeline import AT_ONCE, Indexed, Listener, Pipeline
+from ..records import Features, Photo, PhotoRef
+from ..retrieval.shortlist import Shortlist
+from ..settings import Settings
 
 BENCHES = ("matching", "extraction", "shortlist", "identify")
 ROUNDS = 3  # times that each path runs, in turn with the other
@@ -60,8 +59,8 @@ def run(what: str, gallery: Path | None, settings: Settings, cache: Path | None,
     """`{"rows": [...], "machine": {...}}` of one of `BENCHES`, on the photos of a gallery or, without one, on drawn noise."""
     with tempfile.TemporaryDirectory() as folder:
         root = gallery or _drawn_gallery(Path(folder) / "drawn")
-        found = galleries.read(root, images.photo_size, table=None, skip_bad=True)
-        pipeline = Pipeline(settings, cache or (root / galleries.FOLDER if gallery else Path(folder)), listener)
+        found = catalogue.read(root, imaging.photo_size, table=None, skip_bad=True)
+        pipeline = Pipeline(settings, cache or (root / catalogue.FOLDER if gallery else Path(folder)), listener)
         benches: dict[str, Callable[[Pipeline, Sequence[PhotoRef], Path], Iterator[Row]]] = {
             "matching": _matching, "extraction": _extraction, "shortlist": _shortlist, "identify": _identify
         }  # fmt: skip
@@ -172,7 +171,7 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
     settings, device = pipeline.settings, pipeline.device
     n = PHOTOS[device]
     chosen = _some(refs, n)
-    photos = [images.prepare(ref, settings.resize, settings.enlarge) for ref in chosen]
+    photos = [imaging.prepare(ref, settings.resize, settings.enlarge) for ref in chosen]
     sizes = {photo.size: [other for other in photos if other.size == photo.size] for photo in photos}
     theirs: Any = None
     if settings.extractor.startswith("aliked"):
@@ -195,7 +194,7 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
     yield Row(f"{sides}, network alone", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
     ours, other = _alternate(
         lambda: list(pipeline.extract([Indexed(ref, "") for ref in chosen])),
-        (lambda: peer([images.prepare(ref, settings.resize, settings.enlarge) for ref in chosen])) if theirs else None,
+        (lambda: peer([imaging.prepare(ref, settings.resize, settings.enlarge) for ref in chosen])) if theirs else None,
         pipeline.listener,
         "rounds",
     )
@@ -293,7 +292,7 @@ def _identify(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
         seconds = []
         for number, ref in enumerate(_some([item.ref for item in items], ROUNDS)):
             pipeline.listener.progress("queries", number, ROUNDS)
-            pixels = images.decode(ref.path)[0].copy()
+            pixels = imaging.decode(ref.path)[0].copy()
             pixels[0, 0] = list(os.urandom(3))  # another photo than any that was asked about before: nothing of it is stored
             photo = Path(folder) / f"{number}.png"
             cv2.imwrite(str(photo), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import Candidate, Score
+from ..records import Candidate, Score
 
 
 def rank(scores: Sequence[Score], identities: Mapping[str, str | None]) -> tuple[Candidate, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GalleryError
+from ..errors import GalleryError
 
 CHANGES = ("illumination", "viewpoint")
 PHOTOMETRIC = ("bikes", "leuven", "trees", "ubc")  # of Oxford: blur, light, blur, compression. The camera hardly moves, so they count as

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 Floats = NDArray[np.float64]
 MATCH, UNSURE, NEW, ODD = "match", "unsure", "new", "odd"

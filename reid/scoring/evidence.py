@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import SCORES
+from ..settings import SCORES
 
 Floats = NDArray[np.floating]
 QUANTILES = np.linspace(0, 1, 513)  # steps in which a null distribution is kept

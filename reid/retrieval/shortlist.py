@@ -19,9 +19,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import fingerprint
-from .records import Features
-from .store import DamagedFile, read_tensors, write_atomically, write_tensors
+from ..records import Features
+from ..store import DamagedFile, fingerprint, read_tensors, write_atomically, write_tensors
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint

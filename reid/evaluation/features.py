@@ -15,19 +15,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import classical, devices, extractors, images, metrics, sequences
-from .calls import versions
-from .config import Settings
-from .errors import PhotoError, SettingsError
-from .extractors import Extractor
-from .matchers.geometry import estimate
-from .matchers.nearest import NearestMatcher
-from .pipeline import Listener
-from .records import Features, Photo, PhotoRef
-from .sequences import Scene
-from .training import warps
-from .training.noise import disturb
-from .training.photos import unlabelled
+from .. import devices, extractors, imaging
+from ..calls import versions
+from ..errors import PhotoError, SettingsError
+from ..extractors import Extractor, classical
+from ..formats import sequences
+from ..formats.sequences import Scene
+from ..imaging import warps
+from ..imaging.geometry import estimate, visible
+from ..imaging.noise import disturb
+from ..matchers.nearest import NearestMatcher
+from ..pipeline import Listener
+from ..records import Features, Photo, PhotoRef
+from ..settings import Settings
+from ..training.photos import unlabelled
+from . import metrics
 
 THRESHOLDS = 1, 3, 5  # px within which a match, or a homography's corners, are right
 N_REPEATED = 300  # the strongest points that both photos show, of which repeatability is
@@ -179,22 +181,22 @@ def _of_scene(scene: Scene) -> Group:
         return [View(photo, placed @ way @ back) for (photo, placed), way in zip(found, ways, strict=True)]
 
     for path in scene.photos:
-        images.photo_size(path)  # what cannot be read is named before work starts
+        imaging.photo_size(path)  # what cannot be read is named before work starts
     return Group(scene.name, scene.change, len(scene.homographies), views)
 
 
 def _framed(path: Path, name: str, frame: Frame) -> tuple[Photo, Matrix]:
     """The photo resized and cut, and what takes pixels of the file there."""
-    pixels, _ = images.decode(path)
+    pixels, _ = imaging.decode(path)
     size = pixels.shape[1], pixels.shape[0]
     if isinstance(frame, int):
-        to = window = images.prepared_size(size, frame)
+        to = window = imaging.prepared_size(size, frame)
     else:
         factor, window = max(frame[0] / size[0], frame[1] / size[1]), frame
         to = max(frame[0], round(size[0] * factor)), max(frame[1], round(size[1] * factor))
     left, top = (to[0] - window[0]) // 2, (to[1] - window[1]) // 2
     resized = cv2.resize(pixels, to, interpolation=cv2.INTER_AREA if to[0] <= size[0] else cv2.INTER_CUBIC)
-    way = images.resizing(size, to)
+    way = imaging.resizing(size, to)
     way[:2, 2] -= left, top
     cut = np.ascontiguousarray(resized[top : top + window[1], left : left + window[0]])
     return Photo(name, cut, _inner(cut)), way
@@ -214,7 +216,7 @@ def _own(root: Path, resize: int, limit: int, seed: int, listener: Listener) -> 
     for done, ref in enumerate(refs):
         listener.progress("photos checked", done, len(refs))
         try:
-            images.prepare(ref, resize)
+            imaging.prepare(ref, resize)
             groups.append(_of_photo(ref, seed, done))
         except PhotoError as error:
             listener.note(f"not used: {error}")
@@ -229,7 +231,7 @@ def _of_photo(ref: PhotoRef, seed: int, number: int) -> Group:
 
     def views(frame: Frame) -> list[View]:
         assert isinstance(frame, int)
-        photo = images.prepare(ref, frame)
+        photo = imaging.prepare(ref, frame)
         rng = np.random.default_rng((seed, number))
         source = warps.sample(rng, photo.size, warps.Strength(rotation=np.deg2rad(ROTATION)))
         seen = np.ones(photo.pixels.shape[:2], bool) if photo.mask is None else photo.mask
@@ -270,8 +272,8 @@ def _visible(a: _Seen, b: _Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which keypoints of either photo lie where the other one may have some."""
     to, back = b.view.homography, np.linalg.inv(b.view.homography)
     return (
-        metrics.visible(a.features.keypoints, to, b.view.photo.size, b.view.photo.mask),
-        metrics.visible(b.features.keypoints, back, a.view.photo.size, a.view.photo.mask),
+        visible(a.features.keypoints, to, b.view.photo.size, b.view.photo.mask),
+        visible(b.features.keypoints, back, a.view.photo.size, a.view.photo.mask),
     )
 
 
@@ -282,7 +284,7 @@ def _repeated(a: _Seen, b: _Seen) -> tuple[float, float, float]:
     assert b.view.photo.mask is not None
     rows, columns = np.nonzero(b.view.photo.mask)
     pixels = np.stack((columns, rows), axis=1)[::7]  # a sample of them
-    both = metrics.visible(pixels, np.linalg.inv(way), a.view.photo.size, a.view.photo.mask).mean() * len(rows) / (size[0] * size[1])
+    both = visible(pixels, np.linalg.inv(way), a.view.photo.size, a.view.photo.mask).mean() * len(rows) / (size[0] * size[1])
     n = len(first), len(second)
     at_random = metrics.by_chance(n[1], size, share=both), metrics.by_chance(n[0], size, share=both)
     chance = (n[0] * at_random[0] + n[1] * at_random[1]) / sum(n) if sum(n) else float("nan")

@@ -1,4 +1,4 @@
-"""Which matches one motion explains: a robust model by MAGSAC++ (Barath et al. 2020, CVPR; OpenCV), and its inliers.
+"""Points under a homography, and which matches one motion explains: a robust model by MAGSAC++ (Barath et al. 2020, CVPR; OpenCV).
 
 An animal's side is neither flat nor rigid, so a model is evidence beside the matches and discards nothing.
 """
@@ -11,8 +11,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Points = NDArray[Any]  # (N, 2) px, x and y
 MODELS = {"affine": 3, "homography": 4, "fundamental": 7}  # matches that determine one; one more can contradict it
 ITERATIONS, CONFIDENCE = 1000, 0.999
+
+
+def project(points: Points, homography: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, 2) where the homography takes points."""
+    points = np.asarray(points, np.float64).reshape(-1, 2)
+    away = np.hstack((points, np.ones((len(points), 1)))) @ np.asarray(homography).T
+    found: NDArray[np.float64] = away[:, :2] / away[:, 2:]
+    return found
+
+
+def visible(points: Points, homography: NDArray[Any], size: tuple[int, int], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """(N,) whether the homography takes a point into an image of `size` (width, height), nearest to one of its pixels, and onto its mask
+    (H, W) if it has one."""
+    away = project(points, homography)
+    inside: NDArray[np.bool_] = np.all((away >= -0.5) & (away < np.array(size) - 0.5), axis=1)
+    if mask is not None:
+        columns, rows = np.floor(away[inside] + 0.5).astype(int).T
+        inside[inside] = mask[rows, columns]
+    return inside
 
 
 def inliers(query: NDArray[Any], reference: NDArray[Any], model: str, tolerance: float) -> NDArray[np.bool_]:

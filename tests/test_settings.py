@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from reid.config import PRESETS, Settings, fingerprint
 from reid.errors import SettingsError
+from reid.settings import PRESETS, Settings
+from reid.store import fingerprint
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -6,8 +6,6 @@ Settings.load("fast.toml", max_keypoints=256) -> Settings
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,9 +134,3 @@ class Settings:
 
     def replace(self, **changes: Any) -> Settings:
         return dataclasses.replace(self, **changes)
-
-
-def fingerprint(*parts: Any) -> str:
-    """16 hex digits that change when any of the (JSON-able) parts does."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .extractors import Extractor, strongest
-from .records import Features, Photo
+from ..records import Features, Photo
+from . import Extractor, strongest
 
 NMS_RADIUS = 4  # px, as SuperPoint's and GoodPoint's here
 BLOCK, APERTURE, K = 4, 3, 0.04  # of the structure tensor (OpenCV); Harris's constant

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import calls, images, metrics
-from .config import Settings
-from .errors import AlignmentError, SettingsError
-from .matchers.geometry import estimate
-from .pipeline import Listener
-from .records import Features, PairMatches, PhotoRef
+from .. import calls, imaging
+from ..errors import AlignmentError, SettingsError
+from ..imaging.geometry import estimate, project, visible
+from ..pipeline import Listener
+from ..records import Features, PairMatches, PhotoRef
+from ..settings import Settings
 
 MODELS = ("homography", "affine")
 TOLERANCE = 0.005  # of the reference's longest side
@@ -62,16 +62,16 @@ def register(
     refs: tuple[PhotoRef, PhotoRef], features: tuple[Features, Features], matches: PairMatches, min_confidence: float, model: str
 ) -> Alignment:
     """By the matches above `min_confidence`. Raises AlignmentError."""
-    sizes = images.photo_size(refs[0].path), images.photo_size(refs[1].path)
+    sizes = imaging.photo_size(refs[0].path), imaging.photo_size(refs[1].path)
     rows = matches.indices[matches.confidence > min_confidence]
     first, second = (
-        images.to_upright(one.keypoints[rows[:, side]], one.size, sizes[side], ref) for side, (one, ref) in enumerate(zip(features, refs))
+        imaging.to_upright(one.keypoints[rows[:, side]], one.size, sizes[side], ref) for side, (one, ref) in enumerate(zip(features, refs))
     )
     motion, agree = estimate(first, second, model, TOLERANCE * max(sizes[1]), iterations=ITERATIONS)
     names = f"{refs[0].path} and {refs[1].path}"
     if motion is None:
         raise AlignmentError(f"{names} cannot be aligned: {len(rows)} matches hold no {model}; try another --extractor, or more keypoints")
-    n_near, n_inliers = int(metrics.visible(first, motion, sizes[1]).sum()), int(agree.sum())
+    n_near, n_inliers = int(visible(first, motion, sizes[1]).sum()), int(agree.sum())
     if n_inliers <= LEAST + SHARE * n_near:
         why = f"{n_inliers} of {len(rows)} matches agree on a {model}, which chance could do"
         raise AlignmentError(f"{names} cannot be aligned: {why}; try another --extractor, or more keypoints")
@@ -87,7 +87,7 @@ def is_plausible(motion: Matrix, sizes: tuple[tuple[int, int], tuple[int, int]])
     Three corners keep their turn if the determinant and their depths have a product above 0, so all four do if no depth differs in sign."""
     if not np.isfinite(motion).all():
         return False
-    moved = metrics.project(_corners(sizes[0]), motion)
+    moved = project(_corners(sizes[0]), motion)
     sides = np.roll(moved, -1, axis=0) - moved
     turns = sides[:, 0] * np.roll(sides, -1, axis=0)[:, 1] - sides[:, 1] * np.roll(sides, -1, axis=0)[:, 0]
     area = cv2.contourArea(moved.astype(np.float32)) / (sizes[0][0] * sizes[0][1])
@@ -101,11 +101,11 @@ def mosaic(paths: tuple[Path, Path], found: Alignment) -> NDArray[np.uint8]:
     total = np.zeros((size[1], size[0], 3), np.float32)
     weights = np.zeros((size[1], size[0]), np.float32)
     for path, full, motion in zip(paths, found.sizes, (found.motion, np.eye(3))):
-        pixels, _ = images.decode(path, at_least=MOST)
-        small = images.prepared_size(full, MOST)
+        pixels, _ = imaging.decode(path, at_least=MOST)
+        small = imaging.prepared_size(full, MOST)
         pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
         inner = cv2.distanceTransform(np.pad(np.ones(small[::-1], np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        way = to_canvas @ motion @ np.linalg.inv(images.resizing(full, small))
+        way = to_canvas @ motion @ np.linalg.inv(imaging.resizing(full, small))
         weight = cv2.warpPerspective(inner, way, size)
         total += cv2.warpPerspective(pixels, way, size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32) * weight[..., None]
         weights += weight
@@ -114,7 +114,7 @@ def mosaic(paths: tuple[Path, Path], found: Alignment) -> NDArray[np.uint8]:
 
 def canvas(found: Alignment) -> tuple[Matrix, tuple[int, int]]:
     """What takes pixels of the upright reference to the canvas that holds both photos, and its size (width, height)."""
-    outline = np.vstack((metrics.project(_corners(found.sizes[0]), found.motion), _corners(found.sizes[1])))
+    outline = np.vstack((project(_corners(found.sizes[0]), found.motion), _corners(found.sizes[1])))
     low, high = outline.min(axis=0), outline.max(axis=0)
     factor = min(1.0, MOST / float((high - low).max()))
     width, height = (max(1, int(side)) for side in np.floor((high - low) * factor))

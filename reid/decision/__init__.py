@@ -1,0 +1,1 @@
+"""Known or new: probabilities, verdicts, and what they are worth."""

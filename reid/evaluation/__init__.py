@@ -1,0 +1,1 @@
+"""Figures of answers, of features, of speed."""

@@ -1,0 +1,112 @@
+"""From a file to upright pixels. Formats are an allow-list, sizes are limited before anything is decoded, the first frame of an animation
+counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import PhotoError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
+MAX_PIXELS = 300_000_000  # phones reach 200 million
+MAX_SIDE = 65_535  # px, JPEG's own limit
+_pillow = threading.Lock()  # Pillow's size limit is one global number
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose header has been read and whose size is within the limits."""
+    try:
+        if path.is_dir():
+            raise PhotoError(f"{path} is a folder, not a photo")
+        if not path.exists():
+            raise PhotoError(f"{path} is a link to a file that is gone" if path.is_symlink() else f"{path} does not exist")
+        if path.stat().st_size == 0:
+            raise PhotoError(f"{path} is empty")
+        with _pillow:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours, checked below, is higher
+            try:
+                image = Image.open(path, formats=_formats())
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{path} is not a photo in a format that is read here ({', '.join(_formats())})") from error
+    except PhotoError:
+        raise
+    except Exception as error:  # decoders raise what they like on broken headers
+        raise PhotoError(f"{path} cannot be read ({line(error)})") from error
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            most = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px a side"
+            raise PhotoError(f"{path} has {width} x {height} px; at most {most} are read, make it smaller")
+        yield image
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The allowed formats that this installation can read."""
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    except ImportError:
+        pass  # an optional wheel; without it a HEIC file is named as not readable
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright photo, from its header alone. Raises PhotoError."""
+    with opened(path) as image:
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception as error:  # a PNG's EXIF may lie behind its pixels, and those may be cut off
+            raise PhotoError(f"{path} is damaged ({line(error)})") from error
+        return image.size[::-1] if turned else image.size
+
+
+def decode(path: Path, at_least: int | None = None) -> tuple[NDArray[np.uint8], float]:
+    """(H, W, 3) uint8 RGB, upright, and its scale to the full size; a JPEG may come smaller, its longest side `at_least` px or more.
+
+    Raises PhotoError."""
+    with opened(path) as image:
+        full = max(image.size)
+        try:
+            if at_least is not None and image.format in ("JPEG", "MPO") and full >= 2 * at_least:
+                smallest = max(1, min(image.size) * at_least // full)
+                image.draft("RGB", (smallest, smallest))
+            image.seek(0)
+            image.load()
+            if image.mode == "F":
+                raise PhotoError(f"the pixels of {path} are floating-point numbers; save it with 8 or 16 bits")
+            upright = ImageOps.exif_transpose(image)
+            return _rgb(upright), max(upright.size) / full
+        except PhotoError:
+            raise
+        except Exception as error:  # truncated or damaged: every decoder has its own exceptions
+            raise PhotoError(f"{path} is damaged ({line(error)})") from error
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16 bits a pixel, of which a camera may use 10, 12 or 14
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        n_bits = next(n for n in (8, 10, 12, 14, 16) if grey.max() < 1 << n)
+        return np.repeat((grey >> (n_bits - 8)).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
+    return np.array(image.convert("RGB"))

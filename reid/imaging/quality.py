@@ -1,0 +1,34 @@
+"""What a photo can show, measured: size, sharpness, light; and what is wrong with it, in words."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..records import PhotoRef, Quality
+from .decode import photo_size
+from .prepare import prepare
+
+QUALITY_SIDE = 640  # px to which a photo is brought to be judged, whatever the settings
+SMALL, BLURRED, DARK, BRIGHT, FLAT = 250, 4.0, 0.28, 0.75, 0.1  # px, and as in `Quality`; of turtles fewer such photos are recognised
+
+
+def quality(ref: PhotoRef) -> Quality:
+    """What the photo of `ref` can show. Raises PhotoError."""
+    pixels = prepare(ref, QUALITY_SIDE, enlarge=True).pixels
+    light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), 1.0), cv2.CV_32F)
+    width, height = photo_size(ref.path) if ref.crop is None else ref.crop[2:]
+    return Quality(round(max(width, height)), float(edges.var()), float(light.mean() / 255), float(light.std() / 255))
+
+
+def shortcomings(seen: Quality) -> tuple[str, ...]:
+    """What is wrong with a photo, in words; nothing where it is good."""
+    words = {
+        f"small ({seen.pixels} px)": seen.pixels < SMALL,
+        "blurred": seen.sharpness < BLURRED,
+        "dark": seen.brightness < DARK,
+        "overexposed": seen.brightness > BRIGHT,
+        "without contrast": seen.contrast < FLAT,
+    }
+    return tuple(word for word, is_so in words.items() if is_so)

@@ -1,0 +1,14 @@
+"""The nouns of reid. Frozen, arrays read-only, shapes checked where a record is made, every unit stated here once.
+
+Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) at the centre of the top-left pixel. Every
+`size` is (width, height). A `query` is the photo asked about, a `reference` a photo of the gallery; LightGlue depends on the order.
+"""
+
+from .answer import Candidate, Failure, Health, IdentityRanking, Mislabel, Report, Twins
+from .pair import PairMatches, Score
+from .photo import UNKNOWN, Box, Features, Photo, PhotoRef, Quality
+
+__all__ = [
+    "UNKNOWN", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Mislabel", "PairMatches", "Photo", "PhotoRef",
+    "Quality", "Report", "Score", "Twins",
+]  # fmt: skip

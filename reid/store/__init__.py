@@ -1,0 +1,15 @@
+"""What has been computed stays computed: features by the content of a photo, matches by the content of both.
+
+Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
+"""
+
+from .digests import Digests
+from .features import FeatureStore
+from .files import DamagedFile, read_tensors, remove_leftovers, write_atomically, write_tensors
+from .fingerprints import FORMAT, fingerprint
+from .matches import MatchStore
+
+__all__ = [
+    "FORMAT", "DamagedFile", "Digests", "FeatureStore", "MatchStore", "fingerprint", "read_tensors", "remove_leftovers",
+    "write_atomically", "write_tensors",
+]  # fmt: skip
