@@ -1,136 +1,278 @@
-"""Settings: frozen, typed, strict. One loader; the command line gives it values, nothing is merged a second time.
+"""Settings: frozen, typed, strict, in groups. One loader; the command line gives it values, nothing is merged a second time.
 
-Settings.load("fast.toml", max_keypoints=256) -> Settings
+Settings.load("own.toml", presets=["fast"], max_keypoints=256) -> Settings
+
+Every name is in one group only, so that a flat name is enough to set it: `Settings.of(max_keypoints=256)`, `settings.replace(rotations=4)`.
+`configs/default.toml` holds the same values with comments.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("fast", "full")
-SIDES = ("compatible", "all")
-VERIFY = ("auto", "none", "affine", "homography", "fundamental")
-SCORES = ("joint", "wasserstein", "wasserstein-matched", "n_matches", "sum", "mean")
-EXACT: dict[str, Any] = {"shortlist": 0, "race": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
-# reference through every layer in float32: what the faster settings are measured against
-PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers
-    "fast": {"shortlist": 64, "also": "none"},
-    "balanced": {},
-    "best": {"max_keypoints": 1024},
-}
+
+class Device(StrEnum):
+    """What computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(StrEnum):
+    """`fast` is half precision where the device is faster with it."""
+
+    fast = "fast"
+    full = "full"
+
+
+class Sides(StrEnum):
+    """`compatible` compares no left with a right."""
+
+    compatible = "compatible"
+    all = "all"
+
+
+class Verify(StrEnum):
+    """The motion that matches have to agree with."""
+
+    auto = "auto"
+    none = "none"
+    affine = "affine"
+    homography = "homography"
+    fundamental = "fundamental"
+
+
+class ScoreName(StrEnum):
+    """By what references are ranked."""
+
+    joint = "joint"
+    wasserstein = "wasserstein"
+    wasserstein_matched = "wasserstein-matched"
+    n_matches = "n_matches"
+    sum = "sum"
+    mean = "mean"
+
+
+class _Checked:
+    """A group of settings that checks the type and the range of its fields."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]
+            value, default = getattr(self, one.name), one.default
+            if isinstance(default, StrEnum):
+                try:
+                    object.__setattr__(self, one.name, type(default)(value))
+                except ValueError:
+                    raise SettingsError(f"unknown {one.name} {value!r}; known: {', '.join(type(default))}") from None
+                continue
+            kinds: Any = (int, float) if isinstance(default, float) else type(default)
+            if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                raise SettingsError(f"{one.name} is {value!r}, not of type {type(default).__name__}")
+            low, high = one.metadata.get("range", (None, None))
+            if low is not None and not low <= value <= high:
+                raise SettingsError(f"{one.name} is {value}; it lies between {low} and {high}")
+
+
+def _within(default: Any, low: float, high: float) -> Any:
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class ExtractSettings(_Checked):
+    """From a photo to its features."""
+
+    extractor: str = "aliked-n16"
+    weights: str = ""  # file of weights for the extractor, from `reid train`; empty: the published ones
+    max_keypoints: int = _within(512, 8, 20_000)  # per photo, the strongest
+    resize: int = _within(640, 64, 8192)  # longest side of the prepared photo, px
+    enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
+    equalize: bool = False  # even out light and haze before features are extracted (CLAHE)
+    segment: bool = False  # guess where the animal is (GrabCut) and drop the keypoints beside it; masks in the table win
+
+
+@dataclass(frozen=True)
+class MatchSettings(_Checked):
+    """From the features of a query and of references to their matches."""
+
+    matcher: str = "lightglue"
+    lightglue_weights: str = ""  # file of weights for LightGlue, from `reid train`; empty: the published ones
+    shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
+    coarse: bool = True  # a coarse look at the shortlist chooses the finalists that are matched in full; false matches all of it
+    verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
+    ratio: float = _within(0.8, 0.1, 1)  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
+    precision: Precision = Precision.fast  # LightGlue: half precision where the device is faster with it; full is float32 throughout
+    depth_confidence: float = _within(0.9, -1, 1)  # LightGlue stops early when this share of points is sure; -1 runs every layer
+    width_confidence: float = _within(0.95, -1, 1)  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
+    sides: Sides = Sides.compatible  # where the side is known, compare no left with right; "all" compares every pair
+    mirror: bool = False  # compare opposite sides, too, one of them mirrored
+    rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rotations not in (1, 2, 4):
+            raise SettingsError(f"rotations is {self.rotations}; it is 1, 2 or 4")
+
+
+@dataclass(frozen=True)
+class ScoreSettings(_Checked):
+    """From matches to a ranking of individuals."""
+
+    score: ScoreName = ScoreName.joint
+    fuse: str = "sift+nearest"  # further pipelines whose scores are fused: extractor+matcher,extractor+matcher; or "none"
+    min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn
+    impostor_pairs: int = _within(200, 0, 10**6)  # pairs of different animals that the impostor distribution is measured on
+    encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for pair in self.fused:
+            if len(pair) != 2:
+                raise SettingsError(f"fuse has {'+'.join(pair)!r}, which is not extractor+matcher; example: sift+nearest")
+
+    @property
+    def fused(self) -> list[tuple[str, ...]]:
+        """(extractor, matcher) of each further pipeline, as it is written."""
+        if self.fuse.strip() == "none":
+            return []
+        return [tuple(part.strip() for part in pair.split("+")) for pair in self.fuse.split(",")]
+
+
+@dataclass(frozen=True)
+class DecideSettings(_Checked):
+    """From a ranking to a verdict."""
+
+    calibration_queries: int = _within(300, 0, 10**6)  # photos of the gallery that calibrate it; 0: never
+    max_false_match: float = _within(0.05, 0, 1)  # of new animals at most this share is called a match
+    max_false_new: float = _within(0.05, 0, 1)  # of known animals at most this share is called new
+    prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery (Good-Turing)
+    match_below: float = _within(0.005, 0, 1)  # not calibrated: `match` if impostors look as alike with at most this probability
+    new_above: float = _within(0.5, 0, 1)  # not calibrated: `new` if they do with at least this one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prior_new != -1 and not 0.001 <= self.prior_new <= 0.999:
+            raise SettingsError(f"prior_new is {self.prior_new}; it lies between 0.001 and 0.999, or is -1 to be estimated")
+        if self.match_below > self.new_above:
+            raise SettingsError(f"match_below {self.match_below} is above new_above {self.new_above}; no verdict would be unsure")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that changes an answer, and the device. `configs/default.toml` holds the same values with comments."""
+    """Everything that changes an answer, in groups, and the device. Raises SettingsError for what cannot be used."""
 
-    extractor: str = "aliked-n16"
-    matcher: str = "lightglue"
-    weights: str = ""  # file of weights for the extractor, from `reid train`; empty: the published ones
-    lightglue_weights: str = ""  # the same for LightGlue
-    also: str = "sift+nearest"  # further opinions that the joint score takes in, extractor+matcher,extractor+matcher; "none"
-    max_keypoints: int = 512  # per photo, the strongest
-    resize: int = 640  # longest side of the prepared photo, px
-    enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
-    encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
-    equalize: bool = False  # even out light and haze before features are extracted (CLAHE)
-    sides: str = "compatible"  # where the side is known, compare no left with right; "all" compares every pair
-    mirror: bool = False  # compare opposite sides, too, one of them mirrored
-    rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees
-    segment: bool = False  # guess where the animal is (GrabCut) and drop the keypoints beside it; masks in the table win
-    device: str = "auto"
-    score: str = "joint"
-    min_confidence: float = 0.5  # a match above it counts in n_matches and is drawn
+    extract: ExtractSettings = ExtractSettings()
+    match: MatchSettings = MatchSettings()
+    score: ScoreSettings = ScoreSettings()
+    decide: DecideSettings = DecideSettings()
+    device: Device = Device.auto
     top: int = 5  # individuals shown
-    null_pairs: int = 200  # pairs of different animals that the null distribution is estimated from
-    calibration_queries: int = 300  # photos of the gallery that are asked about to calibrate it; 0: never
-    max_false_match: float = 0.05  # of new animals at most this share is called a match
-    max_false_new: float = 0.05  # of known animals at most this share is called new
-    prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery (Good-Turing)
-    match_below: float = 0.005  # where nothing is calibrated: `match` if strangers would look as alike with at most this probability
-    new_above: float = 0.5  # the same: `new` if they would with at least this one
-    depth_confidence: float = 0.9  # LightGlue stops early when this share of points is sure; -1 runs every layer
-    width_confidence: float = 0.95  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
-    shortlist: int = 200  # references that are looked at by the matcher, those with most votes of descriptors; 0: all
-    race: bool = True  # LightGlue: a heat with few keypoints and layers chooses those that are matched in full; false matches all
-    precision: str = "fast"  # LightGlue: half precision where the device is faster with it; full is float32 throughout
-    verify: str = "auto"  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
-    ratio: float = 0.8  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds: Any = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(field.type)]
-            if not isinstance(value, kinds) or (isinstance(value, bool) and field.type != "bool"):
-                raise SettingsError(f"{field.name} is {value!r}, not of type {field.type}")
-        for name, choices in (("device", DEVICES), ("score", SCORES), ("precision", PRECISIONS), ("sides", SIDES), ("verify", VERIFY)):
-            if getattr(self, name) not in choices:
-                raise SettingsError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(choices)}")
-        for pair in self._others:
-            if len(pair) != 2:
-                raise SettingsError(f"also has {'+'.join(pair)!r}, which is not extractor+matcher; example: sift+nearest")
-        if self.prior_new != -1 and self.prior_new < 0.001:
-            raise SettingsError(f"prior_new is {self.prior_new}; it lies between 0.001 and 0.999, or is -1 to be estimated")
-        if self.rotations not in (1, 2, 4):
-            raise SettingsError(f"rotations is {self.rotations}; it is 1, 2 or 4")
-        for name, low, high in (
-            ("max_keypoints", 8, 20000), ("resize", 64, 8192), ("top", 1, 10**6), ("shortlist", 0, 10**7), ("null_pairs", 0, 10**6),
-            ("min_confidence", 0, 1),
-            ("calibration_queries", 0, 10**6), ("max_false_match", 0, 1), ("max_false_new", 0, 1), ("prior_new", -1, 0.999),
-            ("match_below", 0, 1), ("new_above", 0, 1), ("depth_confidence", -1, 1), ("width_confidence", -1, 1), ("ratio", 0.1, 1),
-        ):  # fmt: skip
-            if not low <= getattr(self, name) <= high:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it lies between {low} and {high}")
-        if self.match_below > self.new_above:
-            raise SettingsError(f"match_below {self.match_below} is above new_above {self.new_above}; no verdict would be unsure")
+        try:
+            object.__setattr__(self, "device", Device(self.device))
+        except ValueError:
+            raise SettingsError(f"unknown device {self.device!r}; known: {', '.join(Device)}") from None
+        if not isinstance(self.top, int) or isinstance(self.top, bool) or not 1 <= self.top <= 10**6:
+            raise SettingsError(f"top is {self.top!r}; it is a whole number from 1 to 1000000")
 
     @classmethod
-    def load(cls, file: str | Path | None = None, preset: str | None = None, **overrides: Any) -> Settings:
-        """The defaults, then the preset, then what the TOML file says, then every override that is not None. Unknown names raise."""
-        values: dict[str, Any] = {}
-        if preset is not None and preset not in PRESETS:
-            raise SettingsError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    def of(cls, **values: Any) -> Settings:
+        """The defaults with these changed, by their flat names."""
+        return cls().replace(**values)
+
+    @classmethod
+    def load(cls, file: str | Path | None = None, presets: Iterable[str] = (), **overrides: Any) -> Settings:
+        """The defaults, then each preset in turn, then what the TOML file says, then every override that is not None."""
+        found = cls()
+        for name in presets:
+            if name not in PRESETS:
+                raise SettingsError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+            found = found.replace(**PRESETS[name])
         if file is not None:
             try:
-                values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-            except OSError as error:
-                raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{file}: not a TOML file ({error})") from error
-        prefix = f"{file}: " if file is not None else ""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in [*values, *overrides]:
-            if name not in known:
-                raise SettingsError(f"{prefix}unknown setting {name!r}; known: {', '.join(known)}")
-        values = PRESETS[preset or "balanced"] | values | {name: value for name, value in overrides.items() if value is not None}
-        try:
-            return cls(**values)
-        except SettingsError as error:
-            raise SettingsError(f"{prefix}{error}") from None
-
-    @property
-    def _others(self) -> list[list[str]]:
-        if self.also.strip() == "none":
-            return []
-        return [[part.strip() for part in pair.split("+")] for pair in self.also.split(",")]
-
-    def others(self) -> list[Settings]:
-        """What each further opinion is formed by; one that is the first opinion over again is none, and only the joint score takes them in.
-
-        They match what they are given, upright."""
-        pairs = {(one, other) for one, other in self._others} - {(self.extractor, self.matcher)}
-        upright = self.replace(also="none", shortlist=0, rotations=1, weights="", lightglue_weights="")
-        return [upright.replace(extractor=one, matcher=other) for one, other in sorted(pairs) if self.score == "joint"]
-
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+                found = found.replace(**_flat(_read(Path(file))))
+            except SettingsError as error:
+                raise SettingsError(f"{file}: {error}") from None
+        return found.replace(**{name: value for name, value in overrides.items() if value is not None})
 
     def replace(self, **changes: Any) -> Settings:
-        return dataclasses.replace(self, **changes)
+        """With these changed, by their flat names; a whole group can be given by its own."""
+        for name in changes:
+            if name not in GROUP_OF and name not in GROUPS:
+                raise SettingsError(f"unknown setting {name!r}; known: {', '.join(GROUP_OF)}")
+        whole = [name for name, value in changes.items() if not GROUP_OF.get(name) or (name in GROUPS and isinstance(value, _Checked))]
+        values: dict[str, Any] = {name: changes.pop(name) for name in whole}
+        for group in GROUPS:
+            own = {name: value for name, value in changes.items() if GROUP_OF[name] == group}
+            if own:
+                values[group] = dataclasses.replace(values.get(group, getattr(self, group)), **own)
+        return dataclasses.replace(self, **values)
+
+    def get(self, name: str) -> Any:
+        """The value of a flat name."""
+        return getattr(getattr(self, GROUP_OF[name]) if GROUP_OF[name] else self, name)
+
+    def pipelines(self) -> tuple[Settings, ...]:
+        """This pipeline, then those that are fused with it, each as settings of its own; only the joint score fuses.
+
+        A further pipeline matches what it is given, upright, with the published weights. One that is the first over again is left out."""
+        first = self.extract.extractor, self.match.matcher
+        pairs = sorted({(one, other) for one, other in self.score.fused} - {first}) if self.score.score == ScoreName.joint else []
+        own = self.replace(fuse="none")
+        plain = own.replace(shortlist=0, rotations=1, weights="", lightglue_weights="")
+        return own, *(plain.replace(extractor=extractor, matcher=matcher) for extractor, matcher in pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """{group: {name: value}}, and the settings of no group; JSON-able."""
+        return dataclasses.asdict(self)
+
+
+GROUPS: dict[str, type] = {
+    "extract": ExtractSettings, "match": MatchSettings, "score": ScoreSettings, "decide": DecideSettings,
+}  # fmt: skip
+# The group of every flat name; "" for those of none. `score` is the name of a group and of a setting in it.
+GROUP_OF: dict[str, str] = {one.name: group for group, kind in GROUPS.items() for one in fields(kind)} | {"device": "", "top": ""}
+EXACT: dict[str, Any] = {"shortlist": 0, "coarse": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
+# reference through every layer in float32: what the faster settings are measured against
+PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; several can be given, the later ones win
+    "fast": {"shortlist": 64, "fuse": "none"},
+    "balanced": {},
+    "best": {"max_keypoints": 1024},
+    "exact": EXACT,
+}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"not a TOML file ({error})") from error
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says, by flat names; each stands in its group's table, those of no group at the top."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in GROUPS and isinstance(value, dict):
+            for own, one in value.items():
+                if GROUP_OF.get(own) != name:
+                    known = ", ".join(setting for setting, group in GROUP_OF.items() if group == name)
+                    raise SettingsError(f"unknown setting {own!r} in [{name}]; known: {known}")
+                found[own] = one
+        elif GROUP_OF.get(name):
+            raise SettingsError(f"{name} stands in no table; write it under [{GROUP_OF[name]}]")
+        else:
+            found[name] = value
+    return found

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from reid.errors import SettingsError
-from reid.settings import PRESETS, Settings
+from reid.settings import GROUPS, PRESETS, MatchSettings, ScoreSettings, Settings, Verify
 from reid.store import fingerprint
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -12,9 +12,12 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 def test_the_sample_config_equals_the_defaults():
     assert Settings.load(CONFIGS / "default.toml") == Settings()
-    text = (CONFIGS / "default.toml").read_text()
-    for field in dataclasses.fields(Settings):
-        assert f"\n{field.name} = " in text
+    top, *tables = (CONFIGS / "default.toml").read_text().split("\n[")
+    assert [table.partition("]")[0] for table in tables] == list(GROUPS)
+    assert "\ndevice = " in top and "\ntop = " in top
+    for table in tables:
+        for field in dataclasses.fields(GROUPS[table.partition("]")[0]]):
+            assert f"\n{field.name} = " in table
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
@@ -22,24 +25,51 @@ def test_every_config_loads(file):
     assert Settings.load(file)
 
 
-def test_overrides_win_over_the_file(tmp_path):
+def test_a_name_is_enough_to_set_it_and_is_in_one_group_only():
+    names = [field.name for group in GROUPS.values() for field in dataclasses.fields(group)] + ["device", "top"]
+    assert len(names) == len(set(names))
+    changed = Settings.of(max_keypoints=100, rotations=4, score="sum", prior_new=0.3, device="cpu", top=9)
+    assert (changed.extract.max_keypoints, changed.match.rotations, changed.score.score) == (100, 4, "sum")
+    assert (changed.decide.prior_new, changed.device, changed.top) == (0.3, "cpu", 9)
+    assert [changed.get(name) for name in ("max_keypoints", "score", "top")] == [100, "sum", 9]
+    groups = Settings.of(score=ScoreSettings(score="mean"), match=MatchSettings(rotations=2), resize=320)
+    assert (groups.score.score, groups.match.rotations, groups.extract.resize) == ("mean", 2, 320)
+    assert changed.match.verify is Verify.auto
+
+
+def test_overrides_win_over_the_file_and_the_file_over_presets(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text('matcher = "nearest"\nmax_keypoints = 100\n')
-    loaded = Settings.load(file, max_keypoints=200, resize=None)
-    assert (loaded.matcher, loaded.max_keypoints, loaded.resize) == ("nearest", 200, Settings().resize)
+    file.write_text('[match]\nmatcher = "nearest"\n[extract]\nmax_keypoints = 100\n')
+    loaded = Settings.load(file, ["best"], shortlist=7, resize=None)
+    assert (loaded.match.matcher, loaded.extract.max_keypoints, loaded.match.shortlist) == ("nearest", 100, 7)
+    assert loaded.extract.resize == Settings().extract.resize
+
+
+def test_presets_compose():
+    both = Settings.load(presets=["fast", "best"])
+    assert (both.match.shortlist, both.extract.max_keypoints) == (64, 1024)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nonsense = 1", "unknown setting 'nonsense'; known: extractor, matcher"),
-        ('max_keypoints = "many"', "max_keypoints is 'many'"),
-        ("max_keypoints = 1.5", "max_keypoints is 1.5"),
-        ("resize = true", "resize is True"),
-        ("resize = 3", "between 64 and 8192"),
-        ('score = "magic"', "known: joint, wasserstein"),
-        ('also = "sift"', r"'sift', which is not extractor\+matcher"),
-        ("match_below = 0.9", "no verdict would be unsure"),
+        ("nonsense = 1", "unknown setting 'nonsense'; known: extractor, weights"),
+        ("[nonsense]\na = 1", "unknown setting 'nonsense'"),
+        ("[match]\nresize = 640", r"unknown setting 'resize' in \[match\]; known: matcher"),
+        ("resize = 640", r"resize stands in no table; write it under \[extract\]"),
+        ('[extract]\nmax_keypoints = "many"', "max_keypoints is 'many'"),
+        ("[extract]\nmax_keypoints = 1.5", "max_keypoints is 1.5"),
+        ("[extract]\nresize = true", "resize is True"),
+        ("[extract]\nequalize = 1", "equalize is 1"),
+        ("[extract]\nresize = 3", "between 64 and 8192"),
+        ("[score]\nmin_confidence = nan", "min_confidence is nan"),
+        ("[match]\nrotations = 3", "it is 1, 2 or 4"),
+        ('[score]\nscore = "magic"', "known: joint, wasserstein"),
+        ('[score]\nfuse = "sift"', r"'sift', which is not extractor\+matcher"),
+        ("[decide]\nmatch_below = 0.9", "no verdict would be unsure"),
+        ("[decide]\nprior_new = 0", "it lies between 0.001 and 0.999"),
+        ('device = "tpu"', "known: auto, cpu"),
+        ("top = 0", "whole number from 1"),
         ("resize = ", "not a TOML file"),
     ],
 )
@@ -64,16 +94,17 @@ def test_fingerprints_differ_where_settings_do():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_those_of_the_files_and_give_way_to_what_is_given(name):
-    assert Settings.load(preset=name) == Settings.load(CONFIGS / f"{name}.toml")
-    assert Settings.load(preset=name, max_keypoints=99).max_keypoints == 99
+    assert Settings.load(presets=[name]) == Settings.load(CONFIGS / f"{name}.toml")
+    assert Settings.load(presets=[name], max_keypoints=99).extract.max_keypoints == 99
     with pytest.raises(SettingsError, match="unknown preset 'quick'; known: fast, balanced, best"):
-        Settings.load(preset="quick")
+        Settings.load(presets=["quick"])
 
 
-def test_further_opinions_are_settings_of_their_own():
-    one, two = Settings(also="sift+nearest,disk+lightglue,aliked-n16+lightglue", rotations=4, resize=320).others()
-    assert [(one.extractor, one.matcher), (two.extractor, two.matcher)] == [("disk", "lightglue"), ("sift", "nearest")]
-    assert (one.also, one.rotations, one.resize, one.shortlist) == ("none", 1, 320, 0)  # of what the first opinion's shortlist holds
-    assert [(own.extractor, own.matcher) for own in Settings(also=" sift + nearest ").others()] == [("sift", "nearest")]
-    assert Settings(score="wasserstein").others() == Settings(also=" none ").others() == []  # only the joint score asks others
-    assert Settings(also="none").others() == Settings(extractor="sift", matcher="nearest").others() == []
+def test_fused_pipelines_are_settings_of_their_own():
+    first, one, two = Settings.of(fuse="sift+nearest,disk+lightglue,aliked-n16+lightglue", rotations=4, resize=320).pipelines()
+    assert (first.extract.extractor, first.match.rotations, first.score.fuse) == ("aliked-n16", 4, "none")
+    assert [(own.extract.extractor, own.match.matcher) for own in (one, two)] == [("disk", "lightglue"), ("sift", "nearest")]
+    assert (one.score.fuse, one.match.rotations, one.extract.resize, one.match.shortlist) == ("none", 1, 320, 0)
+    assert [own.extract.extractor for own in Settings.of(fuse=" sift + nearest ").pipelines()] == ["aliked-n16", "sift"]
+    for alone in (Settings.of(score="wasserstein"), Settings.of(fuse=" none "), Settings.of(extractor="sift", matcher="nearest")):
+        assert len(alone.pipelines()) == 1  # only the joint score fuses
