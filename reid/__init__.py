@@ -1,9 +1,10 @@
 """reid recognises individual animals from photographs.
 
     import reid
-    report = reid.identify("query.jpg", gallery="turtles/")
-    for ranking in report.rankings:
-        print(ranking.query_id, ranking.verdict, ranking.candidates[0].identity)
+
+    with reid.open("turtles/") as gallery:
+        report = gallery.identify("query.jpg")
+        print(report.to_frame())
 
 Importing this loads nothing else: no torch, no network, no device.
 """
@@ -12,13 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calls import identify as identify
-    from .calls import index as index
     from .errors import ReidError as ReidError
-    from .pipeline import Listener as Listener
+    from .records import Features as Features
+    from .records import PairMatches as PairMatches
+    from .records import PhotoRef as PhotoRef
+    from .records import Report as Report
+    from .session import Session as Session
+    from .session import open as open
     from .settings import Settings as Settings
+    from .stages import Listener as Listener
 
-_HOMES = {"Settings": "settings", "ReidError": "errors", "Listener": "pipeline", "identify": "calls", "index": "calls"}
+_HOMES = {
+    "Features": "records", "Listener": "stages", "PairMatches": "records", "PhotoRef": "records", "ReidError": "errors",
+    "Report": "records", "Session": "session", "Settings": "settings", "open": "session",
+}  # fmt: skip
 __all__ = list(_HOMES)
 
 
@@ -26,7 +34,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("reid")
+        return import_module(".session", __name__).versions()["reid"]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,1 +1,22 @@
-"""The order of things."""
+"""The order of things: photos -> features -> matches -> scores -> individuals -> verdicts. Each stage takes records and returns records.
+
+Everything computed is stored, so each can be interrupted and goes on where it stopped. Progress and notes leave through a `Listener`;
+nothing here prints.
+"""
+
+from .calibrations import calibrate, judges
+from .extract import extract, features_of, read
+from .identify import Judges, identify, judge, rank
+from .leave_one_out import Recall, health, learn, recall, trials
+from .listener import Listener
+from .match import match_pair, update_index
+from .pipeline import Pipeline
+from .queries import photos, queries
+from .score import compare, impostor_pairs, impostors, loudest, without_encounter
+from .workspace import Workspace
+
+__all__ = [
+    "Judges", "Listener", "Pipeline", "Recall", "Workspace", "calibrate", "compare", "extract", "features_of", "health", "identify",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "loudest", "match_pair", "photos", "queries", "rank", "read", "recall",
+    "trials", "update_index", "without_encounter",
+]  # fmt: skip

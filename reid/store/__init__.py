@@ -6,10 +6,10 @@ Files are written beside their place and moved there whole, carry a checksum, an
 from .digests import Digests
 from .features import FeatureStore
 from .files import DamagedFile, read_tensors, remove_leftovers, write_atomically, write_tensors
-from .fingerprints import FORMAT, fingerprint
-from .matches import MatchStore
+from .fingerprints import FORMAT, AnswerFingerprints, Fingerprints, fingerprint
+from .matches import CoarseStore, MatchStore
 
 __all__ = [
-    "FORMAT", "DamagedFile", "Digests", "FeatureStore", "MatchStore", "fingerprint", "read_tensors", "remove_leftovers",
+    "FORMAT", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints", "MatchStore", "fingerprint", "read_tensors", "remove_leftovers",
     "write_atomically", "write_tensors",
 ]  # fmt: skip

