@@ -40,8 +40,8 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
     assert "searched 16 photos of 8 individuals" in done.stdout
     assert "animal-3" in done.stdout
     value = json.loads((tmp_path / "o.json").read_text())
-    assert value["schema"] == 1
-    assert value["settings"]["extractor"] == "sift"
+    assert value["schema"] == 2
+    assert value["settings"]["extract"]["extractor"] == "sift"
     assert len(value["settings"]["fingerprint"]) == 16
     first = value["queries"][0]
     chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger", "p_if_known"}
@@ -58,30 +58,30 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
 
 def test_matches_are_drawn_where_the_marks_are(tmp_path):
     """Turn, crop and scale a photo; lines must join the same marks of both upright photos."""
-    from reid import pipeline
+    import reid
+    from reid import stages
     from reid.records import PhotoRef
     from reid.report import pictures
-    from reid.settings import Settings
 
     scene = draw_animal(4, 0, (600, 420))
-    query = save(tmp_path / "q.png", scene)
+    query = save(tmp_path / "g" / "q.png", scene)
     exif = Image.Exif()
     exif[0x0112] = 8  # stored a quarter turn clockwise
-    reference = save(tmp_path / "r.png", np.ascontiguousarray(np.rot90(scene, -1)), exif=exif)
-    run = pipeline.Pipeline(Settings(extractor="sift", matcher="nearest", max_keypoints=300, resize=400), tmp_path / "cache")
-    refs = [PhotoRef("q", query), PhotoRef("r", reference, crop=(100, 50, 400, 300))]
-    (a, b), _, _ = run.index(refs)
-    _, found = run.match_pair(a, b)
-    sure = found.indices[found.confidence > 0.5]
+    reference = save(tmp_path / "g" / "r.png", np.ascontiguousarray(np.rot90(scene, -1)), exif=exif)
+    settings = reid.Settings.of(extractor="sift", matcher="nearest", max_keypoints=300, resize=400)
+    with reid.open(tmp_path / "g", settings) as opened:
+        refs = [PhotoRef("q", query), PhotoRef("r", reference, crop=(100, 50, 400, 300))]
+        (a, b), _ = stages.read(refs, opened.work.digests, opened.work.listener)
+        pair = opened.view(a, b)
+    sure = pair.matches.indices[pair.matches.confidence > 0.5]
     assert len(sure) > 50
-    features = run.load(a), run.load(b)
-    left, at_left = pictures._panel(refs[0], features[0])
-    right, at_right = pictures._panel(refs[1], features[1])
+    left, at_left = pictures._panel(refs[0], pair.features[0])
+    right, at_right = pictures._panel(refs[1], pair.features[1])
     assert left.shape == right.shape  # both upright
     distance = np.linalg.norm(at_left[sure[:, 0]] - at_right[sure[:, 1]], axis=1)
     assert np.median(distance) < 1
     assert np.mean(distance < 3) > 0.9
-    picture = pictures.draw_matches(refs[0], refs[1], features, found, ("q", "r"))
+    picture = pictures.of_pair(pair, ("q", "r"), 0.5)
     assert picture.shape == (pictures.HEIGHT + pictures.BAR, 2 * left.shape[1] + pictures.GAP, 3)
 
 
@@ -103,13 +103,13 @@ def test_show_draws_a_pair(animals, tmp_path):
 
 
 def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
-    done = reid("index", animals, *FAST)
+    done = reid("index", "--gallery", animals, *FAST)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "16 photos of 8 individuals are indexed" in done.stdout
     assert "(16 of them now)" in done.stdout
     assert "not calibrated" in done.stdout
     (animals / "animal-0" / "bad.jpg").write_text("no photo")
-    again = reid("index", animals, *FAST)
+    again = reid("index", "--gallery", animals, *FAST)
     assert again.returncode == 1
     assert "(0 of them now)" in again.stdout
     assert next(line for line in again.stderr.splitlines() if line.startswith("reid:")).startswith("reid: not used: ")
@@ -123,24 +123,24 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
         (["identify", "none.jpg", "--gallery", "GALLERY", "--extractor", "surf"], "known: aliked-n16"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--extractor", "aliked-t16"], "there is no LightGlue for aliked-t16"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--resize", "big"], "--resize"),
-        (["identify", "none.jpg", "--gallery", "GALLERY", "--device", "gpu"], "known: auto, cpu, cuda, mps"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--device", "gpu"], "is not one of"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--where", "site=x"], "no column 'site'"),
-        (["index", "GALLERY", "--config", "none.toml"], "none.toml: cannot be read"),
-        (["index", "GALLERY", *FAST, "--cache", "/proc/nowhere"], "--cache"),
-        (["evaluate", "GALLERY", *FAST], "no row whose split is query or test"),
+        (["index", "--gallery", "GALLERY", "--config", "none.toml"], "none.toml: cannot be read"),
+        (["index", "--gallery", "GALLERY", *FAST, "--cache", "/proc/nowhere"], "--cache"),
+        (["evaluate", "--gallery", "GALLERY", *FAST], "no row whose column `split` says query or test"),
         (["models", "fetch", "resnet"], "unknown weights 'resnet'; known: aliked-n16"),
         (["nonsense"], "No such command"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--prior-new", "0"], "prior_new is 0.0; it lies between 0.001 and 0.999"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--report", "GALLERY"], "is a folder; name a file to write"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--json", "."], ". is a folder; name a file to write"),
         (["novelty", "none.jpg", "--gallery", "GALLERY"], "--report"),
-        (["identify", "none.jpg", "--gallery", "GALLERY", "--also", "surf+nearest"], "also: unknown extractor 'surf'"),
-        (["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"], "unknown preset 'quick'; known: fast, balanced, best"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--fuse", "surf+nearest"], "fuse: unknown extractor 'surf'"),
+        (["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"], "'quick' is not one of 'fast', 'balanced', 'best', 'exact'"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--rotations", "3"], "rotations is 3; it is 1, 2 or 4"),
-        (["calibrate", "GALLERY", *FAST], "too small to be calibrated"),
-        (["calibrate", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),
-        (["compare", "GALLERY", "--extractors", ","], "name at least one extractor"),
-        (["compare", "GALLERY", "--extractor", "disk"], "No such option"),
+        (["calibrate", "--gallery", "GALLERY", *FAST], "too small to be calibrated"),
+        (["calibrate", "--gallery", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),
+        (["compare", "--gallery", "GALLERY", "--extractors", ","], "name at least one extractor"),
+        (["compare", "--gallery", "GALLERY", "--extractor", "disk"], "No such option"),
     ],
 )
 def test_a_mistake_is_exit_2_and_one_line(animals, words, said):
@@ -154,7 +154,7 @@ def test_a_mistake_is_exit_2_and_one_line(animals, words, said):
 
 def test_every_problem_of_a_table_is_printed(animals):
     (animals / "metadata.csv").write_text("path,identity,date\nanimal-1/0.png,a,yesterday\ngone.png,b,\n")
-    done = reid("index", animals, *FAST)
+    done = reid("index", "--gallery", animals, *FAST)
     assert done.returncode == 2
     assert "reid: metadata.csv, line 2: unreadable date 'yesterday'" in done.stderr
     assert "reid: metadata.csv, line 3: file 'gone.png' is missing" in done.stderr
@@ -170,7 +170,7 @@ def test_a_query_that_cannot_be_read_is_exit_1(animals, tmp_path):
 def test_evaluate_prints_every_score(animals, tmp_path):
     rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 3 else 'gallery'}" for i in range(8) for v in range(2)]
     (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
-    done = reid("evaluate", animals, "--json", tmp_path / "e.json", "--limit", 2, *FAST)
+    done = reid("evaluate", "--gallery", animals, "--json", tmp_path / "e.json", "--limit", 2, *FAST)
     assert done.returncode == 0, done.stderr
     for word in ("wasserstein", "n_matches", "sum", "mean", "top-1", "AUROC", "2 queries of known animals"):
         assert word in done.stdout
@@ -194,7 +194,7 @@ def test_compare_evaluates_what_there_is_and_names_the_rest(animals, tmp_path):
     rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 3 else 'gallery'}" for i in range(8) for v in range(2)]
     (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
     words = ["--extractors", "sift,aliked-t16", "--matchers", "nearest,lightglue", "--max-keypoints", "100", "--resize", "320"]
-    done = reid("compare", animals, "--json", tmp_path / "c.json", "--limit", 2, *words)
+    done = reid("compare", "--gallery", animals, "--json", tmp_path / "c.json", "--limit", 2, *words)
     assert done.returncode == 1, done.stderr
     found = json.loads((tmp_path / "c.json").read_text())
     assert {"sift + nearest", "aliked-t16 + nearest"} <= found.keys() and "aliked-t16 + lightglue" not in found

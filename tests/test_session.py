@@ -425,7 +425,7 @@ def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
         items, work, distribution = opened.references, opened.work, opened.impostors
         assert not opened.failures and all(item.digest in own.features for item in items for own in work.pipelines)
         opened.index()
-        assert [found.by for found in (distribution, *distribution.fused)] == [("sum",)] * len(work.pipelines)
+        assert [found.joined for found in (distribution, *distribution.fused)] == [("sum",)] * len(work.pipelines)
         assert work.first.fingerprints.of_matches == one.work.first.fingerprints.of_matches  # matched once for both
         assert work.fingerprints.of_scores != one.work.fingerprints.of_scores
         for photo in (items[0], items[3]):
@@ -435,7 +435,7 @@ def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
             looked_at = {place for places in found for place in places}
             assert 6 <= len(looked_at) < len(pool)  # every variant has a shortlist
             assert (fused.total == plain.total).all()
-            parts, sure = [distribution.excess("sum", fused.total)], [fused.n_sure]
+            parts, sure = [distribution.excess("sum", fused.total)], [fused.n_matches]
             for pipeline, own in zip(work.pipelines[1:], distribution.fused, strict=True):
                 confidences = [
                     stages.match.coarse_to_fine(photo, [item], pipeline)[0][1].astype(float) if place in looked_at else np.zeros(0)
@@ -447,7 +447,7 @@ def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
                 continue
             assert fused.excess == pytest.approx(np.sum(parts, axis=0), abs=1e-4)
             best = np.argmax(parts, axis=0)
-            assert (fused.n_matches == np.array(sure)[best, np.arange(len(pool))]).all()
+            assert (fused.shown == np.array(sure)[best, np.arange(len(pool))]).all()
 
 
 def test_a_pair_is_shown_by_the_pipeline_whose_scores_stand_out_most(animals, tmp_path):

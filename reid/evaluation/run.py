@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import imaging, stages
+from .. import imaging, scoring, stages
 from ..errors import GalleryError, PhotoError, SettingsError, WeightsError
 from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
 from ..scoring import Scores
@@ -163,8 +163,7 @@ def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str]
 def _answer(query: Query, candidates: Sequence[Candidate], pool: Sequence[Indexed], columns: Sequence[Scores], score: str) -> Answer:
     truth = query.photos[0].ref.identity
     right = np.array([item.ref.identity == truth for item in pool])
-    best = np.max([column.by(score) for column in columns], axis=0)
-    precision = figures.average_precision(best, right) if right.any() else None
+    precision = figures.average_precision(scoring.best_of(columns, score), right) if right.any() else None
     return Answer(truth, tuple(one.identity for one in candidates), candidates[0].score, average_precision=precision)
 
 

@@ -32,14 +32,8 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 
 def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:
     """The individuals, best first, each by its best pair."""
-    identities = [item.ref.identity for item in references]
-    return scoring.rank(
-        [column.by(score) for column in columns],
-        [column.n_matches for column in columns],
-        identities,
-        [item.ref.image_id for item in references],
-        [photo.ref.image_id for photo in photos],
-    )
+    photo_ids, reference_ids = ([item.ref.image_id for item in items] for items in (photos, references))
+    return scoring.rank(columns, score, photo_ids, reference_ids, [item.ref.identity for item in references])
 
 
 def judge(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+
+import numpy as np
 
 from .. import catalogue, scoring
 from ..records import Indexed
@@ -16,12 +17,15 @@ from .workspace import Workspace
 
 
 def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Scores:
-    """Every score of a photo with each of these references. The first pipeline's shortlist is matched by all; the others have no matches."""
+    """Every score of a photo with each of these references. All pipelines match what is on the first one's shortlist; the other references
+    have no matches."""
     found = [(variant, shortlist(variant, references, work.first)) for variant in variants(photo, references, work.first, work.digests)]
     looked_at = sorted({place for _, places in found for place in places})
-    fused = []
-    for pipeline, own in zip(work.pipelines[1:], impostors.fused, strict=True):
-        fused.append(_scores([(Variant(photo, looked_at), looked_at)], photo, references, pipeline, own, work))
+    as_it_is = [(Variant(photo, looked_at), looked_at)]
+    fused = [
+        _scores(as_it_is, photo, references, pipeline, own, work)
+        for pipeline, own in zip(work.pipelines[1:], impostors.fused, strict=True)
+    ]
     return _scores(found, photo, references, work.first, impostors, work, fused)
 
 
@@ -35,7 +39,7 @@ def _scores(
     fused: Sequence[Scores] = (),
 ) -> Scores:
     n_keypoints, least = len(pipeline.load(photo)), work.settings.score.min_confidence
-    return scoring.measure(confidences(found, references, pipeline), n_keypoints, impostors, least, fused)
+    return scoring.evidence(confidences(found, references, pipeline), n_keypoints, impostors, least, fused)
 
 
 def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistribution:
@@ -49,45 +53,32 @@ def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistrib
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         work.listener.note(f"{path} is damaged; the impostor distribution is measured again")
-    fused: list[ImpostorDistribution] = []
-    columns: list[list[Scores]] = []
-    for pipeline in work.pipelines[1:]:
-        own, scores = _measured(pairs, pipeline, work, (), ())
-        fused.append(own)
-        columns.append(scores)
-    found, _ = _measured(pairs, work.first, work, fused, columns)
-    if found.source != "gallery":
-        return found
-    borrowed = next((own.source for own in fused if own.source != "gallery"), None)
-    if borrowed is not None:
-        return replace(found, source=borrowed)
+    fused: list[tuple[Scores, ImpostorDistribution]] = []
+    for pipeline in reversed(work.pipelines):  # the first one last: it fuses the others
+        joined = scoring.JOINED[pipeline.settings.match.matcher]
+        values, n_keypoints = _confidences(pairs, pipeline, work)
+        others = fused if pipeline is work.first else ()
+        found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, fused=others)
+        if found is None:
+            return scoring.shipped([(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines])
+        if pipeline is not work.first:
+            fused.insert(0, (scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
     write_atomically(path, json.dumps(found.as_json()).encode())
-    return ImpostorDistribution.from_json(found.as_json())
+    return found
 
 
-def _measured(
-    pairs: Sequence[tuple[Indexed, Indexed]],
-    pipeline: Pipeline,
-    work: Workspace,
-    fused: Sequence[ImpostorDistribution],
-    columns: Sequence[Sequence[Scores]],
-) -> tuple[ImpostorDistribution, list[Scores]]:
-    """The distribution of one pipeline's scores over these pairs, fused with what others say of them, and the scores themselves."""
+def _confidences(pairs: Sequence[tuple[Indexed, Indexed]], pipeline: Pipeline, work: Workspace) -> tuple[list[np.ndarray], list[int]]:
+    """Match confidences of these pairs by one pipeline, and the number of the queries' keypoints."""
     what = f"pairs of different animals, {pipeline.name}"
-    values = []
+    values, n_keypoints = [], []
     for done, (a, b) in enumerate(pairs):
         work.listener.progress(what, done, len(pairs))
         found = [(variant, variant.places) for variant in variants(a, [b], pipeline, work.digests)]
-        values.append((confidences(found, [b], pipeline)[0], len(pipeline.load(a))))
+        values.append(confidences(found, [b], pipeline)[0])
+        n_keypoints.append(len(pipeline.load(a)))
     if pairs:
         work.listener.progress(what, len(pairs), len(pairs))
-    least = work.settings.score.min_confidence
-    extract, match = pipeline.settings.extract, pipeline.settings.match
-    by = scoring.JOINED[match.matcher]
-    found_distribution = scoring.estimate_impostors(values, least, by, columns, tuple(fused))
-    if found_distribution is None:
-        found_distribution = scoring.shipped(extract.extractor, match.matcher, tuple(fused))
-    return found_distribution, [scoring.measure([confidence], n, found_distribution, least) for confidence, n in values]
+    return values, n_keypoints
 
 
 def impostor_pairs(references: Sequence[Indexed], most: int, sides: str = "all") -> list[tuple[Indexed, Indexed]]:
