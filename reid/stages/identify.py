@@ -58,21 +58,25 @@ def judge(
         verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
         return IdentityRanking(query.name, candidates, verdict, p_impostor)
     prior = decide.prior_new if decide.prior_new >= 0 else None
-    found = judges.calibration.decide(standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
+    found = judges.calibration.decide(decision.standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
     why_so = decision.reasons(found, judges.calibration)
     n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in compared})
     if n_left_out:
         whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
         why_so += (f"{whom} no photo of a side that could be compared.",)
     return IdentityRanking(
-        query.name, candidates, found.verdict, p_impostor, found.p_match, found.p_other, found.p_new, found.interval, found.p_if_known,
-        found.p_if_new, why_so,
-    )  # fmt: skip
-
-
-def standing_of(candidates: Sequence[Candidate]) -> decision.Standing:
-    """How the first of these individuals, best first, stands among them."""
-    return decision.standing([candidate.score for candidate in candidates], candidates[0].n_matches)
+        query.name,
+        candidates,
+        found.verdict,
+        p_impostor,
+        found.p_match,
+        found.p_other,
+        found.p_new,
+        found.interval,
+        found.p_if_new,
+        found.p_if_known,
+        because=why_so,
+    )
 
 
 def with_quality(found: IdentityRanking, query: Query, work: Workspace) -> IdentityRanking:

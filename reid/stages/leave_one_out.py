@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from .. import decision
+from .. import decision, scoring
 from ..decision import Calibration, Trial
 from ..records import Candidate, Health, Indexed, Query
 from ..scoring import ImpostorDistribution
 from ..store import fingerprint, write_atomically
-from .identify import Judges, rank, standing_of
+from .identify import Judges, rank
 from .match import first_by_votes
 from .score import apart, compare, without_encounter
 from .workspace import Workspace
@@ -60,45 +61,30 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     return measured
 
 
-def queries(references: Sequence[Indexed], most: int, encounters: bool) -> list[Query]:
-    """The calibration queries of a gallery, see `decision.sample`; with `encounters` all photos of one are a query."""
-    named = [item for item in references if item.ref.identity is not None]
-    of_encounter: dict[tuple[str, str], list[Indexed]] = {}
-    for item in sorted(named, key=lambda item: (item.digest, item.ref.image_id)):
-        of_encounter.setdefault((str(item.ref.identity), item.ref.encounter or item.digest), []).append(item)
-    if encounters:
-        units = [(identity, encounter, photos[0].digest, tuple(photos)) for (identity, encounter), photos in of_encounter.items()]
-    else:
-        units = [(*key, photo.digest, (photo,)) for key, photos in of_encounter.items() for photo in photos]
-    chosen = decision.sample([unit[:3] for unit in units], most)
-    return [Query(units[place][1], units[place][3]) for place in chosen]
-
-
 def ranked(
     references: Sequence[Indexed], most: int, work: Workspace, impostors: ImpostorDistribution
-) -> Iterator[tuple[Query, tuple[Candidate, ...]]]:
-    """Calibration queries, each without the photos of its encounter, and the individuals that are found."""
-    chosen = queries(references, most, work.settings.score.encounters)
-    for done, query in enumerate(chosen):
+) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
+    """Calibration queries, each without the photos of its encounter: the individuals that are found, and among how many references."""
+    about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
+    chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
+    for done, places in enumerate(chosen):
         work.listener.progress("calibration queries", done, len(chosen))
-        pool = without_encounter(query.photos, references)
+        photos = tuple(references[place] for place in places)
+        pool = without_encounter(photos, references)
         if pool:
-            columns = [compare(photo, pool, work, impostors) for photo in query.photos]
-            yield query, rank(query.photos, pool, columns, work.settings.score.score)
+            columns = [compare(photo, pool, work, impostors) for photo in photos]
+            query = Query(photos[0].ref.encounter or photos[0].digest, photos)
+            yield query, rank(photos, pool, columns, work.settings.score.score), len(pool) * len(photos)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 
 def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
     """Calibration queries, each with its animal, where that has another encounter, and without."""
-    found = []
-    for query, candidates in ranked(references, work.settings.decide.calibration_queries, work, impostors):
-        own = str(query.photos[0].ref.identity)
-        others = [candidate for candidate in candidates if candidate.identity != own]
-        if len(others) < len(candidates):
-            outcome = decision.RIGHT if candidates[0].identity == own else decision.WRONG
-            found.append(Trial(own, query.name, standing_of(candidates), outcome))
-        if others:
-            found.append(Trial(own, query.name, standing_of(others), decision.ABSENT, rival=others[0].identity))
+    score = work.settings.score.score
+    found: list[Trial] = []
+    for query, candidates, n in ranked(references, work.settings.decide.calibration_queries, work, impostors):
+        chance = partial(scoring.impostor_probability, impostors=impostors, score=score, n_references=n)
+        found += decision.trials_of(str(query.photos[0].ref.identity), query.name, candidates, chance)
     return found
 
 
@@ -106,15 +92,14 @@ def health(references: Sequence[Indexed], work: Workspace, judges: Judges) -> He
     """What the calibration queries say about the gallery's labels."""
     assert judges.calibration is not None
     most = work.settings.decide.calibration_queries
-    found = [(query.photos[0].ref, candidates) for query, candidates in ranked(references, most, work, judges.impostors)]
-    return decision.health(found, encounters_of(references), judges.calibration)
+    found = ((str(query.photos[0].ref.identity), candidates) for query, candidates, _ in ranked(references, most, work, judges.impostors))
+    return decision.health(found, judges.calibration, n_encounters(references))
 
 
 def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Calibration | None:
     """A calibration on these references; None where they have too few animals."""
-    prior = decision.good_turing([len(of_animal) for of_animal in encounters_of(references).values()])
-    found = decision.calibrate(trials(references, work, impostors), prior, labels(references), impostors, len(references))
-    return found and Calibration.from_json(found.as_json())  # as it is stored, so that the first run equals the second
+    prior = decision.good_turing(list(n_encounters(references).values()))
+    return decision.calibrate(trials(references, work, impostors), prior, labels(references))
 
 
 def labels(references: Iterable[Indexed]) -> list[str]:
@@ -122,12 +107,10 @@ def labels(references: Iterable[Indexed]) -> list[str]:
     return [fingerprint(item.digest, item.ref.identity, item.ref.encounter, item.ref.orientation)[:12] for item in references]
 
 
-def encounters_of(references: Iterable[Indexed]) -> dict[str, dict[str, int]]:
-    """The number of photos of each named individual by encounter."""
-    found: dict[str, dict[str, int]] = {}
+def n_encounters(references: Iterable[Indexed]) -> dict[str, int]:
+    """Of each named individual."""
+    found: dict[str, set[str]] = {}
     for item in references:
         if item.ref.identity is not None:
-            of_animal = found.setdefault(item.ref.identity, {})
-            encounter = item.ref.encounter or item.digest
-            of_animal[encounter] = of_animal.get(encounter, 0) + 1
-    return found
+            found.setdefault(item.ref.identity, set()).add(item.ref.encounter or item.digest)
+    return {name: len(of_animal) for name, of_animal in found.items()}
