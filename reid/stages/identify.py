@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import decision, imaging, scoring
-from ..decision import Calibration
+from ..decision import Calibration, reasons
 from ..errors import PhotoError
 from ..records import Candidate, IdentityRanking, Indexed, Query
 from ..scoring import ImpostorDistribution, Scores
@@ -51,19 +51,15 @@ def judge(
         for place in variant.places
     }
     if not compared:
-        why = "Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show."
-        return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(why,))
+        return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,))
     p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, len(compared))
     if judges.calibration is None:
         verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
         return IdentityRanking(query.name, candidates, verdict, p_impostor)
     prior = decide.prior_new if decide.prior_new >= 0 else None
     found = judges.calibration.decide(decision.standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
-    why_so = decision.reasons(found, judges.calibration)
+    why = reasons.reasons(found, judges.calibration, decide.max_false_match, decide.max_false_new)
     n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in compared})
-    if n_left_out:
-        whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
-        why_so += (f"{whom} no photo of a side that could be compared.",)
     return IdentityRanking(
         query.name,
         candidates,
@@ -75,7 +71,7 @@ def judge(
         found.interval,
         found.p_if_new,
         found.p_if_known,
-        because=why_so,
+        because=(*why, *filter(None, [reasons.of_sides(n_left_out)])),
     )
 
 
@@ -86,9 +82,5 @@ def with_quality(found: IdentityRanking, query: Query, work: Workspace) -> Ident
     except PhotoError as error:
         work.listener.note(f"{error}; it was answered from its stored features")
         return found
-    faults = min((imaging.shortcomings(one) for one in seen), key=lambda words: len(words))  # of the best photo
-    if not faults:
-        return replace(found, quality=seen)
-    which = "The photo is" if len(seen) == 1 else "The best of the photos is"
-    why = f"{which} {', '.join(faults)}: even of known animals fewer such are recognised."
-    return replace(found, quality=seen, because=(*found.because, why))
+    faults = min((imaging.shortcomings(one) for one in seen), key=len)  # of the best photo
+    return replace(found, quality=seen, because=(*found.because, *filter(None, [reasons.of_quality(faults, len(seen))])))
