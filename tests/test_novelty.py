@@ -1,7 +1,6 @@
-"""The decision: logistic model, conformal verdict and prior by hand, by simulation, and on drawn animals."""
+"""Whole galleries of drawn animals, calibrated on their own photos; the parts of the decision are in test_decision*.py."""
 
 import json
-import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,184 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import draw_animal, save
-from scipy.special import expit
 
 import reid
 from reid import calls, rehearsal
-from reid.decision import openset as novelty
-from reid.decision.openset import ABSENT, RIGHT, WRONG, Calibration, Model, Standing, Trial
-from reid.errors import GalleryError, SettingsError
+from reid.errors import GalleryError
 from reid.settings import Settings
 
 FAST = Settings(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
-
-
-def stands(strength: float) -> Standing:
-    return Standing(strength, strength / 2, strength, max(0.0, strength))
-
-
-def crowd(seed: int, n: int = 150) -> list[Trial]:
-    """`n` animals asked about once known and once new; how the first individual stands tells the two apart, not surely."""
-    rng = np.random.default_rng(seed)
-    trials = []
-    for animal in range(n):
-        right = rng.random() < 0.8
-        trials.append(Trial(f"{animal}", stands(rng.normal(2 if right else 0)), RIGHT if right else WRONG))
-        trials.append(Trial(f"{animal}", stands(rng.normal(0)), ABSENT))
-    return trials
-
-
-@pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    found = novelty.calibrate(crowd(0), prior=0.4)
-    assert found is not None
-    return found
-
-
-def test_standing_by_hand():
-    where = novelty.standing([3.0, 1.0, 0.0, -1.0], 9)
-    assert where == Standing(3.0, 2.0, pytest.approx(3 / np.std([1, 0, -1])), math.log(10))
-    assert novelty.standing([3.0], 0) == Standing(3.0, 3.0, 0.0, 0.0)
-    assert novelty.standing([3.0, 1.0, 1.0], 0).deviations == 0
-
-
-def test_logistic_regression_finds_the_weights_and_none_is_negative():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(20000, 3)) * (1, 5, 2) + (0, 10, 0)
-    outcome = rng.random(20000) < expit(1.5 * x[:, 0] - 0.2 * (x[:, 1] - 10) + 0.5)
-    model = novelty.fit(x[:, [0, 2]], outcome, np.ones(20000))
-    assert model.weights == pytest.approx([1.5 * 0.9, 0], abs=0.15)  # a factor left out draws the others towards 0
-    assert novelty.fit(x[:, [1]], outcome, np.ones(20000)).weights == pytest.approx([0])
-    assert model.logit(np.array([[0.0, 0.0]]))[0] == pytest.approx(0.45, abs=0.1)
-
-
-def test_the_three_probabilities_sum_to_one_and_follow_the_prior(calibration):
-    where = stands(1.0)
-    even = calibration.decide(where, 0.05, 0.05, prior=0.5)
-    known = expit(calibration.known.logit(np.array([[1.0, 0.5, 1.0, 1.0]]))[0])
-    assert even.p_new == pytest.approx(1 - known)
-    rare = calibration.decide(where, 0.05, 0.05, prior=0.1)
-    assert rare.p_new / (1 - rare.p_new) == pytest.approx(even.p_new / (1 - even.p_new) / 9)
-    for found in (even, rare, calibration.decide(where, 0.05, 0.05)):
-        assert found.p_match + found.p_other + found.p_new == pytest.approx(1)
-        assert 0 <= found.interval[0] <= found.p_match <= found.interval[1] <= 1
-    assert calibration.decide(where, 0.05, 0.05) == calibration.decide(where, 0.05, 0.05, prior=0.4)
-
-
-def test_probabilities_are_true_on_queries_that_calibration_never_saw(calibration):
-    """Of answers with P(match) near p, a share of about p is right; the same for P(new)."""
-    trials = crowd(7, 4000)
-    decisions = [calibration.decide(trial.standing, 0.05, 0.05, prior=0.5) for trial in trials]
-    for chance, outcome in (("p_match", RIGHT), ("p_new", ABSENT)):
-        p = np.array([getattr(found, chance) for found in decisions])
-        true = np.array([trial.outcome == outcome for trial in trials])
-        for low in (0.0, 0.2, 0.4, 0.6, 0.8):
-            near = (p >= low) & (p < low + 0.2)
-            assert near.sum() > 50
-            assert abs(p[near].mean() - true[near].mean()) < 0.12
-
-
-@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
-def test_promises_are_kept_on_queries_that_calibration_never_saw(rate):
-    """Mean over calibrations: of new animals at most `rate` are called a match, of known ones at most `rate` new."""
-    false_match, false_new = [], []
-    for seed in range(30):
-        found = novelty.calibrate(crowd(seed), 0.4)
-        for trial in crowd(1000 + seed):
-            verdict = found.decide(trial.standing, rate, rate).verdict
-            (false_match if trial.outcome == ABSENT else false_new).append(verdict == ("match" if trial.outcome == ABSENT else "new"))
-    for mistakes in (false_match, false_new):
-        assert rate / 3 < np.mean(mistakes) < rate * 1.15
-
-
-def test_the_four_verdicts_by_hand():
-    flat = Model(np.zeros(4), np.ones(4), np.array([1.0, 0, 0, 0]), 0.0)
-
-    def strength(score: float) -> float:
-        return float(novelty.strength(flat, flat, np.array([[score, 0, 0, 0]]))[0])
-
-    def made(known: list[float], new: list[float]) -> Calibration:
-        def ranked(scores):
-            return np.array(sorted(map(strength, scores)))
-
-        return Calibration(flat, flat, ranked(known), np.ones(len(known), bool), ranked(new), 0.5)
-
-    apart = made(known=[5.0] * 9, new=[1.0] * 9)
-    verdicts = {score: apart.decide(Standing(score, 0, 0, 0), 0.1, 0.1).verdict for score in (6.0, 0.0, 3.0)}
-    assert verdicts == {6.0: "match", 0.0: "new", 3.0: "odd"}  # better than every new one, worse than every known one: neither
-    mixed = made(known=[1.0] * 9, new=[5.0] * 9)
-    found = mixed.decide(Standing(3.0, 0, 0, 0), 0.1, 0.1)
-    assert (found.verdict, found.p_if_new, found.p_if_known) == ("unsure", 1.0, 1.0)
-    assert apart.decide(Standing(6.0, 0, 0, 0), 0.09, 0.1).verdict == "unsure"  # 1 of 10 is the least that nine can tell
-
-
-def test_a_promise_that_the_sample_cannot_carry_is_refused_with_the_number_it_takes(calibration):
-    calibration.carries(0.05, 0.05)
-    calibration.carries(0.0, 0.0)  # never, which needs no sample
-    said = "max_false_match 0.001 takes 999 calibration queries of new animals, and there are 150; 0.0067 is the least"
-    with pytest.raises(SettingsError, match=said):
-        calibration.carries(0.001, 0.05)
-    with pytest.raises(SettingsError, match=r"max_false_new 0\.006 takes 166 calibration queries of known"):
-        calibration.carries(0.05, 0.006)
-
-
-def test_a_calibration_comes_back_from_json_as_it_was(calibration):
-    again = Calibration.from_json(json.loads(json.dumps(calibration.as_json())))
-    for score in (-1.0, 0.5, 3.0):
-        before, after = (one.decide(stands(score), 0.05, 0.05) for one in (calibration, again))
-        assert before.verdict == after.verdict
-        assert before.p_match == pytest.approx(after.p_match, abs=1e-4)
-    with pytest.raises(ValueError, match="other evidence"):
-        Calibration.from_json({**calibration.as_json(), "evidence": ["score"]})
-
-
-def test_good_turing_by_hand():
-    assert novelty.good_turing([1, 1, 2, 4]) == pytest.approx(2.5 / 9)
-    assert 0 < novelty.good_turing([2, 2]) < novelty.good_turing([1, 1]) < 1
-
-
-def test_too_few_queries_calibrate_nothing():
-    assert novelty.calibrate(crowd(0, novelty.LEAST - 1), 0.4) is None
-    assert novelty.calibrate([], 0.4) is None
-
-
-def test_the_interval_is_that_of_isotonic_fits_by_hand():
-    """Nine right above nine new: a query above all lies between 9 of 9.5 (if it is wrong) and sure; one between the two, anywhere."""
-    flat = Model(np.zeros(4), np.ones(4), np.array([1.0, 0, 0, 0]), 0.0)
-    high, low = (np.full(9, novelty.strength(flat, flat, np.array([[score, 0, 0, 0]]))[0]) for score in (5.0, 1.0))
-    found = Calibration(flat, flat, high, np.ones(9, bool), low, 0.5)
-    above, between = (found.decide(Standing(score, 0, 0, 0), 0.1, 0.1).interval for score in (6.0, 3.0))
-    assert above == (pytest.approx(0.5 / (0.5 + 1 / 18)), 1.0)  # weights: half for nine known, one of eighteen for itself
-    assert between == (0.0, 1.0)
-
-
-def test_an_animal_is_judged_by_models_that_have_not_seen_it(monkeypatch):
-    """Models that only tell from how many queries they were learned: of 40 animals in five folds, from 32."""
-
-    def counted(evidence, outcome, weight):
-        return Model(np.zeros(4), np.ones(4), np.zeros(4), len(evidence) / 100)
-
-    monkeypatch.setattr(novelty, "fit", counted)
-    found = novelty.calibrate(crowd(3, 40), 0.4)
-    expected = -np.logaddexp(0, -0.64) - np.logaddexp(0, -0.32)  # each animal asked about twice; the second model knows no new ones
-    assert np.allclose([*found.of_known, *found.of_new], expected)
-    assert (found.known.bias, found.right.bias) == (0.8, 0.4)
-
-
-def test_one_known_animal_is_too_few_however_often_it_was_met():
-    trials = [Trial("a", stands(3.0 + i / 10), RIGHT) for i in range(30)]
-    trials += [Trial(f"{i}", stands(i / 30), ABSENT) for i in range(30)]
-    assert novelty.calibrate(trials, 0.5) is None
-    five = [Trial(f"{i % novelty.FOLDS}", trial.standing, RIGHT) for i, trial in enumerate(trials[:30])] + trials[30:]
-    found = novelty.calibrate(five, 0.5)
-    assert np.isfinite(found.of_known).all() and np.isfinite(found.of_new).all()
-
-
-def test_evidence_that_never_changes_says_nothing():
-    trials = crowd(0)
-    same = [Trial(one.animal, Standing(one.standing.score, -0.1, one.standing.deviations, 0.3), one.outcome) for one in trials]
-    found = Calibration.from_json(novelty.calibrate(same, 0.4).as_json())
-    assert np.isfinite(found.decide(same[0].standing, 0.05, 0.05).p_match)
 
 
 @pytest.fixture(scope="module")
@@ -219,19 +47,6 @@ def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, 
     assert report.gallery["calibration"]["n_new"] == 96
     again, _ = calls.calibrate(herd, FAST, cache=tmp_path)
     assert again.as_json() == calibration.as_json()
-
-
-def test_a_list_of_new_animals_by_benjamini_and_hochberg():
-    p = [0.001, 0.011, None, 0.04, 0.2, 0.9]
-    assert novelty.new_together(p, 0.05) == [True, True, False, False, False, False]  # 0.04 is above 0.05 * 3 / 5
-    assert novelty.new_together([0.05, None], 0.05) == [True, False]
-    assert novelty.new_together([None, None], 0.05) == [False, False]
-    assert novelty.new_together([], 0.05) == []
-    rng, lost = np.random.default_rng(2), []
-    for _ in range(400):  # 20 known animals, whose p-values are uniform, and 20 new ones
-        chosen = novelty.new_together([*rng.uniform(size=20), *rng.uniform(0, 0.02, size=20)], 0.2)
-        lost.append(sum(chosen[:20]) / max(1, sum(chosen)))
-    assert 0.05 < np.mean(lost) <= 0.2
 
 
 def test_never_two_photos_of_one_encounter(herd, tmp_path, monkeypatch):
