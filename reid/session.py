@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import catalogue, decision, stages
+from . import catalogue, decision, imaging, stages
 from .catalogue import Gallery
 from .decision import Calibration
+from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
 from .records import Failure, Features, Health, Indexed, PairMatches, PhotoRef, Report
 from .scoring import ImpostorDistribution
@@ -116,7 +117,7 @@ class Session:
     @cached_property
     def gallery(self) -> Gallery:
         """The photos and labels, as they are when they are first needed. Raises GalleryError with every problem found."""
-        found = catalogue.read(self.root, self.work.digests.facts, table=self.table, **self._options)  # type: ignore[arg-type]
+        found = catalogue.read(self.root, imaging.photo_size, table=self.table, skip_bad=bool(self._options.get("skip_bad")))
         for text in found.notes:
             self.work.listener.note(text)
         return found
@@ -229,7 +230,7 @@ class Session:
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
-                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {decision.FOLDS} animals, whose animal "
+                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {FOLDS} animals, whose animal "
                 "has another encounter; without a column `encounter` the photos of one animal and date are one. `identify` goes on without"
             )
         return found

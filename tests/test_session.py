@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_photos_that_are_extracted_together_are_indexed_like_those_that_are_not(
         save(animals / "animal-9" / f"{number}.png", draw_animal(9, number, size))
     (animals / "animal-9" / "bad.png").write_bytes(b"")
     alone = index(animals, FAST, cache=animals / "alone")
-    monkeypatch.setattr("reid.stages.extract.AT_ONCE", {"cpu": at_once})
+    monkeypatch.setattr(import_module("reid.stages.extract"), "AT_ONCE", {"cpu": at_once})
     together = index(animals, FAST, cache=animals / "together")
     assert (alone.n_extracted, alone.failures) == (together.n_extracted, together.failures)
     assert together.n_extracted == 19
@@ -101,7 +102,7 @@ def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch
     photos = animals.parent / "photos"
     settings = FAST.replace(extractor="aliked-n16", matcher="lightglue", max_keypoints=60)
     alone = identify(photos, animals, settings, cache=animals / "alone")
-    monkeypatch.setattr("reid.stages.match.LOADERS", {"cpu": 2})
+    monkeypatch.setattr(stages.match, "LOADERS", {"cpu": 2})
     [victim, *_] = sorted((animals / "alone" / "features").rglob("*.safetensors"))
     victim.write_bytes(victim.read_bytes()[:100])  # found by the thread that reads, extracted again by the one that asked
     for file in (animals / "alone" / "matches").rglob("*.safetensors"):

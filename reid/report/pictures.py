@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import imaging
 from ..records import Features, PairMatches, PhotoRef
+from ..session import PairView
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
 MOST, COVER = 80, 0.6  # lines drawn, the surest; how much a line hides of the photo
@@ -48,6 +49,13 @@ def draw_matches(
     for point, colour in zip([*starts, *ends], colours * 2):
         cv2.circle(canvas, _fixed(point), 3 << FINE, colour, 1, cv2.LINE_AA, FINE)
     return canvas[BAR:] if captions is None else _captioned(canvas, shift, captions)
+
+
+def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float) -> NDArray[np.uint8]:
+    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from."""
+    if captions is not None:
+        captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches"
+    return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence)
 
 
 def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

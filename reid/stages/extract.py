@@ -24,7 +24,7 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     for done, ref in enumerate(refs):
         listener.progress("photos checked", done, len(refs))
         try:
-            items.append(Indexed(ref, digests.of(ref, check=check)))
+            items.append(Indexed(ref, digests.of(ref)))
         except PhotoError as error:
             failures.append(Failure(ref.image_id, str(error)))
     listener.progress("photos checked", len(refs), len(refs))
