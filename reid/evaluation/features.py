@@ -187,7 +187,7 @@ def _of_scene(scene: Scene) -> Group:
 
 def _framed(path: Path, name: str, frame: Frame) -> tuple[Photo, Matrix]:
     """The photo resized and cut, and what takes pixels of the file there."""
-    pixels, _ = imaging.decode(path)
+    pixels = imaging.decode(path).pixels
     size = pixels.shape[1], pixels.shape[0]
     if isinstance(frame, int):
         to = window = imaging.prepared_size(size, frame)

@@ -292,7 +292,7 @@ def _identify(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
         seconds = []
         for number, ref in enumerate(_some([item.ref for item in items], ROUNDS)):
             pipeline.listener.progress("queries", number, ROUNDS)
-            pixels = imaging.decode(ref.path)[0].copy()
+            pixels = imaging.decode(ref.path).pixels.copy()
             pixels[0, 0] = list(os.urandom(3))  # another photo than any that was asked about before: nothing of it is stored
             photo = Path(folder) / f"{number}.png"
             cv2.imwrite(str(photo), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))

@@ -61,7 +61,7 @@ def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: fl
 def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The upright photo HEIGHT px high, its box outlined, and the keypoints on it, (N, 2) px."""
     full = imaging.photo_size(ref.path)
-    pixels, _ = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1))
+    pixels = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1)).pixels
     size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
     panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
     scale = np.array(size) / full

@@ -28,7 +28,6 @@ class Workspace:
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
         self.digests = Digests(folder)
-        remove_leftovers(folder, time.time() - LEFTOVER_AGE)
 
     @cached_property
     def fingerprints(self) -> AnswerFingerprints:
@@ -41,6 +40,10 @@ class Workspace:
             decide=decision.describe(),
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
         )
+
+    def tidy(self) -> None:
+        """Delete parts of files that killed runs have left behind."""
+        remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
 
     def close(self) -> None:
         self.digests.close()
