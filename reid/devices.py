@@ -83,7 +83,7 @@ def native_bfloat16(device: str) -> bool:
 
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and torch.backends.mkldnn.is_available() and "AVX512_CORE_BF16" in instruction_sets()
+    return device == "cpu" and bool(torch._C._has_mkldnn) and "AVX512_CORE_BF16" in instruction_sets()
 
 
 def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], way_out: str) -> list[Result]:

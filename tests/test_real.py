@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reid.pipeline import Pipeline
 
 import reid
 from reid.imaging import photo_size
-from reid.pipeline import Pipeline
 from reid.records import PhotoRef
 from reid.settings import Settings
 

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from reid.pipeline import Pipeline
 from test_images import save
 
 import reid
 from reid.imaging import segmentation
-from reid.pipeline import Pipeline
 from reid.records import PhotoRef
 from reid.settings import Settings
 

@@ -78,8 +78,8 @@ def references(root: Path) -> tuple[list[PhotoRef], list[str]]:
         notes.append(f"passed over {some([readable(path.relative_to(root)) for path in others])}: not photos by their names")
     if stray and not refs:
         n = f"{len(stray)} photos lie" if len(stray) > 1 else "1 photo lies"
-        raise GalleryError(f"{n} directly in {root}, in no individual's folder; make a folder for each animal, or a metadata.csv with the columns "
-                           "path and identity")  # fmt: skip
+        way_out = "make a folder for each animal, or a metadata.csv with the columns path and identity"
+        raise GalleryError(f"{n} directly in {root}, in no individual's folder; {way_out}")
     if stray:
         notes.append(f"left out {some(stray)}: in no individual's folder")
     if not refs:

@@ -124,8 +124,8 @@ def read(root: Path, table: Table, where: Mapping[str, int], facts: Facts, join:
 def _remarks(table: Table, column: dates.Dates, n_unknown: int, n_fractions: int) -> Iterator[str]:
     if n_unknown:
         yield (
-            f"{n_unknown} photos are taken as unnamed, since their identity says so (unknown, NA, ?, blank, ...); --names-as-written takes such "
-            "words for names"
+            f"{n_unknown} photos are taken as unnamed, since their identity says so (unknown, NA, ?, blank, ...); --names-as-written "
+            "takes such words for names"
         )
     if column.unread:
         lines = ", ".join(str(table.rows[place][0]) for place in column.unread[:3])

@@ -71,9 +71,8 @@ def _of_text(file: Path) -> Table:
     try:
         rows = [(reader.line_num + first_line - 1, row) for row in reader]
     except csv.Error as error:
-        raise GalleryError(
-            f"{file}, line {reader.line_num + first_line - 1}: {error}; put values that hold quotes or commas in quotes"
-        ) from error
+        at = f"{file}, line {reader.line_num + first_line - 1}"
+        raise GalleryError(f"{at}: {error}; put values that hold quotes or commas in quotes") from error
     return _made(file.name, rows[0][1] if rows else [], rows[1:], notes)
 
 
@@ -91,8 +90,8 @@ def _decoded(data: bytes, file: Path) -> tuple[str, str | None]:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
         raise GalleryError(
-            f"{file} is in an encoding that cannot be told, perhaps Mac Roman or a Cyrillic one; save it as CSV UTF-8 (in Excel: Save As, CSV "
-            "UTF-8) and run again"
+            f"{file} is in an encoding that cannot be told, perhaps Mac Roman or a Cyrillic one; save it as CSV UTF-8 (in Excel: Save As, "
+            "CSV UTF-8) and run again"
         ) from None
     return text, "Windows-1252"
 

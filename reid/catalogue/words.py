@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 
 MISSING = frozenset("na n/a nan none null nil - -- -999 #n/a nat .".split())  # in any optional column, whatever their case
-UNKNOWN_NAMES = frozenset(
-    "unknown unidentified unid unnamed undetermined na n/a nan none null ? ?? ??? x_unknown new_whale new_individual new unk tbd todo - --".split()
+UNKNOWN_NAMES = MISSING | frozenset(
+    "unknown unidentified unid unnamed undetermined ? ?? ??? new_whale new_individual new unk tbd todo".split()
 )
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # soft hyphen, zero width, direction marks
 SYSTEM = re.compile(

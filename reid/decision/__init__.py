@@ -23,5 +23,6 @@ def describe() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Standing", "Trial", "calibrate",
-    "calibration_queries", "describe", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated", "with_lists",
+    "calibration_queries", "describe", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated",
+    "with_lists",
 ]  # fmt: skip
