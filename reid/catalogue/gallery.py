@@ -138,13 +138,15 @@ def _hints(refs: Sequence[PhotoRef], joined: Mapping[str, str]) -> list[str]:
 def _unique_ids(refs: Sequence[PhotoRef]) -> list[PhotoRef]:
     """Ids that two photos share, such as two animals' in one photo, get a number; never one that another photo has."""
     taken = {ref.image_id for ref in refs}
-    seen: set[str] = set()
+    used: set[str] = set()
+    numbers: dict[str, int] = {}
     unique = []
     for ref in refs:
-        name, number = ref.image_id, 2
-        while name in seen or (name != ref.image_id and name in taken):
+        name, number = ref.image_id, numbers.get(ref.image_id, 2)
+        while name in used or (name != ref.image_id and name in taken):
             name, number = f"{ref.image_id}#{number}", number + 1
-        seen.add(name)
+        used.add(name)
+        numbers[ref.image_id] = number
         unique.append(ref if name == ref.image_id else replace(ref, image_id=name))
     return unique
 
