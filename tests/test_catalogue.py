@@ -58,7 +58,7 @@ def test_an_empty_gallery_says_what_one_is(tmp_path):
         read(tmp_path / "none")
     for name in ("1", "2"):
         photo(tmp_path / f"{name}.jpg")
-    with pytest.raises(GalleryError, match="2 photos lie directly in .*; make a folder for each animal, or a metadata.csv"):
+    with pytest.raises(GalleryError, match=r"2 photos lie directly in .*; make a folder for each animal, or a metadata\.csv"):
         read(tmp_path)
 
 
