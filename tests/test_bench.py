@@ -56,8 +56,6 @@ def test_an_unknown_benchmark_is_one_line(capsys, monkeypatch):
     assert stop.value.code == 2
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "'speed' is not one of 'matching', 'extraction', 'shortlist', 'identify'" in said
-        capsys.readouterr().err.replace("│", " ").split()
-    )
 
 
 def test_a_gallery_too_small_to_measure_on_says_so(animals):

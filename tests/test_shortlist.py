@@ -1,5 +1,7 @@
 """Votes of descriptors: by hand on a few, on random ones, and in the pipeline, where the shortlist is shorter than the gallery."""
 
+import os
+
 import numpy as np
 import pytest
 from test_session import FAST, identify, index
@@ -118,13 +120,38 @@ def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
     index.update([digest(i) for i in range(5, 80)], load, silent)
     assert set(loaded) == set(range(60, 80))  # only what is new
     assert [np.argmax(asked(index, again[i], *range(5, 80))) + 5 for i in range(5, 80)] == list(range(5, 80))
-    assert Shortlist(tmp_path, "features").numbers == index.numbers
-    assert len(list(index.folder.iterdir())) == 2
+    assert asked(Shortlist(tmp_path, "features"), again[7], *range(5, 80)) == asked(index, again[7], *range(5, 80))
+    old = sorted(index.folder.glob("*.faiss"))
+    assert len(old) == 2  # another process may be about to open the one that was replaced
+    for file in old:
+        os.utime(file, (0, 0))
     index.update([digest(i) for i in range(50, 80)], load, silent)  # most have left
     assert len(index.numbers) == 30
     index.update([digest(i) for i in range(79)], load, silent)
     assert len(index.numbers) == 80  # one more has left, and is kept: laying out anew for one is not worth it
+    assert len(list(index.root.iterdir())) == 2
     assert np.argmax(asked(index, again[3], *range(79))) == 3
+
+
+def test_two_galleries_in_one_folder_keep_their_own_index(tmp_path):
+    photos, again = crowd(40)
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return photos[int(name, 16)]
+
+    galleries = [[digest(i) for i in range(25)], [digest(i) for i in range(25, 40)]]
+    for _ in range(2):
+        for own in galleries:
+            index = Shortlist(tmp_path, "features")
+            index.update(own, load, silent)
+            assert len(index.numbers) == len(own)
+    assert len(loaded) >= 40 and len(set(loaded)) == 40
+    n = len(loaded)
+    Shortlist(tmp_path, "features").update(galleries[0], load, silent)
+    assert len(loaded) == n  # nothing is laid out again
+    assert np.argmax(asked(Shortlist(tmp_path, "features"), again[30], *range(25, 40))) == 5
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -187,6 +214,8 @@ def test_the_animal_is_on_the_shortlist_and_the_others_have_no_matches(animals):
 
 
 def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{i}-{v}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,encounter\n" + "\n".join(rows) + "\n")
     summary = index(animals, FAST.replace(shortlist=4))
     assert summary.recall.length == 4
     assert summary.recall.n_queries == 16

@@ -8,6 +8,7 @@ only where a descriptor reads it. The features are those of kornia's network, wi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
