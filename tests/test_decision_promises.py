@@ -10,6 +10,8 @@ from reid.decision.conformal import p_values
 from reid.decision.model import table
 from reid.decision.verdicts import verdict_of
 
+pytestmark = pytest.mark.slow
+
 SEEDS = {20: 120, 60: 60, 200: 30}  # calibrations, by encounters of each kind
 RATES = 0.05, 0.1
 

@@ -19,6 +19,8 @@ from reid.training import glampoints, loop, pairs, validation
 from reid.training.pairs import Pair
 from reid.training.photos import Crops
 
+pytestmark = pytest.mark.slow
+
 PHOTO = (471, 313)  # width, height
 
 

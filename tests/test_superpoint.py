@@ -23,6 +23,8 @@ from reid.training import loop, shapes, superpoint, validation
 from reid.training.photos import Crops
 from reid.training.run import train
 
+pytestmark = pytest.mark.slow
+
 SIDE = 96
 
 

@@ -17,6 +17,8 @@ from reid.stages import Listener, Pipeline
 from reid.training import validation
 from reid.training.run import train
 
+pytestmark = pytest.mark.slow
+
 LITTLE = {"steps": 2, "batch": 1, "side": 64, "begin": "scratch"}
 
 
