@@ -1,4 +1,4 @@
-"""What computes: which device, its name, how it rounds, and what to do where its memory is too small. torch is imported when it is needed."""
+"""What computes: which device, its name, how it rounds, what to do where its memory is too small. torch is imported when needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ CAPS = {  # names that it takes besides; the set that each comes down to here
     "AVX": "SSE41", "AVX2_VNNI": "AVX2", "AVX2_VNNI_2": "AVX2", "AVX512_CORE_FP16": "AVX512_CORE_BF16", "AVX10_1_512": "AVX512_CORE_BF16",
     "AVX10_1_512_AMX": "AVX512_CORE_AMX", "AVX10_1_512_AMX_FP16": "AVX512_CORE_AMX_FP16",
 }  # fmt: skip
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def choose(wanted: str) -> str:
@@ -82,7 +83,7 @@ def native_bfloat16(device: str) -> bool:
 
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and torch.backends.mkldnn.is_available() and "AVX512_CORE_BF16" in instruction_sets()
+    return device == "cpu" and bool(torch._C._has_mkldnn) and "AVX512_CORE_BF16" in instruction_sets()
 
 
 def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], way_out: str) -> list[Result]:

@@ -195,8 +195,8 @@ def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, 
     for said in ("calibrated on 40 encounters", "BAKS", "oracle", "top-1", "same"):
         assert said in done.stdout
     found = json.loads((tmp_path / "e.json").read_text())
-    keys = "top1 top3 top5 mrr map auroc baks baus geometric_mean brier ece_match ece_new decided decided_error oracle_accuracy n_queries n_known"
-    keys += " n_new n_references seconds_per_query settings"
+    keys = "top1 top3 top5 mrr map auroc baks baus geometric_mean brier ece_match ece_new decided decided_error oracle_accuracy n_queries"
+    keys += " n_known n_new n_references seconds_per_query settings"
     assert set(keys.split()) <= found.keys()
     assert (found["top1"], found["auroc"], found["n_known"], found["n_new"]) == (1, 1, 6, 2)
     assert found["baks"] == 1 and found["brier"] < 0.3
@@ -225,7 +225,7 @@ def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
         kept = found(items[:90])  # a few photos fewer: judged by the distribution that was learned with
         assert kept.calibration is not None and kept.impostors.as_json() == whole.as_json() != stages.impostors(items[:90], work).as_json()
         assert found(items[:60]).calibration is None
-        said = f"of which 60 are among its 60 under the same label; run `reid calibrate` again"
+        said = "of which 60 are among its 60 under the same label; run `reid calibrate` again"
         assert said in listener.notes[-1] and "calibrated with 96 photos" in listener.notes[-1]
         renamed = [Indexed(replace(item.ref, identity=f"new {n}"), item.digest) for n, item in enumerate(items)]
         assert found(renamed).calibration is None  # the photos are the same, what was learned is not
@@ -261,7 +261,9 @@ def test_turning_the_query_does_not_make_a_match_less_sure(herd, tmp_path):
     query = PhotoRef("q", save(tmp_path / "q.png", draw_animal(5, 9)))
     p = {}
     for rotations in (1, 4):
-        with reid.open(herd, FAST.replace(rotations=rotations, extractor="aliked-n16", fuse="none", max_keypoints=80), cache=tmp_path) as opened:
+        with reid.open(
+            herd, FAST.replace(rotations=rotations, extractor="aliked-n16", fuse="none", max_keypoints=80), cache=tmp_path
+        ) as opened:
             [answer] = judged(opened, [query])
             p[rotations] = answer.p_impostor
             one = reid.scoring.impostor_probability(answer.candidates[0].score, opened.impostors, "joint", len(opened.references))

@@ -135,7 +135,10 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
         (["identify", "none.jpg", "--gallery", "GALLERY", "--json", "."], ". is a folder; name a file to write"),
         (["novelty", "none.jpg", "--gallery", "GALLERY"], "--report"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--fuse", "surf+nearest"], "fuse: unknown extractor 'surf'"),
-        (["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"], "'quick' is not one of 'fast', 'balanced', 'best', 'exact'"),
+        (
+            ["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"],
+            "'quick' is not one of 'fast', 'balanced', 'best', 'exact'",
+        ),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--rotations", "3"], "rotations is 3; it is 1, 2 or 4"),
         (["calibrate", "--gallery", "GALLERY", *FAST], "too small to be calibrated"),
         (["calibrate", "--gallery", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),

@@ -10,7 +10,7 @@ from conftest import draw_animal
 from reid import extractors, weights
 from reid.extractors import aliked, keynet, superpoint
 from reid.records import Photo
-from reid.settings import Settings
+from reid.settings import ExtractSettings
 
 SIZE = (471, 313)
 FRAMED = ("sift", "glampoints", "dog-hardnet", "dog-sosnet", "keynet-affnet-hardnet")  # their keypoints have scales and angles
@@ -24,7 +24,7 @@ HERE = [name for name, line in extractors.REGISTRY.items() if all(map(weights.lo
 
 
 def create(name, max_keypoints=200):
-    return extractors.create(Settings(extractor=name, matcher="nearest", max_keypoints=max_keypoints), "cpu")
+    return extractors.create(ExtractSettings(extractor=name, max_keypoints=max_keypoints), "cpu")
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -273,5 +273,5 @@ def test_patches_of_nothing_and_under_a_mask(random_weights, name):
 
 
 def test_the_digest_of_weights_covers_every_network():
-    digest = extractors.weights_digest(Settings(extractor="keynet-affnet-hardnet", matcher="nearest"))
+    digest = extractors.weights_digest(ExtractSettings(extractor="keynet-affnet-hardnet"))
     assert digest.split("+") == [weights.REGISTRY[name].sha256 for name in ("keynet", "affnet", "orinet", "hardnet")]

@@ -6,7 +6,7 @@ import pytest
 from reid import matchers
 from reid.imaging.geometry import MODELS, inliers
 from reid.records import Features
-from reid.settings import Settings
+from reid.settings import MatchSettings
 
 RNG_SEED = 5
 
@@ -47,7 +47,7 @@ def features(points):
 
 def test_the_matcher_keeps_the_matches_that_one_motion_explains():
     query, reference = moved()
-    settings = Settings(matcher="nearest", verify="none")
+    settings = MatchSettings(matcher="nearest", verify="none")
     [(_, (every, _))] = matchers.create(settings, "cpu").match(features(query), [features(reference)])
     assert sorted(every[:, 0]) == list(range(60))
     for verify in ("auto", "affine"):
@@ -56,5 +56,5 @@ def test_the_matcher_keeps_the_matches_that_one_motion_explains():
         )
         assert place == 0 and len(kept) == len(confidence)
         assert set(kept[:, 0]) >= set(range(20, 60)) and len(kept) <= 43
-    assert matchers.verification(Settings()) is None
-    assert matchers.verification(Settings(verify="homography")) == "homography"
+    assert matchers.verification(MatchSettings()) is None
+    assert matchers.verification(MatchSettings(verify="homography")) == "homography"

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
-from test_pipeline import FAST
+from test_session import FAST, identify, index
 
 import reid
-from reid import matchers, pipeline
+from reid import retrieval
 from reid.errors import StoreError
 from reid.records import Features
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
-from reid.scoring import ranking
-from reid.settings import EXACT, Settings
+from reid.settings import Settings
 
 
 def unit(*rows) -> Features:
@@ -175,52 +174,57 @@ def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_each_animals_best_photo_goes_before_any_second():
     votes = np.array([5, 4, 3, 2, 1, 1], np.float32)
     animals = ["a", "a", "b", None, None, "b"]
-    assert ranking.first(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
-    assert ranking.first(votes, animals, 2) == [0, 2]
+    assert retrieval.finalists(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
+    assert retrieval.finalists(votes, animals, 2) == [0, 2]
 
 
 def test_the_animal_is_on_the_shortlist_and_the_others_have_no_matches(animals):
     short = FAST.replace(shortlist=3)
-    whole, cut = (reid.identify(animals.parent / "photos" / "known.png", gallery=animals, settings=s) for s in (FAST, short))
+    whole, cut = (identify(animals.parent / "photos" / "known.png", animals, s) for s in (FAST, short))
     assert whole.rankings[0].candidates[0].identity == cut.rankings[0].candidates[0].identity
     assert sum(candidate.n_matches > 0 for candidate in cut.rankings[0].candidates) <= 3
     assert whole.fingerprint != cut.fingerprint
 
 
 def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
-    summary = reid.index(animals, FAST.replace(shortlist=4))
+    summary = index(animals, FAST.replace(shortlist=4))
     assert summary.recall.length == 4
     assert summary.recall.n_queries == 16
     assert summary.recall.share > 0.8  # 4 of 16 at random would hold it in a quarter of the tries
-    assert reid.index(animals, FAST).recall is None
+    assert index(animals, FAST).recall is None
 
 
-def test_the_race_gives_the_same_again_whether_stored_or_not(animals, monkeypatch):
-    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
-    settings = Settings(also="none", max_keypoints=150, resize=320, null_pairs=20)
+@pytest.fixture
+def four_finalists(monkeypatch):
+    monkeypatch.setitem(retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
+
+
+def test_a_coarse_look_gives_the_same_again_whether_stored_or_not(animals, four_finalists):
+    settings = Settings.of(fuse="none", max_keypoints=150, resize=320, impostor_pairs=20)
     query = animals.parent / "photos" / "known.png"
-    first, second = (reid.identify(query, gallery=animals, settings=settings) for _ in range(2))
+    first, second = (identify(query, animals, settings) for _ in range(2))
     assert first.rankings == second.rankings
     assert sum(candidate.n_matches > 0 for candidate in first.rankings[0].candidates) <= 4
-    for file in (animals / ".reid" / "matches").rglob("*.safetensors"):
-        file.unlink()
-    assert reid.identify(query, gallery=animals, settings=settings).rankings == first.rankings
-    exact = reid.identify(query, gallery=animals, settings=settings.replace(**EXACT))
+    for kind in ("matches", "coarse"):
+        for file in (animals / ".reid" / kind).rglob("*.safetensors"):
+            file.unlink()
+    assert identify(query, animals, settings).rankings == first.rankings
+    exact = identify(query, animals, Settings.load(presets=["exact"], fuse="none", max_keypoints=150, resize=320, impostor_pairs=20))
     assert exact.rankings[0].candidates[0].identity == first.rankings[0].candidates[0].identity == "animal-3"
     assert exact.rankings[0].verdict == first.rankings[0].verdict == "match"
 
 
-def test_an_interrupted_race_is_run_again(animals, monkeypatch):
-    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
-    settings = Settings(max_keypoints=150, resize=320, null_pairs=0)
+def test_an_interrupted_query_goes_on_from_its_coarse_look(animals, four_finalists):
+    settings = Settings.of(max_keypoints=150, resize=320, impostor_pairs=0)
     query = animals.parent / "photos" / "known.png"
 
-    class Interrupter(pipeline.Listener):
+    class Interrupter(reid.Listener):
         def progress(self, what, done, total):
-            if what == "pairs" and done > 13:
+            if what == "pairs" and total == 4 and done == 2:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reid.identify(query, gallery=animals, settings=settings, listener=Interrupter())
-    again = reid.identify(query, gallery=animals, settings=settings)
+        identify(query, animals, settings, listener=Interrupter())
+    again = identify(query, animals, settings)
     assert again.rankings[0].candidates[0].identity == "animal-3"
+    assert again.rankings == identify(query, animals, settings, cache=animals.parent / "elsewhere").rankings

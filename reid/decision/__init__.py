@@ -6,6 +6,7 @@ through another encounter, a query of a known animal, and once without its anima
 (ranks and what they promise), `calibration` (all of it, learned once), `verdicts` (match, unsure, new, odd, and lists), `prior`, `reasons`.
 """
 
+from ..store.description import constants
 from .calibration import Calibration, calibrate
 from .health import health
 from .model import LEAST, Standing, standing, standing_of
@@ -13,7 +14,15 @@ from .prior import good_turing
 from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, trials_of
 from .verdicts import MATCH, NEW, ODD, UNSURE, Decision, listed, uncalibrated, with_lists
 
+
+def describe() -> dict[str, object]:
+    """All that changes a calibration, scores given. JSON-able."""
+    rooms = ("calibration", "conformal", "health", "model", "prior", "sampling", "verdicts")
+    return {"constants": constants(*(f"{__name__}.{room}" for room in rooms))}
+
+
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Standing", "Trial", "calibrate",
-    "calibration_queries", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated", "with_lists",
+    "calibration_queries", "describe", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated",
+    "with_lists",
 ]  # fmt: skip

@@ -102,7 +102,7 @@ def auroc(known: Sequence[float] | Floats, new: Sequence[float] | Floats) -> flo
     return float(wins / (len(known) * len(new)))
 
 
-def average_precision(scores: Sequence[float] | Floats, right: Sequence[bool] | NDArray[np.bool_]) -> float | None:
+def average_precision(scores: Sequence[float] | NDArray[np.floating], right: Sequence[bool] | NDArray[np.bool_]) -> float | None:
     """Of a query's references, ranked by score (R,): the mean over the `right` ones of the share of right ones among those that score as
     high or higher. Equals stand together (as in scikit-learn). None where no reference is right."""
     values, is_right = np.asarray(scores, np.float64), np.asarray(right, bool)

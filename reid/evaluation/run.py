@@ -23,6 +23,7 @@ from .summary import Evaluation, comparison
 if TYPE_CHECKING:
     import pandas as pd
 
+
 @dataclass(frozen=True)
 class Comparison:
     """Evaluations of several pipelines on the same queries."""

@@ -17,7 +17,7 @@ from .. import devices, weights
 from ..errors import SettingsError
 from ..records import Features, Photo
 from ..settings import ExtractSettings
-from .description import constants
+from ..store.description import constants
 
 if TYPE_CHECKING:
     import torch

@@ -121,7 +121,8 @@ class _Network(nn.Module):
     def _scores(self, maps: list[Tensor]) -> Tensor:
         """(B, H, W) score maps of the padded photos."""
         size = maps[0].shape[2:]
-        first, *rest = self.score_head
+        layers: Any = self.score_head
+        first, *rest = layers
         total = None
         for level, weight in zip(maps, first.weight.chunk(len(maps), dim=1)):
             part = F.conv2d(level, weight)

@@ -1,4 +1,4 @@
-"""What SuperPoint and GoodPoint share: a network that looks at cells of 8 x 8 px, peaks of its score map, descriptors read between cells."""
+"""What SuperPoint and GoodPoint share: a network that looks at cells of 8 x 8 px, peaks of its score map, descriptors between cells."""
 
 from __future__ import annotations
 

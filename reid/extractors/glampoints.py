@@ -22,8 +22,8 @@ from .. import weights
 from ..records import Features, Photo
 from ..settings import ExtractSettings
 from . import Extractor, strongest
-from .sift import root
 from .cells import inside, peaks
+from .sift import root
 
 WIDTHS = 8, 16, 32, 64, 128
 STRIDE = 2 ** (len(WIDTHS) - 1)  # px, of the coarsest map

@@ -14,9 +14,10 @@ import numpy as np
 from .. import devices, retrieval, weights
 from ..errors import SettingsError
 from ..extractors import REGISTRY as EXTRACTORS
-from ..extractors import constants, entry, weights_digest
+from ..extractors import entry, weights_digest
 from ..records import Features
 from ..settings import ExtractSettings, MatchSettings, Precision, Verify
+from ..store.description import constants
 
 if TYPE_CHECKING:
     import torch

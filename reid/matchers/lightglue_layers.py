@@ -200,7 +200,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotary encoding of (T, n, H, D / H) by (T, D / 2H), float32: neighbouring dimensions are a complex number that is turned."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * rotation[:, None, None]
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2)) * rotation[:, None, None]
     return torch.view_as_real(pairs).flatten(start_dim=-2).to(x.dtype)
 
 

@@ -130,9 +130,7 @@ class LightGlue(Layers):
             yield from devices.in_halves(match, full, WAY_OUT)
             yield from ((place, no_match()) for place, photo in block if not (len(query.state) and len(photo.state)))
 
-    def _match(
-        self, query: Encoded, block: Sequence[tuple[int, Encoded]], confidences: tuple[float, float], n_layers: int
-    ) -> list[Found]:
+    def _match(self, query: Encoded, block: Sequence[tuple[int, Encoded]], confidences: tuple[float, float], n_layers: int) -> list[Found]:
         """The pairs of one table."""
         table, found = _Table.of(query, block), []
         for layer in range(n_layers):

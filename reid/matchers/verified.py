@@ -8,7 +8,7 @@ import numpy as np
 
 from ..imaging.geometry import inliers
 from ..records import Features
-from . import Found, Matcher, strongest, totals
+from . import Found, Matcher
 
 DOUBTFUL = 0.1  # matches of no more confidence have no say in the motion, and are dropped
 TOLERANCE = {"affine": 0.05, "homography": 0.05, "fundamental": 0.01}  # of the reference's longest side: heads are neither flat nor rigid

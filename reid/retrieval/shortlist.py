@@ -33,6 +33,11 @@ SAVE_EVERY = 60.0  # seconds
 Load = Callable[[str], Features]
 
 
+def describe() -> dict[str, object]:
+    """All that changes votes, features given. JSON-able."""
+    return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": TRAINING}
+
+
 class Shortlist:
     """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` asks it."""
 

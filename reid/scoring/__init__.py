@@ -4,12 +4,20 @@
 individuals by it.
 """
 
+from ..store.description import constants
 from .evidence import SCORES, Scores, evidence, measure_impostors, signed_wasserstein
 from .fusion import JOINED
 from .impostors import Floats, ImpostorDistribution, impostor_probability, shipped
-from .ranking import best_of, first, rank
+from .ranking import best_of, rank
+
+
+def describe() -> dict[str, object]:
+    """All that changes scores, matches given. JSON-able."""
+    rooms = ("evidence", "fusion", "impostors")
+    return {"joined": JOINED, "constants": constants(*(f"{__name__}.{room}" for room in rooms))}
+
 
 __all__ = [
-    "JOINED", "SCORES", "Floats", "ImpostorDistribution", "Scores", "best_of", "evidence", "first", "impostor_probability",
+    "JOINED", "SCORES", "Floats", "ImpostorDistribution", "Scores", "best_of", "describe", "evidence", "impostor_probability",
     "measure_impostors", "rank", "shipped", "signed_wasserstein",
 ]  # fmt: skip

@@ -1,12 +1,10 @@
-"""From scores of photos to a ranking of individuals: each by its best reference, ties by name. And which photos go first."""
+"""From scores of photos to a ranking of individuals: each by its best reference, ties by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..records import Candidate
 from .evidence import Scores
@@ -45,22 +43,3 @@ def best_of(rows: Sequence[Scores], score: str) -> Floats:
     """(R,) the score of each reference with whichever of the query's photos it is most like."""
     best: Floats = np.max(np.stack([row.by(score) for row in rows]), axis=0)
     return best
-
-
-def first(votes: NDArray[np.floating[Any]], identities: Sequence[str | None], most: int) -> list[int]:
-    """Places of the `most` photos that go first, in order: those of most votes, each animal's best photo before any animal's second.
-
-    A photo whose animal is not known counts as an animal of its own."""
-    n_before: dict[str, int] = {}
-    turns: list[int] = []
-    n_first = 0
-    order = np.argsort(-votes, kind="stable").tolist()
-    for place in order:
-        identity = identities[place]
-        turns.append(0 if identity is None else n_before.get(identity, 0))
-        if identity is not None:
-            n_before[identity] = turns[-1] + 1
-        n_first += turns[-1] == 0
-        if n_first == most:  # all places are taken by first photos; nobody behind can have one
-            break
-    return [order[i] for i in np.argsort(turns, kind="stable")[:most]]

@@ -153,7 +153,8 @@ def match_pair(query: Indexed, reference: Indexed, pipeline: Pipeline, digests: 
         n = len(pipeline.load(variant.photo)), n_reference
         pairs.append((variant.photo, PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence.astype(np.float32), n)))
     if not pairs:
-        return query, PairMatches(query.ref.image_id, reference.ref.image_id, *NONE, (len(pipeline.load(query)), n_reference))
+        nothing, n_query = NONE[1].astype(np.float32), len(pipeline.load(query))
+        return query, PairMatches(query.ref.image_id, reference.ref.image_id, NONE[0], nothing, (n_query, n_reference))
     return max(pairs, key=lambda pair: float(pair[1].confidence.sum()))
 
 

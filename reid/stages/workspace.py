@@ -28,7 +28,6 @@ class Workspace:
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
         self.digests = Digests(folder)
-        remove_leftovers(folder, time.time() - LEFTOVER_AGE)
 
     @cached_property
     def fingerprints(self) -> AnswerFingerprints:
@@ -36,11 +35,15 @@ class Workspace:
         ways = {name: settings.get(name) for name in ("sides", "mirror", "rotations")}
         return AnswerFingerprints(
             pipelines=[one.fingerprints for one in self.pipelines],
-            score={**ways, **scoring.describe(settings.score.score, settings.score.min_confidence, settings.score.impostor_pairs)},
+            score={**ways, **scoring.describe(), **{name: settings.get(name) for name in ("score", "min_confidence", "impostor_pairs")}},
             search={**retrieval.describe(), **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters")}},
             decide=decision.describe(),
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
         )
+
+    def tidy(self) -> None:
+        """Delete parts of files that killed runs have left behind."""
+        remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
 
     def close(self) -> None:
         self.digests.close()

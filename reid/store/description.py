@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-ROOMS = tuple(f"{__name__.partition('.')[0]}.{room}." for room in ("extractors", "matchers", "imaging"))
+ROOMS = tuple(f"{__name__.partition('.')[0]}.{room}." for room in ("extractors", "matchers", "imaging", "retrieval", "scoring", "decision"))
 
 
 def constants(*names: str) -> dict[str, dict[str, object]]:
