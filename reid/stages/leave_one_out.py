@@ -64,7 +64,7 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
 def ranked(
     references: Sequence[Indexed], most: int, work: Workspace, impostors: ImpostorDistribution
 ) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
-    """Calibration queries, each without the photos of its encounter: the individuals that are found, and with how many references it was compared."""
+    """Calibration queries, each without the photos of its encounter: the individuals found, and how many references were compared."""
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
     for done, places in enumerate(chosen):
