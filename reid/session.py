@@ -211,12 +211,12 @@ class Session:
         items, failed = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
-        asked = stages.queries(items, self.settings.score.encounters)
+        queries = stages.queries(items, self.settings.score.encounters)
         rankings = []
-        for done, query in enumerate(asked):
-            work.listener.progress("queries", done, len(asked))
+        for done, query in enumerate(queries):
+            work.listener.progress("queries", done, len(queries))
             rankings.append(stages.identify(query, searched, work, judges))
-        work.listener.progress("queries", len(asked), len(asked))
+        work.listener.progress("queries", len(queries), len(queries))
         about = {
             "path": str(self.root),
             "n_references": len(searched),
