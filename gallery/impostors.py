@@ -3,7 +3,7 @@
     python gallery/impostors.py [EXTRACTOR+MATCHER ...]
 
 They serve galleries that have too few pairs of different animals for their own. Without a name all combinations are measured, which takes
-about an hour on two cores; with names only those, and the file keeps its others.
+long; with names only those, and the file keeps its others.
 """
 
 import json
