@@ -8,7 +8,7 @@ import pytest
 from reid import matchers
 from reid.imaging.geometry import MODELS, inliers
 from reid.records import Features
-from reid.settings import MatchSettings
+from reid.settings import ExtractSettings, MatchSettings
 
 RNG_SEED = 5
 
