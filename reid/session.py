@@ -195,7 +195,10 @@ class Session:
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work
-        refs, failures = stages.photos([photos] if isinstance(photos, (str, Path)) else photos, self.gallery, work.listener)
+        given = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        if not given:
+            raise PhotoError("no photo to identify")
+        refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
         chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
