@@ -195,7 +195,10 @@ class Session:
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work
-        refs, failures = stages.photos([photos] if isinstance(photos, (str, Path)) else photos, self.gallery, work.listener)
+        given = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        if not given:
+            raise PhotoError("no photo to identify")
+        refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
         chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
@@ -211,12 +214,12 @@ class Session:
         items, failed = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
-        asked = stages.queries(items, self.settings.score.encounters)
+        queries = stages.queries(items, self.settings.score.encounters)
         rankings = []
-        for done, query in enumerate(asked):
-            work.listener.progress("queries", done, len(asked))
+        for done, query in enumerate(queries):
+            work.listener.progress("queries", done, len(queries))
             rankings.append(stages.identify(query, searched, work, judges))
-        work.listener.progress("queries", len(asked), len(asked))
+        work.listener.progress("queries", len(queries), len(queries))
         about = {
             "path": str(self.root),
             "n_references": len(searched),

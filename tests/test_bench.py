@@ -34,6 +34,8 @@ def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
 
 
 def test_the_shortlists_rows_are_there_for_every_size(quick, animals):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{i}-{v}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,encounter\n" + "\n".join(rows) + "\n")
     found = bench.run("shortlist", animals, SMALL, None, reid.Listener())["rows"]
     recall, *rest = found
     assert recall["name"] == "right animal within a tenth of 16 references, 16 queries"

@@ -147,7 +147,7 @@ def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path, stor
     with reid.open(herd, FAST, table=table, cache=store) as opened:
         calibration = opened.calibrate()
         health = opened.health()
-    assert health.single_photo == ("animal-50", "animal-99")  # one encounter
+    assert health.single_encounter == ("animal-50", "animal-99")  # one encounter
     first = health.mislabels[0]
     assert ("3-2.png", "animal-8", "animal-3") in {(one.reference_id, one.identity, one.looks_like.identity) for one in health.mislabels}
     assert first.score < first.looks_like.score
@@ -191,7 +191,7 @@ def test_the_report_from_the_command_line(herd, tmp_path, store):
     assert pages[1].count("data:image/jpeg") == 10
     refused = run_reid("identify", tmp_path / "q", *words, "--max-false-match", "0.001")
     assert refused.returncode == 2
-    assert "max_false_match 0.001 takes 999" in refused.stderr and "there are 48" in refused.stderr
+    assert "max_false_match 0.001 takes calibration queries from 999 encounters of new animals, and there are 48" in refused.stderr
 
 
 def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, tmp_path, store):

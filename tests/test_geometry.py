@@ -1,12 +1,14 @@
 """Robust models on points moved by a known motion, some of them elsewhere, and in the matcher."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reid import matchers
 from reid.imaging.geometry import MODELS, inliers
 from reid.records import Features
-from reid.settings import MatchSettings
+from reid.settings import ExtractSettings, MatchSettings
 
 RNG_SEED = 5
 
@@ -48,10 +50,10 @@ def features(points):
 def test_the_matcher_keeps_the_matches_that_one_motion_explains():
     query, reference = moved()
     settings = MatchSettings(matcher="nearest", verify="none")
-    [(_, (every, _))] = matchers.create(settings, "cpu").match(features(query), [features(reference)])
+    [(_, (every, _))] = matchers.create(ExtractSettings(), settings, "cpu").match(features(query), [features(reference)])
     assert sorted(every[:, 0]) == list(range(60))
     for verify in ("auto", "affine"):
-        [(place, (kept, confidence))] = matchers.create(settings.replace(verify=verify), "cpu").match(
+        [(place, (kept, confidence))] = matchers.create(ExtractSettings(), replace(settings, verify=verify), "cpu").match(
             features(query), [features(reference)]
         )
         assert place == 0 and len(kept) == len(confidence)

@@ -75,8 +75,8 @@ def read(
         how = ", ".join(f"{n} by {way}" for way, n in sorted(ways.items()))
         notes.append(f"{sum(ways.values())} encounters: {how}")
     notes += _hints(named, joined)
-    found, asked = _unique_ids(with_encounters), _unique_ids(queries)
-    return Gallery(root, tuple(found), tuple(asked), tuple(notes))
+    references_found, queries_found = _unique_ids(with_encounters), _unique_ids(queries)
+    return Gallery(root, tuple(references_found), tuple(queries_found), tuple(notes))
 
 
 def _apart(query: PhotoRef) -> PhotoRef:

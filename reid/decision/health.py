@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BEFORE = 0.5  # the probability, before it is looked at, that a labelled photo shows no other animal of the gallery
 SUSPICIOUS = 0.5  # the probability of being another animal from which on a label is named
 TWIN_IMPOSTOR = 0.001  # how likely an impostor looks as alike as a suspected twin, at most
-TWIN_SHARE = 0.1  # pairs of suspected twins, of the animals asked about, at most
+TWIN_SHARE = 0.1  # pairs of suspected twins, of the animals queried about, at most
 
 
 def suspected_twins(trials: Sequence[Trial]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
@@ -38,11 +38,11 @@ def suspected_twins(trials: Sequence[Trial]) -> tuple[tuple[tuple[str, str], ...
         return (), ()
     usual = float(np.median(right))
     finds = {(one.animal, one.best) for one in absent if one.standing.score > usual and one.p_impostor <= TWIN_IMPOSTOR}
-    asked = {one.animal for one in absent}
-    pairs = {(min(pair), max(pair)) for pair in finds if pair[1] not in asked or pair[::-1] in finds}
-    if len(pairs) > TWIN_SHARE * len(asked):
+    queried = {one.animal for one in absent}
+    pairs = {(min(pair), max(pair)) for pair in finds if pair[1] not in queried or pair[::-1] in finds}
+    if len(pairs) > TWIN_SHARE * len(queried):
         return (), (
-            f"{len(pairs)} pairs of {len(asked)} individuals look like one animal under two names. So many are hard to believe, and the "
+            f"{len(pairs)} pairs of {len(queried)} individuals look like one animal under two names. So many are hard to believe, and the "
             "calibration leaves none of them out.",
         )
     return tuple(sorted(pairs)), ()

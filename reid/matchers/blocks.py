@@ -34,7 +34,7 @@ def added_in_blocks(layers: Callable[[Tensor], Tensor], rows: Tensor, to: Tensor
 def product_in_blocks(layer: nn.Linear, rows: Tensor) -> Tensor:
     """A linear layer's product with each row of (T, C): (T, D). As `in_blocks`, but nothing is copied."""
     n_rows = ROWS[rows.device.type]
-    products = rows.new_empty((-(-len(rows) // n_rows) * n_rows, layer.out_features))
+    products = rows.new_empty((max(1, -(-len(rows) // n_rows)) * n_rows, layer.out_features))
     for place, block in _blocks(rows):
         torch.addmm(layer.bias, block, layer.weight.T, out=products[place])
     return products[: len(rows)]

@@ -114,9 +114,9 @@ class Shortlist:
         votes = np.zeros(len(self.numbers), np.float32)
         if self.index is None or not len(query) or not len(numbers):
             return np.zeros(len(numbers), np.float32)
-        asked = np.zeros(len(votes), bool)
-        asked[numbers] = True
-        among = {} if asked.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(asked, bitorder="little"))}
+        wanted = np.zeros(len(votes), bool)
+        wanted[numbers] = True
+        among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
         inverted = isinstance(self.index, faiss.IndexIVF)
         how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
         similarity, photo = self.index.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
@@ -126,8 +126,8 @@ class Shortlist:
         _, nearest = np.unique(keypoint * len(votes) + photo.ravel(), return_index=True)  # of each keypoint in each photo: the first
         nearest = nearest[photo.ravel()[nearest] >= 0]
         np.add.at(votes, photo.ravel()[nearest], margin.ravel()[nearest])
-        wanted: NDArray[np.float32] = votes[numbers]
-        return wanted
+        of_wanted: NDArray[np.float32] = votes[numbers]
+        return of_wanted
 
     def _open(self, folder: Path, writable: bool = False) -> None:
         """Raises FileNotFoundError where nothing is stored, or what is stored is damaged."""
