@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ class PhotoRef:
     path: Path
     identity: str | None = None
     orientation: str | None = None  # the side or view: left, right, top, ...
-    encounter: str | None = None
+    encounter: str | None = None  # the occasion it was taken on; every photo that a gallery gives has one
     date: date | None = None
+    taken: datetime | None = None  # by the camera's clock or the table's; with an offset only where one is written
     crop: Box | None = None  # px of the upright photo
     mask: str | None = None  # path of a mask image, or polygons / COCO run lengths as JSON
     columns: Mapping[str, str] = field(default_factory=dict)  # every column of the table, as text, for `where`
@@ -44,12 +45,21 @@ class PhotoRef:
 
 
 @dataclass(frozen=True)
+class PhotoFacts:
+    """What a photo's header says, without its pixels."""
+
+    size: tuple[int, int]  # (width, height) of the upright photo, px
+    taken: datetime | None = None  # EXIF DateTimeOriginal, with its sub-seconds and its offset where they are written
+
+
+@dataclass(frozen=True)
 class Photo:
     """A decoded, upright, cropped and resized photo."""
 
     image_id: str
     pixels: NDArray[np.uint8]  # (H, W, 3) RGB
     mask: NDArray[np.bool_] | None = None  # (H, W), True on the animal
+    flaws: tuple[str, ...] = ()  # what was forgiven in reading it: phrases that name no photo, so that they can be counted
 
     def __post_init__(self) -> None:
         frozen(self, "pixels", np.uint8, None, None, 3)
