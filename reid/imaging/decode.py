@@ -1,5 +1,5 @@
 """From a file to upright pixels. Formats are an allow-list, sizes are limited before anything is decoded, the first frame of an animation
-counts.
+counts. A JPEG that lacks a little is used, and what was forgiven is said.
 """
 
 from __future__ import annotations
@@ -7,18 +7,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import PhotoError
+from . import jpeg
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
 MAX_SIDE = 65_535  # px, JPEG's own limit
+TURNS = {  # what makes a photo upright, by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _pillow = threading.Lock()  # Pillow's size limit is one global number
 
 
@@ -69,36 +76,61 @@ def line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An upright photo, perhaps at a smaller scale."""
+
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
+    size: tuple[int, int]  # (width, height) of the photo at full scale, px
+    flaws: tuple[str, ...] = ()  # what was forgiven
+
+
 def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright photo, from its header alone. Raises PhotoError."""
     with opened(path) as image:
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception as error:  # a PNG's EXIF may lie behind its pixels, and those may be cut off
-            raise PhotoError(f"{path} is damaged ({line(error)})") from error
-        return image.size[::-1] if turned else image.size
+        return image.size[::-1] if _turn(image, path) in SIDEWAYS else image.size
 
 
 def decode(path: Path, at_least: int | None = None) -> tuple[NDArray[np.uint8], float]:
     """(H, W, 3) uint8 RGB, upright, and its scale to the full size; a JPEG may come smaller, its longest side `at_least` px or more.
 
     Raises PhotoError."""
+    found = decoded(path, at_least)
+    return found.pixels, max(found.pixels.shape) / max(found.size)
+
+
+def decoded(path: Path, at_least: int | None = None) -> Decoded:
+    """As `decode`, with the size of the whole and what was forgiven. Raises PhotoError."""
     with opened(path) as image:
-        full = max(image.size)
+        size = image.size
         try:
-            if at_least is not None and image.format in ("JPEG", "MPO") and full >= 2 * at_least:
-                smallest = max(1, min(image.size) * at_least // full)
-                image.draft("RGB", (smallest, smallest))
+            turn = _turn(image, path)
+            bits = None
+            if image.format in ("JPEG", "MPO"):
+                if at_least is not None and max(size) >= 2 * at_least:
+                    smallest = max(1, min(size) * at_least // max(size))
+                    image.draft("RGB", (smallest, smallest))
+                bits = jpeg.open_bits(image, path)
             image.seek(0)
             image.load()
             if image.mode == "F":
                 raise PhotoError(f"the pixels of {path} are floating-point numbers; save it with 8 or 16 bits")
-            upright = ImageOps.exif_transpose(image)
-            return _rgb(upright), max(upright.size) / full
+            pixels = _rgb(image if turn not in TURNS else image.transpose(TURNS[turn]))
+            return Decoded(pixels, size[::-1] if turn in SIDEWAYS else size, bits.flaws() if bits else ())
         except PhotoError:
             raise
         except Exception as error:  # truncated or damaged: every decoder has its own exceptions
             raise PhotoError(f"{path} is damaged ({line(error)})") from error
+
+
+def _turn(image: Image.Image, path: Path) -> int:
+    """EXIF's orientation, 1 where nothing that can be read says it. Raises PhotoError for a PNG that is cut off."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception as error:
+        if image.format == "PNG":  # its EXIF may lie behind its pixels, and those may be cut off
+            raise PhotoError(f"{path} is damaged ({line(error)})") from error
+        return 1  # whoever wrote it, the pixels are there
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from .. import decision, retrieval, scoring
 from ..errors import SettingsError
 from ..settings import Settings
 from ..store import AnswerFingerprints, Digests, remove_leftovers
+from .facts import photo_facts
 from .listener import Listener
 from .pipeline import Pipeline
 
@@ -27,7 +28,7 @@ class Workspace:
             self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
-        self.digests = Digests(folder)
+        self.digests = Digests(folder, photo_facts)
         remove_leftovers(folder, time.time() - LEFTOVER_AGE)
 
     @cached_property

@@ -1,77 +1,162 @@
-"""sha256 of photos by path, size and time of change: <folder>/digests.sqlite."""
+"""What is known of a photo's file as long as its size and time of change stay: its sha256, and what its header says.
+
+    <folder>/digests.sqlite
+
+Usable from any thread and process: each thread has its own connection, writers wait for one another, readers wait for nobody.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import PhotoError, StoreError
-from ..records import PhotoRef
+from ..records import PhotoFacts, PhotoRef
+
+FILE = "digests.sqlite"
+PATIENCE = 60.0  # seconds to wait for another writer
+TABLES = (  # facts_1: another number when headers are read otherwise
+    "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT)",
+    "CREATE TABLE IF NOT EXISTS facts_1 (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT)",
+)
 
 
 class Digests:
-    """sha256 of photos with their crop and mask; files are read again only when their size or time of change differs."""
+    """sha256 of photos with their crop and mask, and facts from their headers. A file is read again only when its size or its time of
+    change differs, or where the caller asks for it.
 
-    def __init__(self, folder: Path):
-        file = folder / "digests.sqlite"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self._open(file)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # damaged: it only saves reading files again
-                file.unlink()
-                self._open(file)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot write under {folder} ({error}); make it writable, or give another folder with --cache") from error
+    `read_facts` reads a header that is not known yet; without it `facts` cannot be asked. Nothing is written before the first question."""
 
-    def _open(self, file: Path) -> None:
-        self.database = sqlite3.connect(file, timeout=60)
-        self.database.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
-        with self.database:
-            self.database.execute("CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT)")
+    def __init__(self, folder: Path, read_facts: Callable[[Path], PhotoFacts] | None = None):
+        self.folder, self._read_facts = folder, read_facts
+        self._own = threading.local()
+        self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
+        self._lock = threading.Lock()
 
-    def of(self, ref: PhotoRef) -> str:
-        """64 hex digits that name what the features of `ref` depend on. Raises PhotoError."""
-        parts = [self._file(ref.path)]
+    def of(self, ref: PhotoRef, check: bool = False) -> str:
+        """64 hex digits that name what the features of `ref` depend on; with `check` its files are read, whatever their size and time of
+        change say. Raises PhotoError."""
+        parts = [self._file(ref.path, check)]
         if ref.crop is not None:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
         if ref.mask is not None:
-            parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self._file(Path(ref.mask))}")
+            parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self._file(Path(ref.mask), check)}")
         if ref.quarters or ref.mirrored:
             parts.append(f"turned {ref.quarters} {ref.mirrored}")
         return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def _file(self, path: Path) -> str:
+    def facts(self, path: Path) -> PhotoFacts:
+        """Size and time of a photo. Raises PhotoError for what is no photo."""
+        if self._read_facts is None:
+            raise TypeError("Digests(folder, read_facts) takes a function that reads a header")
+        key, size, changed = _state(path)
+        row = self._row("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", key)
+        if row is not None and row[:2] == (size, changed):
+            return PhotoFacts((row[2], row[3]), None if row[4] is None else datetime.fromisoformat(row[4]))
+        found = self._read_facts(path)
+        taken = None if found.taken is None else found.taken.isoformat()
+        self._keep("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
+        return found
+
+    def _file(self, path: Path, check: bool) -> str:
+        key, size, changed = _state(path)
+        row = self._row("SELECT size, changed, digest FROM digests WHERE path = ?", key)
+        if row is not None and row[:2] == (size, changed) and not check:
+            return str(row[2])
         try:
-            stat = path.stat()
-            key = os.fsencode(os.path.realpath(path))
-            with self._guard():
-                row = self.database.execute("SELECT size, changed, digest FROM digests WHERE path = ?", (key,)).fetchone()
-            if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns):
-                return str(row[2])
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            if isinstance(error, StoreError):
-                raise
-            reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
-            raise PhotoError(f"{path} {reason}") from error
-        with self._guard(), self.database:
-            self.database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, stat.st_size, stat.st_mtime_ns, digest))
+            raise PhotoError(_unreadable(path, error)) from error
+        if row != (size, changed, digest):
+            self._keep("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
+        if check and row is not None and row[2] != digest:  # its header may say something else, too
+            self._keep("DELETE FROM facts_1 WHERE path = ?", (key,))
         return digest
+
+    def _row(self, question: str, key: bytes) -> tuple[object, ...] | None:
+        with self._guard():
+            row: tuple[object, ...] | None = self._connection().execute(question, (key,)).fetchone()
+        return row
+
+    def _keep(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._guard(), self._connection() as connection:
+            connection.execute(statement, values)
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's; a process that was forked opens its own."""
+        if getattr(self._own, "process", None) != os.getpid():
+            self._own.connection, self._own.process = self._connect(), os.getpid()
+        connection: sqlite3.Connection = self._own.connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        file = self.folder / FILE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                connection = _opened(file)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # damaged: it only saves reading files again
+                for part in (file, *(file.with_name(FILE + end) for end in ("-wal", "-shm"))):
+                    part.unlink(missing_ok=True)
+                connection = _opened(file)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot write under {self.folder} ({error}); make it writable, or give another folder with --cache") from error
+        with self._lock:
+            self._open.append((os.getpid(), connection))
+        return connection
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"cannot use the table of digests ({error}); delete digests.sqlite, it is made anew") from error
+            raise StoreError(f"cannot use the table of digests ({error}); delete {FILE}, it is made anew") from error
 
     def close(self) -> None:
-        self.database.close()
+        """Close every thread's connection; the next question opens one again."""
+        with self._lock:
+            connections, self._open = self._open, []
+        self._own = threading.local()
+        for process, connection in connections:
+            if process == os.getpid():
+                connection.close()
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=PATIENCE, check_same_thread=False)
+    try:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()  # where the file system cannot, it stays as it was
+        except sqlite3.OperationalError:
+            pass  # another process is at it; both ways go together
+        connection.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
+        with connection:
+            for statement in TABLES:
+                connection.execute(statement)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _state(path: Path) -> tuple[bytes, int, int]:
+    """The file that the path leads to, its size and its time of change. Raises PhotoError."""
+    try:
+        stat = path.stat()
+        return os.fsencode(os.path.realpath(path)), stat.st_size, stat.st_mtime_ns
+    except OSError as error:
+        raise PhotoError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
+    return f"{path} {reason}"
