@@ -22,9 +22,9 @@ from ..errors import PhotoError
 TRUNCATED = "the JPEG lacks its end and is used as far as it goes"
 DAMAGED = "the JPEG is damaged inside and is used as it decodes"
 MOST_LOST = 0.1  # share of a photo's rows that may be missing
+MOST_COARSE = 0.5  # share of a progressive photo's rows that may lack the last bit
 END = b"\xff\xd9"
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # in the pixels' bits: anything but a stuffed byte or a restart
-RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
 ZEROS, ZEROS_OF_A_SCAN = bytes(16), bytes(32)  # in sequential and in progressive photos
 LOOKAHEAD = 8  # bytes that libjpeg may want behind the last bit
@@ -39,7 +39,6 @@ class Scan(NamedTuple):
     first: int  # coefficient
     last: int
     low: int  # bits that later scans bring
-    head: int  # where its marker stands
     start: int
     stop: int
 
@@ -78,6 +77,7 @@ class Bits:
         self.image, self.path, self.layout = image, path, layout
         self.n_read = 0
         self._strip: Image.Image | None = None
+        self._strange = False
         self.is_single = layout.process in SEQUENTIAL and len(layout.scans) == 1
         if self.is_single:
             data = self._without_markers(data)
@@ -99,12 +99,12 @@ class Bits:
 
     def _plan(self, data: bytes) -> list[bytes]:
         layout, scan = self.layout, self.layout.scans[-1]
-        self._strange = self._strange_bits(data)
+        self._strange = self._strange or self._has_zeros(data)
         if not layout.has_end:
             if self.is_single:
                 self._watch()
                 return [data, END]
-            if not _begins_all(layout) or _lost_of_last(data, scan) > MOST_LOST:
+            if not _begins_all(layout) or _lost_of_last(data, scan) > MOST_COARSE:
                 raise PhotoError(f"{self.path} is damaged (its end is missing, and with it much of the whole photo)")
             return [data + END]
         if not self.is_single:
@@ -117,24 +117,27 @@ class Bits:
     def _without_markers(self, data: bytes) -> bytes:
         """Markers that damage has made within the bits would end the photo."""
         scan = self.layout.scans[0]
-        bits, n = MARKER.subn(lambda match: bytes(len(match[0])), data[scan.start : scan.stop])
-        self._n_markers = n
-        return data[: scan.start] + bits + data[scan.stop :] if n else data
+        bits = np.frombuffer(data, np.uint8)[scan.start : scan.stop]
+        behind = bits[1:][bits[:-1] == 0xFF]  # what stands behind each marker's first byte: 0 where it is none
+        behind = behind[(behind != 0) & (behind != 0xFF)]
+        is_restart = (behind & 0xF8) == 0xD0
+        numbers = behind[is_restart] & 7
+        self._strange = not is_restart.all() or bool((numbers != np.arange(len(numbers)) % 8).any())
+        if is_restart.all():
+            return data
+        cleaned = MARKER.sub(lambda match: bytes(len(match[0])), data[scan.start : scan.stop])
+        return data[: scan.start] + cleaned + data[scan.stop :]
 
     def _zeros_are_flat(self, scan: Scan) -> bool:
         symbols = self.layout.zero_symbols or {}
         return all(symbols.get(table, 0) == 0 for table in scan.tables)
 
-    def _strange_bits(self, data: bytes) -> bool:
-        """Runs of zeros where no encoder writes them, and restarts out of their order."""
-        layout = self.layout
+    def _has_zeros(self, data: bytes) -> bool:
+        """Runs of zeros where no encoder writes them."""
         if self.is_single:
-            scan = layout.scans[0]
-            numbers = [match[1][0] & 7 for match in RESTART.finditer(data, scan.start, scan.stop)]
-            out_of_order = any(number != place % 8 for place, number in enumerate(numbers))
-            zeros = not self._zeros_are_flat(scan) and data.find(ZEROS, scan.start, scan.stop) >= 0
-            return zeros or out_of_order or self._n_markers > 0
-        of_coefficients = (scan for scan in layout.scans if scan.first > 0)
+            scan = self.layout.scans[0]
+            return not self._zeros_are_flat(scan) and data.find(ZEROS, scan.start, scan.stop) >= 0
+        of_coefficients = (scan for scan in self.layout.scans if scan.first > 0)
         return any(data.find(ZEROS_OF_A_SCAN, scan.start, scan.stop) >= 0 for scan in of_coefficients)
 
     def _watch(self) -> None:
@@ -174,8 +177,8 @@ def _begins_all(layout: Layout) -> bool:
 
 
 def _lost_of_last(data: bytes, scan: Scan) -> float:
-    """The share of rows that the last scan, which has begun, no longer reaches: compared with the photo without that scan."""
-    before, after = (_light(bits + END) for bits in (data[: scan.head], data[: scan.stop]))
+    """The share of rows that the last scan, which has begun, no longer reaches: compared with the photo when it begins."""
+    before, after = (_light(bits + END) for bits in (data[: scan.start], data[: scan.stop]))
     inside = np.arange(before.shape[1] - 1) % 8 != 7  # between pixels of one block, so that a step between blocks is no detail
     has_detail = np.flatnonzero((np.diff(before, axis=1)[:, inside] != 0).any(axis=1))
     reached = np.flatnonzero((before != after).any(axis=1))
@@ -215,7 +218,7 @@ def _layout(data: bytes) -> Layout:
         if marker == 0xDA:
             is_single = found.process in SEQUENTIAL and segment[0] == found.n_components
             stop = _end_of_bits(data, place, is_single)
-            scans.append(_scan(segment, place - length - 2, place, stop))
+            scans.append(_scan(segment, place, stop))
             place = stop
     if not scans or not found.height:
         raise ValueError("no pixels")
@@ -233,12 +236,12 @@ def _end_of_bits(data: bytes, start: int, is_single: bool) -> int:
     return len(data) if stop < 0 else stop
 
 
-def _scan(segment: bytes, head: int, start: int, stop: int) -> Scan:
+def _scan(segment: bytes, start: int, stop: int) -> Scan:
     n = segment[0]
     components = tuple(segment[1 + 2 * number] for number in range(n))
     tables = tuple(segment[2 + 2 * number] & 15 for number in range(n))
     first, last, bits = segment[1 + 2 * n : 4 + 2 * n]
-    return Scan(components, tables, first, last, bits & 15, head, start, stop)
+    return Scan(components, tables, first, last, bits & 15, start, stop)
 
 
 def _read_tables(segment: bytes, layout: Layout) -> None:
