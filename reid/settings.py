@@ -112,7 +112,9 @@ class MatchSettings(_Checked):
     ratio: float = _within(0.8, 0.1, 1)  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
     precision: Precision = Precision.fast  # LightGlue: half precision where the device is faster with it; full is float32 throughout
     depth_confidence: float = _within(0.9, -1, 1)  # LightGlue stops early when this share of points is sure; -1 runs every layer
-    width_confidence: float = _within(0.95, -1, 1)  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
+    width_confidence: float = _within(
+        0.95, -1, 1
+    )  # LightGlue drops points this surely unmatchable; -1 keeps all. Its authors' setting for speed
     sides: Sides = Sides.compatible  # where the side is known, compare no left with right; "all" compares every pair
     mirror: bool = False  # compare opposite sides, too, one of them mirrored
     rotations: int = 1  # ways in which the query is turned, 1, 2 or 4: LightGlue holds up to 45 degrees

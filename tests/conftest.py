@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid import cli
+from reid.records import Features
 
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
 
@@ -31,6 +31,19 @@ def draw_animal(identity: int, view: int, size: tuple[int, int] = SIZE) -> np.nd
     return noisy.clip(0, 255).astype(np.uint8)
 
 
+def random_features(n: int, n_dims: int, seed: int, size=(471, 313)) -> Features:
+    rng = np.random.default_rng(seed)
+    descriptors = rng.normal(size=(n, n_dims))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    more = {"scales": rng.uniform(1, 30, n), "angles": rng.uniform(0, 6, n)}
+    return Features("test", size, rng.random((n, 2)) * (np.array(size) - 1), rng.random(n), descriptors, **more)
+
+
+def in_order(found) -> list:
+    """The matches of each reference, in the references' order."""
+    return [matches for _, matches in sorted(found, key=lambda one: one[0])]
+
+
 def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
@@ -40,6 +53,7 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
 @pytest.fixture
 def call(monkeypatch, capsys):
     """A command in this process: `call(*words)` gives its exit status, standard output and standard error."""
+    from reid import cli
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["reid", *map(str, words)])

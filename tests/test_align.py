@@ -7,17 +7,26 @@ from conftest import draw_animal, save
 from PIL import Image
 
 from reid import imaging as images
-from reid.errors import AlignmentError, SettingsError
+from reid.errors import AlignmentError
 from reid.evaluation import metrics
+from reid.imaging import alignment as align
+from reid.imaging.geometry import project
+from reid.session import open_pair
 from reid.settings import Settings
-from reid.stages import align
 
 SIZE = (471, 313)
-QUICK = Settings(extractor="sift", matcher="nearest", max_keypoints=400, resize=400, device="cpu")
+QUICK = Settings.of(extractor="sift", matcher="nearest", max_keypoints=400, resize=400, device="cpu")
 MOTIONS = {
     "homography": np.array([[0.9, 0.15, 60], [-0.12, 0.95, 40], [2e-4, -1e-4, 1]]),
     "affine": np.array([[0.9, 0.15, 60], [-0.12, 0.95, 40], [0, 0, 1]]),
 }
+
+
+def aligned(query, reference, settings=QUICK, model="homography"):
+    """How the query lies on the reference, and their mosaic."""
+    found = open_pair(query, reference, settings.replace(verify="none"))
+    alignment = align.register((found.query, found.reference), found.features, found.matches, 0.5, model)
+    return alignment, align.mosaic((query, reference), alignment)
 
 
 def pair(folder, motion, size=SIZE):
@@ -27,17 +36,17 @@ def pair(folder, motion, size=SIZE):
     return query, save(folder / "reference.png", cv2.warpPerspective(scene, motion, size, borderMode=cv2.BORDER_REFLECT))
 
 
-@pytest.mark.parametrize("model", align.MODELS)
+@pytest.mark.parametrize("model", MOTIONS)
 def test_the_motion_is_found_and_the_mosaic_shows_both(tmp_path, model):
     query, reference = pair(tmp_path, MOTIONS[model])
-    found, picture = align.align(query, reference, QUICK, model=model)
+    found, picture = aligned(query, reference, QUICK, model=model)
     assert found.n_matches >= found.n_inliers > 50
     assert metrics.corner_error(found.motion, MOTIONS[model], SIZE) < 1.5
     way, size = align.canvas(found)
-    ends = metrics.project(np.vstack((metrics.project(align._corners(SIZE), found.motion), align._corners(SIZE))), way)
+    ends = project(np.vstack((project(align._corners(SIZE), found.motion), align._corners(SIZE))), way)
     assert np.allclose(ends.min(axis=0), -0.5) and (np.abs(ends.max(axis=0) + 0.5 - size) <= 1).all()
     assert picture.shape == (size[1], size[0], 3)
-    outline = metrics.project(np.array([(0, 0), (470, 0), (0, 312), (470, 312)]), MOTIONS[model])
+    outline = project(np.array([(0, 0), (470, 0), (0, 312), (470, 312)]), MOTIONS[model])
     low, high = np.minimum(outline.min(axis=0), 0), np.maximum(outline.max(axis=0), (470, 312))
     assert size == pytest.approx(tuple(high - low + 1), abs=3)
     shown = cv2.warpPerspective(picture, np.linalg.inv(way), SIZE).astype(float)  # the reference's own place
@@ -50,7 +59,7 @@ def test_a_turned_file_is_aligned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8
     turned = save(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(images.decode(query)[0], -1)), exif=exif)
-    found, _ = align.align(turned, reference, QUICK)
+    found, _ = aligned(turned, reference, QUICK)
     assert found.sizes[0] == SIZE
     assert metrics.corner_error(found.motion, MOTIONS["affine"], SIZE) < 1.5
 
@@ -90,10 +99,8 @@ def test_what_cannot_be_aligned_is_one_line(tmp_path):
     empty = save(tmp_path / "empty.png", np.full((100, 100, 3), 90, np.uint8))
     for other in (stranger, empty, reference):
         with pytest.raises(AlignmentError, match=r"query.png and \S+.png cannot be aligned: ") as caught:
-            align.align(query, other, QUICK)
+            aligned(query, other, QUICK)
         assert "\n" not in str(caught.value)
-    with pytest.raises(SettingsError, match="unknown model 'rigid'; known: homography, affine"):
-        align.align(query, query, QUICK, model="rigid")
 
 
 def test_the_command_writes_the_mosaic(tmp_path, call):

@@ -1,6 +1,7 @@
 """A gallery calibrated on its own photos: drawn animals, from photos to verdicts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -40,6 +41,20 @@ def herd(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def matched(herd, tmp_path_factory):
+    """A store in which the herd has been calibrated already."""
+    folder = tmp_path_factory.mktemp("matched") / "store"
+    calibrate(herd, cache=folder)
+    return folder
+
+
+@pytest.fixture
+def store(matched, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(matched, tmp_path / "store")
+
+
 def calibrate(root, settings=FAST, **options):
     with reid.open(root, settings, **options) as opened:
         return opened.calibrate()
@@ -54,34 +69,33 @@ def judged(opened, photos, references=None, judges=None):
     ]
 
 
-def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, tmp_path):
-    calibration = calibrate(herd, cache=tmp_path)
+def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, tmp_path, store):
+    calibration = calibrate(herd, cache=store)
     assert (calibration.about()["n_known"], calibration.about()["n_new"]) == (48, 48)  # encounters
     assert calibration.about()["top1"] > 0.9
     assert calibration.prior == pytest.approx(0.5 / 49)
     save(tmp_path / "q" / "known.png", draw_animal(5, 9))
     save(tmp_path / "q" / "new.png", draw_animal(77, 0))
-    with reid.open(herd, FAST.replace(prior_new=0.5), cache=tmp_path) as opened:
+    with reid.open(herd, FAST.replace(prior_new=0.5), cache=store) as opened:
         report = opened.identify(tmp_path / "q")
     known, new = report.rankings
     assert (known.verdict, known.candidates[0].identity) == ("match", "animal-5")
     assert known.p_match > 0.9 > 0.5 > new.p_match
     assert new.p_new > 0.5
     assert report.gallery["calibration"]["n_new"] == 48
-    assert calibrate(herd, cache=tmp_path).as_json() == calibration.as_json()
+    assert calibrate(herd, cache=store).as_json() == calibration.as_json()
 
 
-def test_a_verdict_and_the_probability_beside_it_agree(herd, tmp_path):
-    calibrate(herd, cache=tmp_path)
+def test_a_verdict_and_the_probability_beside_it_agree(herd, tmp_path, store):
     save(tmp_path / "q" / "known.png", draw_animal(5, 9))
     for prior in (0.001, 0.3, 0.999):
-        with reid.open(herd, FAST.replace(prior_new=prior), cache=tmp_path) as opened:
+        with reid.open(herd, FAST.replace(prior_new=prior), cache=store) as opened:
             [found] = opened.identify(tmp_path / "q").rankings
         assert not (found.verdict == "match" and found.p_match < 0.5), prior
         assert not (found.verdict == "new" and found.p_new < 0.5), prior
 
 
-def test_no_two_photos_of_one_encounter_are_compared(herd, tmp_path, monkeypatch):
+def test_no_two_photos_of_one_encounter_are_compared(herd, store, monkeypatch):
     pairs = []
     whole = stages.leave_one_out.compare
 
@@ -90,7 +104,7 @@ def test_no_two_photos_of_one_encounter_are_compared(herd, tmp_path, monkeypatch
         return whole(photo, pool, work, impostors)
 
     monkeypatch.setattr(stages.leave_one_out, "compare", watched)
-    calibrate(herd, FAST.replace(calibration_queries=30), cache=tmp_path)
+    calibrate(herd, FAST.replace(calibration_queries=30), cache=store)
     assert len(pairs) == 30
     assert all(other.ref.encounter != query.ref.encounter for query, pool in pairs for other in pool)
     assert len({query.ref.encounter for query, _ in pairs}) == 30  # no encounter twice before each was a query once
@@ -106,10 +120,9 @@ def test_a_burst_is_no_encounter_with_itself(tmp_path):
         calibrate(tmp_path / "g")
 
 
-def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(herd, tmp_path):
+def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(herd, tmp_path, store):
     """The property that the verdict stands for, on every animal of a drawn gallery."""
-    calibrate(herd, cache=tmp_path)
-    with reid.open(herd, FAST.replace(prior_new=0.5), cache=tmp_path) as opened:
+    with reid.open(herd, FAST.replace(prior_new=0.5), cache=store) as opened:
         photos = [PhotoRef(f"{n}", save(tmp_path / "q" / f"{n}.png", draw_animal(n, 9)), f"animal-{n}") for n in range(24)]
         items, _ = stages.read(photos, opened.work.digests, opened.work.listener)
         false = 0
@@ -121,7 +134,7 @@ def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(
     assert false <= 4  # 5 % of 24 are 1.2; four or fewer in 99 of 100 draws
 
 
-def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path):
+def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path, store):
     """One photo of animal 3 carries the name of animal 8, and animal 5 has been entered a second time."""
     rows = (herd / "metadata.csv").read_text().splitlines()
     rows[1 + 3 * 4 + 2] = "3-2.png,animal-8,8-2"
@@ -131,10 +144,10 @@ def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path):
     rows.append(f"{save(herd / '50-0.png', draw_animal(50, 0)).name},animal-50,50-0")
     table = tmp_path / "wrong.csv"
     table.write_text("\n".join(rows))
-    with reid.open(herd, FAST, table=table, cache=tmp_path) as opened:
+    with reid.open(herd, FAST, table=table, cache=store) as opened:
         calibration = opened.calibrate()
         health = opened.health()
-    assert health.single_photo == ("animal-50", "animal-99")  # one encounter
+    assert health.single_encounter == ("animal-50", "animal-99")  # one encounter
     first = health.mislabels[0]
     assert ("3-2.png", "animal-8", "animal-3") in {(one.reference_id, one.identity, one.looks_like.identity) for one in health.mislabels}
     assert first.score < first.looks_like.score
@@ -144,7 +157,7 @@ def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path):
     assert {"animal-5", "animal-99"} in [set(pair) for pair in calibration.twins_left_out]
 
 
-def test_two_galleries_in_one_cache_keep_their_own_calibrations(herd, tmp_path):
+def test_two_galleries_in_one_cache_keep_their_own_calibrations(herd, tmp_path, store):
     other = tmp_path / "other"
     rows = ["path,identity,encounter"]
     for identity in range(24):
@@ -152,19 +165,20 @@ def test_two_galleries_in_one_cache_keep_their_own_calibrations(herd, tmp_path):
             save(other / f"{identity}-{view}.png", draw_animal(100 + identity, view))
             rows.append(f"{identity}-{view}.png,animal-{identity},{identity}-{view}")
     (other / "metadata.csv").write_text("\n".join(rows))
-    first, second = calibrate(herd, cache=tmp_path / "c"), calibrate(other, cache=tmp_path / "c")
+    first, second = calibrate(herd, cache=store), calibrate(other, cache=store)
     for root, calibration in ((herd, first), (other, second)):
-        with reid.open(root, FAST, cache=tmp_path / "c") as opened:
+        with reid.open(root, FAST, cache=store) as opened:
             assert opened.judges.calibration.as_json() == calibration.as_json()
-    calibrate(herd, cache=tmp_path / "c")
-    assert len(list((tmp_path / "c" / "calibration").rglob("*.json"))) == 2  # in the place of the one that it had
+    calibrate(herd, cache=store)
+    assert len(list((store / "calibration").rglob("*.json"))) == 2  # in the place of the one that it had
 
 
-def test_the_report_from_the_command_line(herd, tmp_path):
+def test_the_report_from_the_command_line(herd, tmp_path, store):
     for name, identity in (("known", 5), ("new", 77)):
         save(tmp_path / "q" / f"{name}.png", draw_animal(identity, 9))
-    words = ["--gallery", herd, "--cache", tmp_path / "c", "--extractor", "sift", "--matcher", "nearest"]
+    words = ["--gallery", herd, "--cache", store, "--extractor", "sift", "--matcher", "nearest"]
     words += ["--max-keypoints", "150", "--resize", "320"]
+    shutil.rmtree(store / "calibration")
     before = run_reid("identify", tmp_path / "q", *words, "--report", tmp_path / "before.html")
     assert "reid calibrate" in before.stdout and "P(new)" not in before.stdout
     assert run_reid("calibrate", *words, "--calibration-queries", "60").returncode == 0
@@ -177,10 +191,10 @@ def test_the_report_from_the_command_line(herd, tmp_path):
     assert pages[1].count("data:image/jpeg") == 10
     refused = run_reid("identify", tmp_path / "q", *words, "--max-false-match", "0.001")
     assert refused.returncode == 2
-    assert "max_false_match 0.001 takes 999" in refused.stderr and "there are 48" in refused.stderr
+    assert "max_false_match 0.001 takes calibration queries from 999 encounters of new animals, and there are 48" in refused.stderr
 
 
-def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, tmp_path):
+def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, tmp_path, store):
     rows = (herd / "metadata.csv").read_text().splitlines()
     rows = [rows[0] + ",split,orientation,date", *(f"{row},gallery,left,2020-05-01" for row in rows[1:])]
     for identity in (*range(6), 70, 71):
@@ -188,15 +202,15 @@ def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, 
         rows.append(f"q{identity}.png,animal-{identity},later-{identity},query,{'left' if identity % 2 else 'top'},2022-05-01")
     table = tmp_path / "split.csv"
     table.write_text("\n".join(rows))
-    words = ["--cache", tmp_path / "c", "--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
+    words = ["--cache", store, "--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
     written = ["--json", tmp_path / "e.json", "--plots", tmp_path / "plots"]
     done = run_reid("evaluate", "--gallery", herd, "--metadata", table, "--calibration-queries", "40", *words, *written)
     assert done.returncode == 0, done.stderr
     for said in ("calibrated on 40 encounters", "BAKS", "oracle", "top-1", "same"):
         assert said in done.stdout
     found = json.loads((tmp_path / "e.json").read_text())
-    keys = "top1 top3 top5 mrr map auroc baks baus geometric_mean brier ece_match ece_new decided decided_error oracle_accuracy n_queries n_known"
-    keys += " n_new n_references seconds_per_query settings"
+    keys = "top1 top3 top5 mrr map auroc baks baus geometric_mean brier ece_match ece_new decided decided_error oracle_accuracy n_queries"
+    keys += " n_known n_new n_references seconds_per_query settings"
     assert set(keys.split()) <= found.keys()
     assert (found["top1"], found["auroc"], found["n_known"], found["n_new"]) == (1, 1, 6, 2)
     assert found["baks"] == 1 and found["brier"] < 0.3
@@ -210,11 +224,10 @@ def run_reid(*words):
     return subprocess.run([sys.executable, "-m", "reid", *map(str, words)], capture_output=True, text=True, timeout=120)
 
 
-def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
+def test_a_gallery_that_changed_or_is_too_small(herd, animals, store):
     with pytest.raises(GalleryError, match="too small to be calibrated"):
         calibrate(animals)
-    calibrate(herd, cache=tmp_path)
-    with reid.open(herd, FAST, cache=tmp_path, listener=(listener := Notes())) as opened:
+    with reid.open(herd, FAST, cache=store, listener=(listener := Notes())) as opened:
         items, work = opened.references, opened.work
         whole = opened.impostors
 
@@ -225,27 +238,27 @@ def test_a_gallery_that_changed_or_is_too_small(herd, animals, tmp_path):
         kept = found(items[:90])  # a few photos fewer: judged by the distribution that was learned with
         assert kept.calibration is not None and kept.impostors.as_json() == whole.as_json() != stages.impostors(items[:90], work).as_json()
         assert found(items[:60]).calibration is None
-        said = f"of which 60 are among its 60 under the same label; run `reid calibrate` again"
+        said = "of which 60 are among its 60 under the same label; run `reid calibrate` again"
         assert said in listener.notes[-1] and "calibrated with 96 photos" in listener.notes[-1]
         renamed = [Indexed(replace(item.ref, identity=f"new {n}"), item.digest) for n, item in enumerate(items)]
         assert found(renamed).calibration is None  # the photos are the same, what was learned is not
         ways = ({"mirror": True}, {"rotations": 4}, {"sides": "all"}, {"encounters": True}, {"score": "sum"})
         for change in ways:  # another way of comparing is another calibration
-            with reid.open(herd, FAST.replace(**change), cache=tmp_path) as other:
+            with reid.open(herd, FAST.replace(**change), cache=store) as other:
                 assert other.judges.calibration is None
-        next((tmp_path / "calibration").rglob("*.json")).write_text("{")
+        next((store / "calibration").rglob("*.json")).write_text("{")
         assert found(items).calibration is None
         assert "is damaged" in listener.notes[-1]
 
 
-def test_what_cannot_be_compared_is_not_called_new(herd, tmp_path):
+def test_what_cannot_be_compared_is_not_called_new(herd, tmp_path, store):
     """A blank photo, and one of a side that the gallery does not have."""
     rows = (herd / "metadata.csv").read_text().splitlines()
     table = tmp_path / "lefts.csv"
     table.write_text("\n".join([rows[0] + ",orientation", *(f"{row},{'left' if n else 'right'}" for n, row in enumerate(rows[1:]))]))
     blank = PhotoRef("blank", save(tmp_path / "blank.png", np.full((200, 260, 3), 120, np.uint8)))
     right = PhotoRef("right", save(tmp_path / "right.png", draw_animal(5, 9)), orientation="right")
-    with reid.open(herd, FAST, table=table, cache=tmp_path) as opened:
+    with reid.open(herd, FAST, table=table, cache=store) as opened:
         opened.calibrate()
         items = opened.references
         for query, references in ((blank, items), (right, items[1:])):
@@ -261,7 +274,9 @@ def test_turning_the_query_does_not_make_a_match_less_sure(herd, tmp_path):
     query = PhotoRef("q", save(tmp_path / "q.png", draw_animal(5, 9)))
     p = {}
     for rotations in (1, 4):
-        with reid.open(herd, FAST.replace(rotations=rotations, extractor="aliked-n16", fuse="none", max_keypoints=80), cache=tmp_path) as opened:
+        with reid.open(
+            herd, FAST.replace(rotations=rotations, extractor="aliked-n16", fuse="none", max_keypoints=80), cache=tmp_path
+        ) as opened:
             [answer] = judged(opened, [query])
             p[rotations] = answer.p_impostor
             one = reid.scoring.impostor_probability(answer.candidates[0].score, opened.impostors, "joint", len(opened.references))
@@ -269,10 +284,9 @@ def test_turning_the_query_does_not_make_a_match_less_sure(herd, tmp_path):
     assert p[4] < 0.05
 
 
-def test_a_part_of_the_gallery_has_no_probabilities(herd, tmp_path):
-    calibrate(herd, cache=tmp_path)
+def test_a_part_of_the_gallery_has_no_probabilities(herd, tmp_path, store):
     save(tmp_path / "q.png", draw_animal(5, 9))
-    with reid.open(herd, FAST, cache=tmp_path, listener=(listener := Notes())) as opened:
+    with reid.open(herd, FAST, cache=store, listener=(listener := Notes())) as opened:
         report = opened.identify(tmp_path / "q.png", where=["encounter=5-0"])
     assert report.rankings[0].p_new is report.gallery["calibration"] is None
     assert "no probabilities" in listener.notes[-1]

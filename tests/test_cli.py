@@ -44,12 +44,14 @@ def test_identify_writes_what_its_schema_says(animals, tmp_path):
     assert value["settings"]["extract"]["extractor"] == "sift"
     assert len(value["settings"]["fingerprint"]) == 16
     first = value["queries"][0]
-    chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_stranger", "p_if_known"}
-    assert first.keys() == {"query", "verdict", *chances, "because", "quality", "candidates"}
+    chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_impostor", "p_if_known", "p_if_new"}
+    assert first.keys() == {"query", "verdict", "listed", *chances, "because", "quality", "candidates"}
     assert [seen.keys() for seen in first["quality"]] == [{"pixels", "sharpness", "brightness", "contrast"}]
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
-    assert [candidate.keys() for candidate in first["candidates"]] == [{"identity", "score", "n_matches", "reference", "photo"}] * 3
-    assert first["candidates"][0]["identity"] == "animal-3"
+    assert [candidate.keys() for candidate in first["candidates"]] == [
+        {"rank", "individual", "score", "n_matches", "reference", "photo"}
+    ] * 3
+    assert first["candidates"][0]["individual"] == "animal-3"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))
     assert [(row["query"], row["rank"]) for row in rows] == [(name, str(n)) for name in ("known.png", "new.png") for n in (1, 2, 3)]
     assert float(rows[0]["score"]) == first["candidates"][0]["score"]
@@ -135,7 +137,10 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
         (["identify", "none.jpg", "--gallery", "GALLERY", "--json", "."], ". is a folder; name a file to write"),
         (["novelty", "none.jpg", "--gallery", "GALLERY"], "--report"),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--fuse", "surf+nearest"], "fuse: unknown extractor 'surf'"),
-        (["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"], "'quick' is not one of 'fast', 'balanced', 'best', 'exact'"),
+        (
+            ["identify", "none.jpg", "--gallery", "GALLERY", "--preset", "quick"],
+            "'quick' is not one of 'fast', 'balanced', 'best', 'exact'",
+        ),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--rotations", "3"], "rotations is 3; it is 1, 2 or 4"),
         (["calibrate", "--gallery", "GALLERY", *FAST], "too small to be calibrated"),
         (["calibrate", "--gallery", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),
@@ -156,8 +161,8 @@ def test_every_problem_of_a_table_is_printed(animals):
     (animals / "metadata.csv").write_text("path,identity,date\nanimal-1/0.png,a,yesterday\ngone.png,b,\n")
     done = reid("index", "--gallery", animals, *FAST)
     assert done.returncode == 2
-    assert "reid: metadata.csv, line 2: unreadable date 'yesterday'" in done.stderr
-    assert "reid: metadata.csv, line 3: file 'gone.png' is missing" in done.stderr
+    assert "reid: 1 dates cannot be read and count as none: line 2" in done.stderr
+    assert "reid: metadata.csv, line 3: path: file 'gone.png' is missing" in done.stderr
 
 
 def test_a_query_that_cannot_be_read_is_exit_1(animals, tmp_path):

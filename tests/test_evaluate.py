@@ -1,12 +1,19 @@
 """Figures by hand on five answers, against scikit-learn on random ones, and as pictures."""
 
+import io
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from rich.console import Console
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from reid.evaluation.answers import Answer, auroc, by_group, cmc, intervals, selective, summarize, tally, top_k
-from reid.report import plots
+from reid.evaluation.answers import FIGURES, Answer, auroc, average_precision, by_group, cmc, intervals, selective, summarize, tally, top_k
+from reid.evaluation.summary import OF_A_SCORE, Evaluation, comparison
+from reid.records import Failure
+from reid.report import plots, tables
 
 ANSWERS = [
     Answer("a", ("a", "b", "c"), 3.0, "match", groups={"view": "same"}),
@@ -36,9 +43,31 @@ def crowd(n=400, seed=0):
 def test_ranks_count_known_animals_only():
     assert [top_k(ANSWERS, k) for k in (1, 2, 5)] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1]
     assert cmc(ANSWERS, 5).tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3, 2 / 3, 1])
-    assert summarize(ANSWERS)["map"] == pytest.approx((1 + 1 / 2 + 1 / 5) / 3)
+    assert summarize(ANSWERS)["mrr"] == pytest.approx((1 + 1 / 2 + 1 / 5) / 3)
     assert top_k(ANSWERS[3:], 1) is None
     assert np.isnan(cmc(ANSWERS[3:], 2)).all()
+
+
+def test_average_precision_is_over_the_reference_photos():
+    """Ranked: right, wrong, right, wrong. And a tie counts as one rank, as scikit-learn has it."""
+    assert average_precision([4, 3, 2, 1], [True, False, True, False]) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision([2, 1, 1, 1], [False, True, False, False]) == pytest.approx(1 / 4)
+    assert average_precision([2, 1], [False, False]) is None
+    assert average_precision([], []) is None
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 50, 300):
+        scores, right = rng.integers(0, 12, n).astype(float), rng.random(n) < 0.3
+        right[0] = True
+        assert average_precision(scores, right) == pytest.approx(average_precision_score(right, scores))
+
+
+def test_map_is_the_mean_over_known_animals_and_not_a_reciprocal_rank():
+    """One animal with three reference photos at ranks 1, 5 and 6: its individual stands first, its photos do not."""
+    precision = average_precision([6, 5, 4, 3, 2, 1], [True, False, False, False, True, True])
+    answers = [replace(ANSWERS[0], average_precision=precision), replace(ANSWERS[3], average_precision=None)]
+    found = summarize(answers)
+    assert (found["mrr"], found["map"]) == (1, pytest.approx((1 + 2 / 5 + 3 / 6) / 3))
+    assert summarize(ANSWERS)["map"] is None  # where nobody ranked photos
 
 
 def test_auroc_by_hand():
@@ -52,15 +81,29 @@ def test_summary_by_hand():
     found = summarize(ANSWERS)
     assert (found["n_queries"], found["n_known"], found["n_new"]) == (5, 3, 2)
     assert found["auroc"] == pytest.approx(5 / 6)
-    assert found["best_accuracy"] == 4 / 5  # above 1.5, or above 0.5
+    assert found["oracle_accuracy"] == 4 / 5  # above 1.5, or above 0.5
+    assert (found["decided"], found["decided_error"]) == (1, pytest.approx(3 / 5))  # one match and one new are right
     assert (found["baks"], found["baus"]) == (pytest.approx(1 / 3), 1 / 2)  # c's query is called new, z's is not
     assert found["geometric_mean"] == pytest.approx(np.sqrt(1 / 6))
     assert found["false_merge"] == 2 / 5
     assert found["false_split"] == pytest.approx(1 / 3)
-    assert found["brier"] is found["ece"] is None
+    assert found["brier"] is found["ece_match"] is found["ece_new"] is None
     assert summarize(ANSWERS[:3])["auroc"] is None
     nothing = summarize([])
     assert (nothing["top1"], nothing["baks"], nothing["n_queries"]) == (None, 0, 0)
+    assert nothing["decided"] is nothing["decided_error"] is None
+
+
+def test_what_is_decided_goes_by_the_verdicts_not_by_a_threshold_on_the_answers():
+    """`unsure` and `odd` decide nothing. A match is wrong of another or a new animal, `new` of a known one."""
+    verdicts = "match match match new new unsure odd".split()
+    truths = "a b z z a a a".split()
+    answers = [Answer(truth, ("a", "b"), -n, verdict) for n, (truth, verdict) in enumerate(zip(truths, verdicts))]
+    found = summarize(answers)
+    assert (found["decided"], found["decided_error"]) == (5 / 7, 3 / 5)
+    silent = [replace(one, verdict="unsure") for one in answers]
+    assert (summarize(silent)["decided"], summarize(silent)["decided_error"]) == (0, None)
+    assert summarize(silent)["oracle_coverage_at_5"] > 0  # the oracle decides all the same
 
 
 def test_balanced_accuracies_are_means_over_animals():
@@ -76,10 +119,10 @@ def test_risk_against_coverage_by_hand():
     coverage, risk = selective(ANSWERS)
     assert coverage.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
     assert risk.tolist() == pytest.approx([0, 1 / 2, 2 / 3, 3 / 4, 4 / 5])
-    assert summarize(ANSWERS)["coverage_at_5"] == pytest.approx(0.2)
+    assert summarize(ANSWERS)["oracle_coverage_at_5"] == pytest.approx(0.2)
     equals = [Answer("a", ("a",), 1.0), Answer("z", ("a",), 1.0), Answer("a", ("a",), 0.0)]
     assert [list(part) for part in selective(equals)] == [pytest.approx([2 / 3, 1]), pytest.approx([1 / 2, 1 / 3])]
-    assert summarize(equals)["coverage_at_1"] == 0
+    assert summarize(equals)["oracle_coverage_at_1"] == 0
 
 
 def test_probabilities_by_hand():
@@ -88,8 +131,8 @@ def test_probabilities_by_hand():
     other = 0.5**2 + 0.8**2 + 0.3**2
     new = 0.2**2 + 0.1**2 + 0.3**2
     assert found["brier"] == pytest.approx((right + other + new) / 3)
-    match_error, new_error = (0.2 + 0.5 + 0.2) / 3, (0.1 + 0.3 + 0.3) / 3  # three bins of one answer
-    assert found["ece"] == pytest.approx((match_error + new_error) / 2)
+    assert found["ece_match"] == pytest.approx((0.2 + 0.5 + 0.2) / 3)  # three bins of one answer
+    assert found["ece_new"] == pytest.approx((0.1 + 0.3 + 0.3) / 3)
 
 
 def test_figures_equal_scikit_learns_on_random_answers():
@@ -103,9 +146,11 @@ def test_figures_equal_scikit_learns_on_random_answers():
 
 def test_true_probabilities_have_a_small_calibration_error_and_boasting_a_large_one():
     answers = crowd(4000)
-    assert summarize(answers)["ece"] < 0.03
+    assert summarize(answers)["ece_match"] < 0.04 and summarize(answers)["ece_new"] < 0.04
     boasting = [Answer(one.truth, one.identities, 0, "unsure", 0.98, 0.01, 0.01) for one in answers]
-    assert summarize(boasting)["ece"] > 0.4
+    assert summarize(boasting)["ece_match"] > 0.4
+    shy = [Answer(one.truth, one.identities, 0, "unsure", one.p_match, one.p_other + one.p_new, 0.0) for one in answers]
+    assert summarize(shy)["ece_match"] < 0.04 and summarize(shy)["ece_new"] > 0.3  # one figure would hide the other
 
 
 def test_intervals_hold_the_truth_and_animals_stay_together():
@@ -137,3 +182,40 @@ def test_plots_are_pictures_with_their_curves_inside(tmp_path):
         assert blue > 300
     assert [file.name for file in plots.save_all(ANSWERS, tmp_path)] == ["cmc.png", "roc.png", "scores.png"]
     assert plots.save_all([], tmp_path) == []
+
+
+def evaluation(**more) -> Evaluation:
+    answers = {"joint": crowd(60), "sum": [replace(one, p_match=None, p_other=None, p_new=None) for one in crowd(60, 1)]}
+    about = {"pipelines": "sift + nearest", "n_references": 40, "calibration": None, "failures": [Failure("a.jpg", "empty")]}
+    about |= {"seconds_per_query": 0.25, "settings": {"top": 5}, "fingerprint": "f00d", "versions": {"reid": "0"}}
+    return Evaluation.of(answers, "joint", **(about | more))
+
+
+def test_an_evaluation_is_a_record_a_table_and_json():
+    found = evaluation()
+    value = json.loads(json.dumps(found.as_json()))
+    assert value["top1"] == found.figures["top1"] == summarize(crowd(60))["top1"]
+    assert set(FIGURES) | {"n_queries", "intervals", "scores", "verdicts", "groups", "seconds_per_query"} <= value.keys()
+    assert value["failures"] == [{"photo": "a.jpg", "reason": "empty"}]
+    assert value["settings"] == {"top": 5, "fingerprint": "f00d"}
+    assert set(value["scores"]["sum"]) == {*OF_A_SCORE, "n_queries", "n_known", "n_new"}
+    frame = found.to_frame().set_index("figure")
+    assert frame.loc["top1", "value"] == value["top1"]
+    assert frame.loc["top1", ["low", "high"]].tolist() == value["intervals"]["top1"]
+    assert np.isnan(frame.loc["n_queries", "low"])
+    both = comparison({"one": found, "other": evaluation(seconds_per_query=None)})
+    assert both["pipeline"].tolist() == ["one", "other"] and both["mrr"].tolist() == [value["mrr"]] * 2
+    assert both["seconds_per_query"].isna().tolist() == [False, True]
+
+
+def test_the_terminals_tables_name_every_figure_and_the_oracle():
+    text = io.StringIO()
+    console = Console(file=text, width=140)
+    for table in (*tables.of_evaluation(evaluation()), tables.of_comparison({"sift": evaluation()})):
+        console.print(table)
+    said = text.getvalue()
+    assert set(tables.FIGURES) == set(FIGURES)
+    for words in tables.FIGURES.values():
+        assert words in said
+    assert "An oracle chooses its threshold on these very answers" in said
+    assert "sift + nearest, 40 references" in said

@@ -1,12 +1,14 @@
 """Robust models on points moved by a known motion, some of them elsewhere, and in the matcher."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reid import matchers
 from reid.imaging.geometry import MODELS, inliers
 from reid.records import Features
-from reid.settings import Settings
+from reid.settings import ExtractSettings, MatchSettings
 
 RNG_SEED = 5
 
@@ -47,14 +49,14 @@ def features(points):
 
 def test_the_matcher_keeps_the_matches_that_one_motion_explains():
     query, reference = moved()
-    settings = Settings(matcher="nearest", verify="none")
-    [(_, (every, _))] = matchers.create(settings, "cpu").match(features(query), [features(reference)])
+    settings = MatchSettings(matcher="nearest", verify="none")
+    [(_, (every, _))] = matchers.create(ExtractSettings(), settings, "cpu").match(features(query), [features(reference)])
     assert sorted(every[:, 0]) == list(range(60))
     for verify in ("auto", "affine"):
-        [(place, (kept, confidence))] = matchers.create(settings.replace(verify=verify), "cpu").match(
+        [(place, (kept, confidence))] = matchers.create(ExtractSettings(), replace(settings, verify=verify), "cpu").match(
             features(query), [features(reference)]
         )
         assert place == 0 and len(kept) == len(confidence)
         assert set(kept[:, 0]) >= set(range(20, 60)) and len(kept) <= 43
-    assert matchers.verification(Settings()) is None
-    assert matchers.verification(Settings(verify="homography")) == "homography"
+    assert matchers.verification(MatchSettings()) is None
+    assert matchers.verification(MatchSettings(verify="homography")) == "homography"

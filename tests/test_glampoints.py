@@ -14,10 +14,12 @@ from reid.errors import WeightsError
 from reid.extractors.glampoints import NMS_RADIUS, SIZE, GlamPoints, describe, single_peaks
 from reid.imaging import noise, warps
 from reid.records import Photo, PhotoRef
-from reid.settings import Settings
+from reid.settings import ExtractSettings
 from reid.training import glampoints, loop, pairs, validation
 from reid.training.pairs import Pair
 from reid.training.photos import Crops
+
+pytestmark = pytest.mark.slow
 
 PHOTO = (471, 313)  # width, height
 
@@ -34,7 +36,7 @@ def extractor(tmp_path_factory):
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("weights") / "own.safetensors"
     save_file(GlamPoints().state_dict(), file, metadata={"card": '{"network": "glampoints"}'})
-    return extractors.create(Settings(extractor="glampoints", matcher="nearest", max_keypoints=200, weights=str(file)), "cpu")
+    return extractors.create(ExtractSettings(extractor="glampoints", max_keypoints=200, weights=str(file)), "cpu")
 
 
 def test_the_network_has_the_published_size():
@@ -129,7 +131,7 @@ def test_features_lie_on_the_mask_and_a_photo_of_nothing_is_no_mistake(extractor
 def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"x": torch.ones(1)}, tmp_path / "w.safetensors", metadata={"card": '{"network": "goodpoint"}'})
     with pytest.raises(WeightsError, match="weights of goodpoint, not of glampoints"):
-        extractors.create(Settings(extractor="glampoints", matcher="nearest", weights=str(tmp_path / "w.safetensors")), "cpu")
+        extractors.create(ExtractSettings(extractor="glampoints", weights=str(tmp_path / "w.safetensors")), "cpu")
 
 
 def test_each_factor_of_a_warp_does_what_it_is_called():

@@ -18,10 +18,11 @@ from PIL import Image
 
 from reid.records import Candidate, Failure, Health, IdentityRanking, Mislabel, Report, Twins
 from reid.report.html import BEST, GRID, HIGH, LEFT, MOST, OTHER, TOP, WIDE, Exhibit, as_html, cumulative
-from reid.scoring import Null
+from reid.scoring import ImpostorDistribution
 
-NULL = Null(np.linspace(0, 0.5, 11), np.linspace(0, 0.5, 11), {}, 200, "gallery")
+IMPOSTORS = ImpostorDistribution(np.linspace(0, 0.5, 11), np.linspace(0, 0.5, 11))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+SETTINGS = {"extract": {"extractor": "sift"}, "decide": {"max_false_match": 0.05, "max_false_new": 0.1}, "top": 5}
 HOSTILE = "<script>alert(1)</script>\"'.jpg"
 WORSE = '"><img onerror=alert(2) src=http://elsewhere.example/x>'
 
@@ -30,17 +31,18 @@ def candidates(*names):
     return tuple(Candidate(name, 0.4 - 0.1 * rank, 100 - 10 * rank, f"turtles/{name}/1.jpg") for rank, name in enumerate(names))
 
 
-def ranking(query, verdict, p_stranger, *names, p=None, **more):
+def ranking(query, verdict, p_impostor, *names, p=None, **more):
     three = dict(zip(("p_match", "p_other", "p_new"), p)) if p else {}
-    return IdentityRanking(query, candidates(*names), verdict, p_stranger, **three, **more)
+    more = ({"listed": False} if p else {}) | more
+    return IdentityRanking(query, candidates(*names), verdict, p_impostor, **three, **more)
 
 
 def report(*rankings, **more):
-    about = {"path": "some/turtles", "n_references": 40, "n_individuals": 7, "filter": None, "null": "gallery"}
+    about = {"path": "some/turtles", "n_references": 40, "n_individuals": 7, "filter": None, "impostors": "gallery"}
     created = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
     given = {
         "failures": (),
-        "settings": {"extractor": "sift", "max_false_new": 0.05},
+        "settings": SETTINGS,
         "fingerprint": "0123456789abcdef",
         "gallery": about,
     } | more
@@ -90,10 +92,10 @@ def in_order(text, *words):
 
 def test_everything_stands_on_the_page_in_its_order():
     failed = report(KNOWN, NEW, ODD, failures=(Failure("bad.jpg", "bad.jpg is empty"),))
-    page = Page(as_html(failed, exhibits(KNOWN, NEW, ODD), NULL, HEALTH))
+    page = Page(as_html(failed, exhibits(KNOWN, NEW, ODD), IMPOSTORS, HEALTH))
     in_order(
         page.text, "Known or new: turtles", "3 photos compared with 40 photos of 7 individuals", "21 November 2026, 10:00 UTC",
-        "1 match", "0 unsure", "1 new", "1 odd", "Show", "Lines join", "Few marks match.", "The labels of 40 photos",
+        "1 match", "0 unsure", "1 new", "1 odd", "Show", "Lines join", "Few marks match.", "The labels of 40 calibration queries",
         "turtles/elm/1.jpg", "−0.010", "fern", "gull and hazel", "lonely",
         "bad.jpg is empty", "0123456789abcdef", "max_false_new",
     )  # fmt: skip
@@ -106,7 +108,7 @@ def test_everything_stands_on_the_page_in_its_order():
 
 
 def test_the_likeliest_to_be_new_come_first_and_every_row_leads_to_its_section():
-    page = Page(as_html(report(KNOWN, ODD, NEW, failures=(Failure("bad.jpg", "empty"),)), {}, NULL, HEALTH))
+    page = Page(as_html(report(KNOWN, ODD, NEW, failures=(Failure("bad.jpg", "empty"),)), {}, IMPOSTORS, HEALTH))
     rows, sections = page.text.split("Photo by photo")[-2:]
     in_order(rows, "new.jpg", "odd.jpg", "known.jpg")
     in_order(sections, "new.jpg", "odd.jpg", "known.jpg")
@@ -116,41 +118,56 @@ def test_the_likeliest_to_be_new_come_first_and_every_row_leads_to_its_section()
     assert {link.removeprefix("#") for link in links} <= named
 
 
-def test_a_report_without_calibration_says_so_and_sorts_by_strangers():
+def test_a_report_without_calibration_says_so_and_sorts_by_impostors():
     plain = [ranking("b.jpg", "match", 0.001, "amber"), ranking("a.jpg", "new", 0.7, "basil"), ranking("c.jpg", "new", 0.7, "cedar")]
-    page = Page(as_html(report(*plain), {}, NULL))
+    page = Page(as_html(report(*plain), {}, IMPOSTORS))
     assert "No calibrated probabilities." in page.text
     assert "an animal never seen" not in page.text
     in_order(page.text.split("Best individual")[1], "a.jpg", "c.jpg", "b.jpg")
-    mixed = Page(as_html(report(plain[1], KNOWN), {}, NULL))
+    mixed = Page(as_html(report(plain[1], KNOWN), {}, IMPOSTORS))
     assert "Some photos have no calibrated probabilities." in mixed.text
     in_order(mixed.text.split("Best individual")[1], "known.jpg", "a.jpg")
 
 
-def test_the_list_of_new_animals_is_made_together():
-    def many(p_of_all):
-        return report(*[ranking(f"{n}.jpg", "new", 0.5, "amber", p=(0.1, 0.1, 0.8), p_if_known=p) for n, p in enumerate(p_of_all)])
+def test_both_lists_stand_above_the_table_and_their_photos_are_marked():
+    many = [ranking(f"{n}.jpg", verdict, 0.5, "amber", p=(0.1, 0.1, 0.8), listed=listed) for n, (verdict, listed) in enumerate(
+        [("match", True), ("new", True), ("match", False), ("new", True), ("unsure", False)])]  # fmt: skip
+    page = Page(as_html(report(*many), {}, IMPOSTORS))
+    assert "1 photo makes a list of matches of which at most 5.0 % are expected to be new animals" in page.text
+    assert "2 photos make a list of new animals of which at most 10.0 % are expected to be known ones" in page.text
+    assert "marked *): 0.jpg." in page.text and "marked *): 1.jpg, 3.jpg." in page.text
+    assert len([attrs for attrs in page.all("b") if attrs.get("title") == "on the list"]) == 3
+    assert page.text.count("on the list of matches") == 1 and page.text.count("on the list of new animals") == 2
+    none = Page(as_html(report(*many[2:3]), {}, IMPOSTORS)).text
+    assert "No list of matches can be made" in none and "No list of new animals can be made" in none
+    assert "Benjamini" not in Page(as_html(report(ranking("a.jpg", "new", 0.7, "basil")), {}, IMPOSTORS)).text  # nothing is calibrated
 
-    listed = Page(as_html(many((0.01, 0.02, 0.04, 0.5)), {}, NULL)).text
-    assert "2 photos make a list of new animals of which at most 5.0 % are expected to be known ones" in listed
-    assert "Hochberg): 0.jpg, 1.jpg." in listed  # alone the third would be called new, too
-    assert "No list of new animals can be made" in Page(as_html(many((0.03, 0.5, 0.5, 0.5)), {}, NULL)).text
+
+def test_twins_that_the_calibration_left_out_are_named():
+    about = {
+        "path": "x",
+        "n_references": 9,
+        "n_individuals": 3,
+        "calibration": {"twins_left_out": [["ann", "nan"]], "notes": ["Look out."]},
+    }
+    page = Page(as_html(report(NEW, gallery=about), {}, IMPOSTORS, HEALTH))
+    assert "each, and the calibration does not take them for new animals: ann and nan." in page.text
+    assert "Look out." in page.text
 
 
-def test_a_borrowed_null_is_named():
-    assert "judged by drawn turtles" in Page(as_html(report(NEW), {}, replace(NULL, source="drawn turtles"))).text
+def test_a_borrowed_distribution_is_named():
+    assert "judged by drawn turtles" in Page(as_html(report(NEW), {}, replace(IMPOSTORS, source="drawn turtles"))).text
 
 
 def test_nothing_from_outside_becomes_markup():
     query = ranking(HOSTILE, "new", 0.5, WORSE, p=(0.1, 0.1, 0.8), because=(WORSE,))
     health = Health((WORSE,), (Mislabel(HOSTILE, WORSE, 0.1, candidates(WORSE)[0]),), (Twins((WORSE, WORSE), (HOSTILE, HOSTILE), 0.5),), 1)
-    about = {"path": f"x/{HOSTILE.replace('/', '')}", "n_references": 1, "n_individuals": 1, "filter": WORSE, "null": WORSE}
-    outside = report(
-        query, gallery=about, failures=(Failure(HOSTILE, WORSE),), settings={WORSE: HOSTILE, "max_false_new": 0.05}, fingerprint=WORSE
-    )
-    text = as_html(outside, exhibits(query), replace(NULL, source=WORSE), health)
+    about = {"path": f"x/{HOSTILE.replace('/', '')}", "n_references": 1, "n_individuals": 1, "filter": WORSE, "impostors": WORSE}
+    about["calibration"] = {"twins_left_out": [[WORSE, HOSTILE]], "notes": [WORSE]}
+    outside = report(query, gallery=about, failures=(Failure(HOSTILE, WORSE),), settings={WORSE: HOSTILE, **SETTINGS}, fingerprint=WORSE)
+    text = as_html(outside, exhibits(query), replace(IMPOSTORS, source=WORSE), health)
     page = Page(text)
-    tame = Page(as_html(report(NEW, failures=(Failure("a", "b"),)), exhibits(NEW), NULL, HEALTH))
+    tame = Page(as_html(report(NEW, failures=(Failure("a", "b"),)), exhibits(NEW), IMPOSTORS, HEALTH))
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in tame.tags}
     assert not page.all("script")
     assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
@@ -160,7 +177,7 @@ def test_nothing_from_outside_becomes_markup():
 
 
 def test_the_page_loads_nothing():
-    text = as_html(report(KNOWN, NEW), exhibits(KNOWN, NEW), NULL, HEALTH)
+    text = as_html(report(KNOWN, NEW), exhibits(KNOWN, NEW), IMPOSTORS, HEALTH)
     assert "http://" not in text and "https://" not in text
     assert all(source.startswith('"data:image/jpeg;base64,') for source in re.findall(r"\bsrc=(.{30})", text))
     assert not re.search(r"url\(|@import|<link|<script|<iframe|srcset", text)
@@ -170,7 +187,7 @@ def test_the_page_loads_nothing():
 
 def test_pictures_are_jpegs_that_open_and_no_wider_than_they_are_shown():
     many = ranking("many.jpg", "match", 0.001, *"abcdefg")
-    page = Page(as_html(report(many), exhibits(many), NULL))
+    page = Page(as_html(report(many), exhibits(many), IMPOSTORS))
     pictures = []
     for one in page.all("img"):
         kind, _, data = one["src"].partition(",")
@@ -180,10 +197,10 @@ def test_pictures_are_jpegs_that_open_and_no_wider_than_they_are_shown():
         assert (one["loading"], one["decoding"]) == ("lazy", "async")
         pictures.append(picture.size)
     assert pictures == [(BEST[0], 413)] + [(OTHER[0], 231)] * (MOST - 1)
-    small = Page(as_html(report(NEW), exhibits(NEW, shape=(53, 31, 3)), NULL))
+    small = Page(as_html(report(NEW), exhibits(NEW, shape=(53, 31, 3)), IMPOSTORS))
     assert [(one["width"], one["height"]) for one in small.all("img")] == [("31", "53")]  # never enlarged
     nothing = {"new.jpg": [replace(exhibits(NEW)["new.jpg"][0], picture=None)]}
-    assert "No picture could be drawn." in Page(as_html(report(NEW), nothing, NULL)).text
+    assert "No picture could be drawn." in Page(as_html(report(NEW), nothing, IMPOSTORS)).text
 
 
 def test_a_mapping_may_draw_when_it_is_asked():
@@ -199,7 +216,7 @@ def test_a_mapping_may_draw_when_it_is_asked():
 
         __len__ = __iter__
 
-    assert as_html(report(KNOWN, NEW), Drawn(), NULL) == as_html(report(KNOWN, NEW), exhibits(KNOWN, NEW), NULL)
+    assert as_html(report(KNOWN, NEW), Drawn(), IMPOSTORS) == as_html(report(KNOWN, NEW), exhibits(KNOWN, NEW), IMPOSTORS)
     assert asked == ["new.jpg", "known.jpg"]
 
 
@@ -211,22 +228,25 @@ def test_cumulative_curves_by_hand():
 
 
 def test_the_figure_draws_those_curves():
-    text = as_html(report(NEW), exhibits(NEW), NULL)
+    text = as_html(report(NEW), exhibits(NEW), IMPOSTORS)
     curves = dict(re.findall(r'<polyline class="curve (\w+)" points="([^"]*)"', text))
     drawn = {kind: np.array([point.split(",") for point in points.split()], float) for kind, points in curves.items()}
-    assert drawn.keys() == {"rank1", "strangers"}
-    for kind, shares in (("rank1", cumulative(np.array([0.9, 0.2]), 4)), ("strangers", cumulative(NULL.all_keypoints, 11))):
+    assert drawn.keys() == {"rank1", "impostors"}
+    for kind, shares in (("rank1", cumulative(np.array([0.9, 0.2]), 4)), ("impostors", cumulative(IMPOSTORS.all_keypoints, 11))):
         assert np.allclose(drawn[kind], np.stack([LEFT + WIDE * GRID, TOP + HIGH * (1 - shares)], axis=1), atol=0.06)
     assert tuple(drawn["rank1"][0]) == (LEFT, TOP + HIGH / 2)  # two of four match at all
-    assert re.findall(r'class="curve (\w+)" d="M0 5H26"/></svg>(\w+)</li>', text) == [("rank1", "cedar"), ("strangers", "strangers")]
+    assert re.findall(r'class="curve (\w+)" d="M0 5H26"/></svg>([\w ]+)</li>', text) == [
+        ("rank1", "cedar"),
+        ("impostors", "different animals"),
+    ]
 
 
 def test_a_report_of_nothing_is_a_page_too():
-    page = Page(as_html(report(failures=(Failure("a.jpg", "a.jpg is empty"),)), {}, NULL))
+    page = Page(as_html(report(failures=(Failure("a.jpg", "a.jpg is empty"),)), {}, IMPOSTORS))
     assert "No photo was compared." in page.text and "a.jpg is empty" in page.text
     assert "calibrated" not in page.text
     nobody = IdentityRanking("nobody.jpg", (), "unsure", 0.5)
-    assert "nobody.jpg" in Page(as_html(report(nobody), {}, NULL, Health((), (), (), 0))).text
+    assert "nobody.jpg" in Page(as_html(report(nobody), {}, IMPOSTORS, Health((), (), (), 0))).text
 
 
 FRAME = """<iframe width="390" height="800" style="border:0" srcdoc="{page}"></iframe><pre></pre><script>
@@ -246,9 +266,9 @@ onload = () => {{
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_a_browser_shows_it_on_a_phone(tmp_path):
     long = ranking("2024-07-12_" + "verylongname" * 12 + ".jpg", "match", 0.001, "W" * 60, "basil", p=(0.9, 0.05, 0.05))
-    health = replace(HEALTH, single_photo=("X" * 90,), twins=(Twins(("Y" * 90, "Z" * 90), ("y" * 90, "z" * 90), 0.5),))
+    health = replace(HEALTH, single_encounter=("X" * 90,), twins=(Twins(("Y" * 90, "Z" * 90), ("y" * 90, "z" * 90), 0.5),))
     failed = report(long, NEW, failures=(Failure("f" * 90, "e" * 90),))
-    page = as_html(failed, exhibits(long, NEW), NULL, health).replace(
+    page = as_html(failed, exhibits(long, NEW), IMPOSTORS, health).replace(
         'loading="lazy"', ""
     )  # what is there when the frame has loaded, not when it scrolls
     path = tmp_path / "frame.html"

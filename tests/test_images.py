@@ -32,7 +32,7 @@ def test_exif_orientation_is_undone(tmp_path, tag):
     exif = Image.Exif()
     exif[0x0112] = tag
     path = save(tmp_path / "photo.jpg", np.ascontiguousarray(stored), exif=exif, quality=95)
-    pixels, scale = images.decode(path)
+    pixels, scale, _ = images.decode(path)
     assert pixels.shape == wanted.shape
     assert scale == 1
     assert images.photo_size(path) == (WIDTH, HEIGHT)
@@ -42,7 +42,7 @@ def test_exif_orientation_is_undone(tmp_path, tag):
 def test_a_large_jpeg_is_decoded_small_but_not_too_small(tmp_path):
     big = cv2.resize(scene(), (4710, 3130))
     path = save(tmp_path / "big.jpg", big, quality=90)
-    pixels, scale = images.decode(path, at_least=640)
+    pixels, scale, _ = images.decode(path, at_least=640)
     assert 640 <= max(pixels.shape) < 1300
     assert scale == pytest.approx(max(pixels.shape) / 4710)
     small = images.prepare(PhotoRef("big", path), 640)
@@ -67,7 +67,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode, suffix):
         image.save(path)
     except (OSError, ValueError):
         pytest.skip(f"{suffix} holds no {mode}")
-    pixels, _ = images.decode(path)
+    pixels = images.decode(path).pixels
     assert pixels.shape == (HEIGHT, WIDTH, 3)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels[..., 0].astype(float) - grey[..., 0]).mean() < (130 if mode == "1" else 6)

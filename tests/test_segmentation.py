@@ -6,8 +6,8 @@ import pytest
 from test_images import save
 
 import reid
+from reid import stages
 from reid.imaging import segmentation
-from reid.pipeline import Pipeline
 from reid.records import PhotoRef
 from reid.settings import Settings
 
@@ -45,11 +45,12 @@ def test_keypoints_beside_the_animal_are_dropped_and_a_mask_of_ones_own_wins(tmp
     own = np.zeros(animal.shape, np.uint8)
     own[:60, :60] = 255
     refs = [PhotoRef("a", path), PhotoRef("b", path, mask=str(save(tmp_path / "mask.png", own)))]
-    settings = Settings(extractor="sift", matcher="nearest", max_keypoints=300, enlarge=False)
+    settings = Settings.of(extractor="sift", matcher="nearest", max_keypoints=300, enlarge=False)
     inside = {}
     for segment in (False, True):
-        pipeline = Pipeline(settings.replace(segment=segment), tmp_path / "cache")
-        items, _, n_extracted = pipeline.index(refs)
+        work = stages.Workspace(settings.replace(segment=segment), tmp_path / "cache", reid.Listener())
+        pipeline = work.first
+        items, _, n_extracted = stages.extract(stages.read(refs, work.digests, work.listener)[0], work.pipelines)
         assert n_extracted == 2  # features with and without a guess are not taken for each other
         points = [np.rint(pipeline.load(item).keypoints).astype(int) for item in items]
         inside[segment] = animal[points[0][:, 1], points[0][:, 0]].mean()
@@ -65,5 +66,6 @@ def test_a_photo_in_which_nothing_stands_out_is_named(tmp_path):
             notes.append(text)
 
     path = save(tmp_path / "flat.png", np.full((120, 160, 3), 90, np.uint8))
-    Pipeline(Settings(extractor="sift", matcher="nearest", segment=True), tmp_path, Notes()).index([PhotoRef("flat.png", path)])
+    work = stages.Workspace(Settings.of(extractor="sift", matcher="nearest", segment=True), tmp_path, Notes())
+    stages.extract(stages.read([PhotoRef("flat.png", path)], work.digests, work.listener)[0], work.pipelines)
     assert notes == ["nothing stands out in flat.png; its whole frame is used"]

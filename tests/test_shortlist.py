@@ -1,17 +1,18 @@
 """Votes of descriptors: by hand on a few, on random ones, and in the pipeline, where the shortlist is shorter than the gallery."""
 
+import os
+
 import numpy as np
 import pytest
-from test_pipeline import FAST
+from test_session import FAST, identify, index
 
 import reid
-from reid import matchers, pipeline
+from reid import retrieval
 from reid.errors import StoreError
 from reid.records import Features
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
-from reid.scoring import ranking
-from reid.settings import EXACT, Settings
+from reid.settings import Settings
 
 
 def unit(*rows) -> Features:
@@ -119,13 +120,38 @@ def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
     index.update([digest(i) for i in range(5, 80)], load, silent)
     assert set(loaded) == set(range(60, 80))  # only what is new
     assert [np.argmax(asked(index, again[i], *range(5, 80))) + 5 for i in range(5, 80)] == list(range(5, 80))
-    assert Shortlist(tmp_path, "features").numbers == index.numbers
-    assert len(list(index.folder.iterdir())) == 2
+    assert asked(Shortlist(tmp_path, "features"), again[7], *range(5, 80)) == asked(index, again[7], *range(5, 80))
+    old = sorted(index.folder.glob("*.faiss"))
+    assert len(old) == 2  # another process may be about to open the one that was replaced
+    for file in old:
+        os.utime(file, (0, 0))
     index.update([digest(i) for i in range(50, 80)], load, silent)  # most have left
     assert len(index.numbers) == 30
     index.update([digest(i) for i in range(79)], load, silent)
     assert len(index.numbers) == 80  # one more has left, and is kept: laying out anew for one is not worth it
+    assert len(list(index.root.iterdir())) == 2
     assert np.argmax(asked(index, again[3], *range(79))) == 3
+
+
+def test_two_galleries_in_one_folder_keep_their_own_index(tmp_path):
+    photos, again = crowd(40)
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return photos[int(name, 16)]
+
+    galleries = [[digest(i) for i in range(25)], [digest(i) for i in range(25, 40)]]
+    for _ in range(2):
+        for own in galleries:
+            index = Shortlist(tmp_path, "features")
+            index.update(own, load, silent)
+            assert len(index.numbers) == len(own)
+    assert len(loaded) >= 40 and len(set(loaded)) == 40
+    n = len(loaded)
+    Shortlist(tmp_path, "features").update(galleries[0], load, silent)
+    assert len(loaded) == n  # nothing is laid out again
+    assert np.argmax(asked(Shortlist(tmp_path, "features"), again[30], *range(25, 40))) == 5
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -175,52 +201,59 @@ def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_each_animals_best_photo_goes_before_any_second():
     votes = np.array([5, 4, 3, 2, 1, 1], np.float32)
     animals = ["a", "a", "b", None, None, "b"]
-    assert ranking.first(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
-    assert ranking.first(votes, animals, 2) == [0, 2]
+    assert retrieval.finalists(votes, animals, 6) == [0, 2, 3, 4, 1, 5]
+    assert retrieval.finalists(votes, animals, 2) == [0, 2]
 
 
 def test_the_animal_is_on_the_shortlist_and_the_others_have_no_matches(animals):
     short = FAST.replace(shortlist=3)
-    whole, cut = (reid.identify(animals.parent / "photos" / "known.png", gallery=animals, settings=s) for s in (FAST, short))
+    whole, cut = (identify(animals.parent / "photos" / "known.png", animals, s) for s in (FAST, short))
     assert whole.rankings[0].candidates[0].identity == cut.rankings[0].candidates[0].identity
     assert sum(candidate.n_matches > 0 for candidate in cut.rankings[0].candidates) <= 3
     assert whole.fingerprint != cut.fingerprint
 
 
 def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
-    summary = reid.index(animals, FAST.replace(shortlist=4))
+    rows = [f"animal-{i}/{v}.png,animal-{i},{i}-{v}" for i in range(8) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,encounter\n" + "\n".join(rows) + "\n")
+    summary = index(animals, FAST.replace(shortlist=4))
     assert summary.recall.length == 4
     assert summary.recall.n_queries == 16
     assert summary.recall.share > 0.8  # 4 of 16 at random would hold it in a quarter of the tries
-    assert reid.index(animals, FAST).recall is None
+    assert index(animals, FAST).recall is None
 
 
-def test_the_race_gives_the_same_again_whether_stored_or_not(animals, monkeypatch):
-    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
-    settings = Settings(also="none", max_keypoints=150, resize=320, null_pairs=20)
+@pytest.fixture
+def four_finalists(monkeypatch):
+    monkeypatch.setitem(retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
+
+
+def test_a_coarse_look_gives_the_same_again_whether_stored_or_not(animals, four_finalists):
+    settings = Settings.of(fuse="none", max_keypoints=150, resize=320, impostor_pairs=20)
     query = animals.parent / "photos" / "known.png"
-    first, second = (reid.identify(query, gallery=animals, settings=settings) for _ in range(2))
+    first, second = (identify(query, animals, settings) for _ in range(2))
     assert first.rankings == second.rankings
     assert sum(candidate.n_matches > 0 for candidate in first.rankings[0].candidates) <= 4
-    for file in (animals / ".reid" / "matches").rglob("*.safetensors"):
-        file.unlink()
-    assert reid.identify(query, gallery=animals, settings=settings).rankings == first.rankings
-    exact = reid.identify(query, gallery=animals, settings=settings.replace(**EXACT))
+    for kind in ("matches", "coarse"):
+        for file in (animals / ".reid" / kind).rglob("*.safetensors"):
+            file.unlink()
+    assert identify(query, animals, settings).rankings == first.rankings
+    exact = identify(query, animals, Settings.load(presets=["exact"], fuse="none", max_keypoints=150, resize=320, impostor_pairs=20))
     assert exact.rankings[0].candidates[0].identity == first.rankings[0].candidates[0].identity == "animal-3"
     assert exact.rankings[0].verdict == first.rankings[0].verdict == "match"
 
 
-def test_an_interrupted_race_is_run_again(animals, monkeypatch):
-    monkeypatch.setitem(matchers.RACES, "aliked-lightglue", (128, 3, 4))
-    settings = Settings(max_keypoints=150, resize=320, null_pairs=0)
+def test_an_interrupted_query_goes_on_from_its_coarse_look(animals, four_finalists):
+    settings = Settings.of(max_keypoints=150, resize=320, impostor_pairs=0)
     query = animals.parent / "photos" / "known.png"
 
-    class Interrupter(pipeline.Listener):
+    class Interrupter(reid.Listener):
         def progress(self, what, done, total):
-            if what == "pairs" and done > 13:
+            if what == "pairs" and total == 4 and done == 2:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reid.identify(query, gallery=animals, settings=settings, listener=Interrupter())
-    again = reid.identify(query, gallery=animals, settings=settings)
+        identify(query, animals, settings, listener=Interrupter())
+    again = identify(query, animals, settings)
     assert again.rankings[0].candidates[0].identity == "animal-3"
+    assert again.rankings == identify(query, animals, settings, cache=animals.parent / "elsewhere").rankings

@@ -1,6 +1,8 @@
 import errno
+import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from test_records import features
 
 from reid.errors import PhotoError, StoreError
 from reid.records import PhotoRef
-from reid.store import DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
+from reid.store import CoarseStore, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
 
 DIGEST = "ab" * 32
 
@@ -125,14 +127,45 @@ def test_a_digest_is_not_computed_twice(tmp_path, monkeypatch):
     assert Digests(tmp_path / "cache").of(PhotoRef("a", a)) == first
 
 
-def test_matches_of_a_query_grow(tmp_path):
+def pair(*confidence, first=0):
+    """Matches of so many confidences, from row `first` on."""
+    rows = np.arange(first, first + len(confidence), dtype=np.int32)
+    return np.stack((rows, rows[::-1]), axis=1), np.array(confidence, np.float16)
+
+
+@pytest.mark.parametrize("first", [0, 70_000])
+def test_matches_of_a_query_grow(tmp_path, first):
     store = MatchStore(tmp_path, "m" * 16)
     assert store.load(DIGEST) == {}
-    values = {"01" * 32: np.array([0.5, 0.25], np.float16), "02" * 32: np.zeros(0, np.float16)}
+    values = {"01" * 32: pair(0.5, 0.25, first=first), "02" * 32: pair()}
     store.save(DIGEST, values)
-    store.save(DIGEST, store.load(DIGEST) | {"00" * 32: np.ones(3, np.float16)})
+    store.save(DIGEST, store.load(DIGEST) | {"00" * 32: pair(1, 1, 1)})
     found = store.load(DIGEST)
-    assert {key: value.tolist() for key, value in found.items()} == {"01" * 32: [0.5, 0.25], "02" * 32: [], "00" * 32: [1, 1, 1]}
+    assert {key: confidence.tolist() for key, (_, confidence) in found.items()} == {
+        "01" * 32: [0.5, 0.25],
+        "02" * 32: [],
+        "00" * 32: [1, 1, 1],
+    }
+    assert found["01" * 32][0].tolist() == [[first, first + 1], [first + 1, first]]
+    assert found["02" * 32][0].shape == (0, 2)
     store.path(DIGEST).write_bytes(b"damaged")
     with pytest.raises(DamagedFile):
         store.load(DIGEST)
+
+
+def test_coarse_looks_of_a_query_grow(tmp_path):
+    store = CoarseStore(tmp_path, "c" * 16)
+    store.save(DIGEST, {"01" * 32: 1.5})
+    store.save(DIGEST, store.load(DIGEST) | {"00" * 32: 0.25})
+    assert store.load(DIGEST) == {"00" * 32: 0.25, "01" * 32: 1.5}
+
+
+def test_digests_from_several_threads(tmp_path):
+    files = [tmp_path / f"{n}.bin" for n in range(40)]
+    for n, file in enumerate(files):
+        file.write_bytes(bytes([n]))
+    digests = Digests(tmp_path / "store")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda file: digests.of(PhotoRef(file.name, file)), files * 3))
+    assert found == [hashlib.sha256(bytes([n])).hexdigest() for n in range(40)] * 3
+    digests.close()

@@ -18,10 +18,12 @@ from reid.errors import SettingsError, WeightsError
 from reid.extractors.superpoint import SuperPoint, heatmap
 from reid.imaging import noise, warps
 from reid.records import Photo, PhotoRef
-from reid.settings import Settings
+from reid.settings import ExtractSettings
 from reid.training import loop, shapes, superpoint, validation
 from reid.training.photos import Crops
 from reid.training.run import train
+
+pytestmark = pytest.mark.slow
 
 SIDE = 96
 
@@ -355,7 +357,7 @@ def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_th
     (out / "checkpoint.pt").unlink()
     monkeypatch.setattr(superpoint, "adapt", None)  # labels are there
     assert len(before[1]) == 3 and train("superpoint", tmp_path / "photos", out, resume=True, **small)[0].read_bytes() == before[0]
-    settings = Settings(extractor="superpoint", matcher="nearest", max_keypoints=50, weights=str(file))
+    settings = ExtractSettings(extractor="superpoint", max_keypoints=50, weights=str(file))
     found = extractors.create(settings, "cpu").extract(Photo("a", draw_animal(1, 0, (313, 241))))
     assert found.size == (313, 241) and found.descriptors.shape == (50, 256)
     with pytest.raises(WeightsError, match="holds weights of magicpoint, not of superpoint"):

@@ -9,12 +9,15 @@ import torch
 from conftest import draw_animal, save
 from safetensors.torch import save_file
 
-from reid import Settings, calls, weights
+import reid
+from reid import Settings, weights
 from reid.errors import GalleryError, PhotoError, SettingsError, WeightsError
 from reid.extractors.goodpoint import GoodPoint
-from reid.pipeline import Pipeline
+from reid.stages import Listener, Pipeline
 from reid.training import validation
 from reid.training.run import train
+
+pytestmark = pytest.mark.slow
 
 LITTLE = {"steps": 2, "batch": 1, "side": 64, "begin": "scratch"}
 
@@ -93,24 +96,29 @@ def test_a_run_goes_on_only_with_its_own_photos_and_settings(photos, tmp_path):
         train("goodpoint", photos / "0", tmp_path, resume=True, **LITTLE)
 
 
+def pipeline(settings, folder):
+    return Pipeline(settings, folder / "store", Listener())
+
+
 def test_weights_of_ones_own_identify_and_have_a_store_of_their_own(animals, trained, tmp_path):
-    own = Settings(
-        extractor="goodpoint", matcher="nearest", also="none", weights=str(trained[0]), null_pairs=20, max_keypoints=128, resize=256
+    own = Settings.of(
+        extractor="goodpoint", matcher="nearest", fuse="none", weights=str(trained[0]), impostor_pairs=20, max_keypoints=128, resize=256
     )
-    report = calls.identify(tmp_path / "photos" / "known.png", animals, own)
+    with reid.open(animals, own) as opened:
+        report = opened.identify(tmp_path / "photos" / "known.png")
     assert report.rankings[0].candidates[0].identity == "animal-3"  # random features of a photo know it again
     other = tmp_path / "other.safetensors"
     state = {name: value.contiguous() for name, value in GoodPoint().state_dict().items()}
     save_file(state, other, {"card": json.dumps({"network": "goodpoint"})})
-    one, two = (Pipeline(own.replace(weights=str(file)), tmp_path / "store") for file in (trained[0], other))
-    assert one.features_fingerprint != two.features_fingerprint
+    one, two = (pipeline(own.replace(weights=str(file)), tmp_path) for file in (trained[0], other))
+    assert one.fingerprints.of_features != two.fingerprints.of_features
 
 
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
     with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: superpoint, goodpoint, glampoints"):
-        Pipeline(Settings(extractor="sift", matcher="nearest", weights=str(trained[0])), tmp_path)
+        pipeline(Settings.of(extractor="sift", matcher="nearest", weights=str(trained[0])), tmp_path)
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors cannot be read"):
-        Pipeline(Settings(extractor="goodpoint", matcher="nearest", weights="nowhere.safetensors"), tmp_path)
+        pipeline(Settings.of(extractor="goodpoint", matcher="nearest", weights="nowhere.safetensors"), tmp_path)
     with pytest.raises(WeightsError, match="holds weights of goodpoint, not of glampoints"):
         weights.load("glampoints", str(trained[0]))
     torch.save({}, tmp_path / "old.pth")

@@ -17,12 +17,15 @@ from reid import imaging as images
 from reid.errors import SettingsError, WeightsError
 from reid.evaluation import metrics
 from reid.imaging import warps
-from reid.matchers.lightglue import LightGlue, Shape, renamed
+from reid.matchers.lightglue_layers import Shape, renamed
+from reid.matchers.lightglue_network import LightGlue
 from reid.records import Features, PhotoRef
-from reid.settings import Settings
+from reid.settings import ExtractSettings, MatchSettings, Settings
 from reid.training import lightglue, loop
 from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
 from reid.training.photos import Crops
+
+pytestmark = pytest.mark.slow
 
 TINY = Shape(32, 2, 3)
 MOVE = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])  # takes (x, y) to (x + 10, y)
@@ -251,20 +254,24 @@ def test_validation_counts_by_hand(monkeypatch):
 def trained(file, card, n_dims=64, shape=TINY):
     torch.manual_seed(0)
     save_file({name: value.detach() for name, value in Network(n_dims, shape=shape).state_dict().items()}, file, {"card": json.dumps(card)})
-    return Settings(extractor="aliked-t16", lightglue_weights=str(file), max_keypoints=64)
+    return Settings.of(extractor="aliked-t16", lightglue_weights=str(file), max_keypoints=64)
 
 
 def test_a_trained_file_is_used_where_there_was_no_lightglue(tmp_path):
     settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"))
-    assert matchers.weights_name(settings) == "lightglue"
-    matcher = matchers.create(settings, "cpu")
-    assert matcher.network.shape == replace(TINY, projects=True) and matchers.race(settings) == matchers.RACE
+    assert matchers.weights_name(settings.extract, settings.match) == "lightglue"
+    matcher = matchers.create(settings.extract, settings.match, "cpu")
+    assert matcher.network.shape == replace(TINY, projects=True) and matchers.n_finalists(settings.extract, settings.match) == 48
     references = [random_features(n, n, 64) for n in (30, 20)]
     assert sorted(place for place, _ in matcher.match(references[0], references)) == [0, 1]
 
 
 def own_card(extractor):
-    return {"network": "lightglue", "extractor": extractor, "extractor_weights": extractors.weights_digest(Settings(extractor=extractor))}
+    return {
+        "network": "lightglue",
+        "extractor": extractor,
+        "extractor_weights": extractors.weights_digest(ExtractSettings(extractor=extractor)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -346,7 +353,7 @@ def test_it_begins_with_the_lightglue_of_another_extractor(refs, monkeypatch):
     published = Network(9, shape=TINY)
     state = {name: value.detach() for name, value in published.state_dict().items()}
     monkeypatch.setattr(lightglue.weights, "load", lambda name: {"disk-lightglue": state}[name])
-    begun = lightglue.adapted("disk", Settings(extractor="xfeat"), Crops(refs, 120, seed=3), "cpu")
+    begun = lightglue.adapted("disk", ExtractSettings(extractor="xfeat"), Crops(refs, 120, seed=3), "cpu")
     own = torch.tensor(random_features(30, 1).descriptors).float()
     assert torch.allclose(begun.input_proj(own), published.input_proj(own @ torch.from_numpy(turn).float()), atol=0.02)
     learning = {name.split(".")[0] for name, value in begun.named_parameters() if value.requires_grad}
@@ -355,7 +362,7 @@ def test_it_begins_with_the_lightglue_of_another_extractor(refs, monkeypatch):
 
 
 def test_it_begins_with_no_lightglue_that_cannot_serve(refs, monkeypatch):
-    crops, settings = Crops(refs, 120, seed=3), Settings(extractor="xfeat")
+    crops, settings = Crops(refs, 120, seed=3), ExtractSettings(extractor="xfeat")
     with pytest.raises(SettingsError, match="no LightGlue for aliked-t16 to begin with; name an extractor that has one"):
         lightglue.adapted("aliked-t16", settings, crops, "cpu")
     state = Network(9, True, TINY).state_dict()
@@ -382,7 +389,7 @@ def test_goodpoints_lightglue_stands_on_alikeds(refs):
     """It ships without the layers that it shares, and matches a photo with its turned view, better than nothing learned does."""
     state, base = weights.load("goodpoint-lightglue"), renamed(weights.load("aliked-lightglue"))
     own = weights.card(weights.locate(weights.REGISTRY["goodpoint-lightglue"]))
-    settings = Settings(extractor="goodpoint", max_keypoints=256)
+    settings = ExtractSettings(extractor="goodpoint", max_keypoints=256)
     assert (own["base"], own["extractor_weights"]) == ("aliked-lightglue", extractors.weights_digest(settings))
     whole = renamed(state)
     shared = [name for name in base if name.startswith("transformers.")]
@@ -390,7 +397,7 @@ def test_goodpoints_lightglue_stands_on_alikeds(refs):
     assert whole["input_proj.weight"].shape == (256, 256) and not torch.equal(
         whole["log_assignment.8.final_proj.weight"], base["log_assignment.8.final_proj.weight"]
     )
-    extractor, matcher = extractors.create(settings, "cpu"), matchers.create(settings, "cpu")
+    extractor, matcher = extractors.create(settings, "cpu"), matchers.create(settings, MatchSettings(), "cpu")
     photo = images.prepare(refs[0], 512)
     light = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     turn = np.vstack([cv2.getRotationMatrix2D((160, 120), 20, 1.1), [0, 0, 1]])
@@ -404,7 +411,7 @@ def test_goodpoints_lightglue_stands_on_alikeds(refs):
 
 def test_features_of_ones_own_weights_have_no_lightglue_that_ships():
     with pytest.raises(SettingsError, match=r"no LightGlue for goodpoint with weights of one's own; use --matcher nearest, or train one"):
-        matchers.weights_name(Settings(extractor="goodpoint", weights="own.safetensors"))
+        matchers.weights_name(ExtractSettings(extractor="goodpoint", weights="own.safetensors"), MatchSettings())
     assert (
-        matchers.weights_name(Settings(extractor="glampoints", weights="own.safetensors")) == "sift-lightglue"
+        matchers.weights_name(ExtractSettings(extractor="glampoints", weights="own.safetensors"), MatchSettings()) == "sift-lightglue"
     )  # its RootSIFT is the same

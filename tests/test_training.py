@@ -17,6 +17,8 @@ from reid.records import PhotoRef
 from reid.training import goodpoint, loop, validation
 from reid.training.photos import Crops, unlabelled
 
+pytestmark = pytest.mark.slow
+
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
 
 

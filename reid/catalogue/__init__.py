@@ -1,12 +1,10 @@
-"""What is known: folders and tables in, photos with their animals, encounters, sides and dates out."""
+"""What is known: folders and tables in, photos with their animals, encounters, dates and sides out."""
 
 from .filters import restrict
 from .folders import FOLDER, photos_in, readable
-from .gallery import Gallery, read
+from .gallery import Gallery, read, unlabelled
 from .rows import QUERY_SPLITS
 from .sides import opposite, side
-from .table import TABLE, TABLES, table_in
+from .table import find_table
 
-__all__ = [
-    "FOLDER", "QUERY_SPLITS", "TABLE", "TABLES", "Gallery", "opposite", "photos_in", "read", "readable", "restrict", "side", "table_in",
-]  # fmt: skip
+__all__ = ["FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "opposite", "photos_in", "read", "readable", "restrict", "side", "unlabelled"]

@@ -11,28 +11,23 @@ from .folders import is_photo
 from .table import Table
 from .values import counted, is_given, some
 
-COLUMNS = ("path", "identity", "image_id", "date", "orientation", "position", "encounter", "bbox", "segmentation", "mask", "species",
-           "site", "split")  # fmt: skip
-OTHER_NAMES = {  # without marks and capitals, the likeliest first
-    "path": "filepath imagepath photopath file filename imagefile imagefilename imagename photofile encountermediaasset0 mediaasset0 "
-    "image photo picture",
-    "identity": "individual individualid individualname markedindividualindividualid encounterindividualid identityid identityname animalid "
-    "animalname animal name",
-    "date": "datetimeoriginal datetime timestamp dateoriginal datetaken photodate capturedate eventdate eventstart sightingdate",
-    "orientation": "position viewpoint view side bodyside flank",
-    "encounter": "encounterid sighting sightingid encountersightingid occurrenceid eventid event sequenceid seqid",
-    "bbox": "boundingbox box",
-    "mask": "maskpath maskfile",
-    "species": "scientificname",
-    "site": "location locationid locationname locality station",
-}
-GUESSES = frozenset("file image photo picture animal name view side event".split())  # words that may mean something else
-CORNERS, SIZES = "corners", "sizes"
-BOXES = (
-    (SIZES, "bboxx bboxy bboxw bboxh"), (SIZES, "bboxx bboxy bboxwidth bboxheight"), (SIZES, "bbox1 bbox2 bbox3 bbox4"),
-    (CORNERS, "x1 y1 x2 y2"), (CORNERS, "xmin ymin xmax ymax"), (CORNERS, "bboxx1 bboxy1 bboxx2 bboxy2"),
-    (CORNERS, "bboxxmin bboxymin bboxxmax bboxymax"),
-)  # fmt: skip
+COLUMNS = ("path", "identity", "image_id", "date", "orientation", "encounter", "bbox", "segmentation", "mask", "species", "site", "split")
+SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and strokes do not matter
+    "file_path": "path", "image_path": "path", "file_name": "path", "file": "path", "image": "path", "photo": "path",
+    "individual": "identity", "individual_id": "identity", "individual_name": "identity", "animal_id": "identity",
+    "animal_name": "identity", "animal": "identity", "name": "identity",
+    "date_time_original": "date", "datetime": "date", "timestamp": "date", "date_taken": "date", "event_date": "date",
+    "position": "orientation", "viewpoint": "orientation", "side": "orientation", "view": "orientation", "flank": "orientation",
+    "encounter_id": "encounter", "sighting": "encounter", "sighting_id": "encounter", "event_id": "encounter",
+    "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
+}  # fmt: skip
+SURE = ("position", "viewpoint", "side")  # that need no remark
+GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
+SIZES, CORNERS = "sizes", "corners"
+PARTS = {  # four columns that hold a box
+    ("bbox_x", "bbox_y", "bbox_w", "bbox_h"): SIZES, ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): SIZES,
+    ("bbox1", "bbox2", "bbox3", "bbox4"): SIZES, ("x1", "y1", "x2", "y2"): CORNERS, ("xmin", "ymin", "xmax", "ymax"): CORNERS,
+}  # fmt: skip
 LOOKED_AT = 200  # rows from which a guess is checked
 
 
@@ -64,7 +59,7 @@ def meanings(table: Table) -> Columns:
     of: dict[str, int] = {}
     problems: list[str] = []
     for place in used:
-        meaning = next((known for known in COLUMNS if folded(known) == folded(names[place]) and known != "position"), None)
+        meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
         if meaning is not None and meaning in of:
             problems.append(f"{head}: column {names[place]!r} stands twice, as {names[of[meaning]]!r}" if names[place] != names[of[meaning]]
                             else f"{head}: column {meaning!r} stands twice")  # fmt: skip
@@ -87,18 +82,13 @@ def meanings(table: Table) -> Columns:
 def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: dict[str, int]) -> list[str]:
     """Find columns by what other tools call them, add them to `of`, and say which."""
     told = []
-    for meaning, words in OTHER_NAMES.items():
-        if meaning in of:
+    for word, meaning in SYNONYMS.items():
+        place = next((place for place in used if folded(names[place]) == folded(word) and place not in of.values()), None)
+        if meaning in of or place is None or not _fits(table, place, meaning):
             continue
-        for word in words.split():
-            place = next((place for place in used if folded(names[place]) == word and place not in of.values()), None)
-            if place is None or not _fits(table, place, meaning):
-                continue
-            of[meaning] = place
-            if word != "position":  # WildlifeDatasets' own
-                guess = ", a guess" if word in GUESSES else ""
-                told.append(f"column {names[place]!r} is read as {meaning}{guess}")
-            break
+        of[meaning] = place
+        if word not in SURE:
+            told.append(f"column {names[place]!r} is taken for {meaning!r}{', a guess' if word in GUESSES else ''}")
     return told
 
 
@@ -113,16 +103,16 @@ def _fits(table: Table, place: int, meaning: str) -> bool:
 
 def _box(names: Sequence[str], used: Sequence[int]) -> tuple[str, tuple[int, ...]]:
     places = {folded(names[place]): place for place in reversed(used)}
-    for kind, words in BOXES:
-        if all(word in places for word in words.split()):
-            return kind, tuple(places[word] for word in words.split())
+    for words, kind in PARTS.items():
+        if all(folded(word) in places for word in words):
+            return kind, tuple(places[folded(word)] for word in words)
     return SIZES, ()
 
 
 def _misspelt(extra: Sequence[str], of: dict[str, int], head: str) -> tuple[list[str], list[str]]:
     """(problems, other names): a name like one that the table lacks is likely meant to be it."""
     problems, others = [], []
-    missing = [known for known in COLUMNS if known not in of and known != "position"]
+    missing = [known for known in COLUMNS if known not in of]
     for name in extra:
         near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if near:

@@ -93,9 +93,11 @@ def _is_word(word: str) -> bool:
 
 
 def _cased(word: str) -> bool:
-    """No capital outside ASCII within small letters: Müller, ÜBER, not tomŽ, not MÅller."""
+    """No capital within small letters where one of them is outside ASCII: Müller, ÜBER, McKay, not tomŽ, not MÅller, not äCãT."""
     inner = zip(word, word[1:], f"{word[2:]} ")
-    return not any(b > "\x7f" and b.isupper() and (a.islower() or (a.isalpha() and c.islower())) for a, b, c in inner)
+    return not any(
+        b.isupper() and (b > "\x7f" and a.isalpha() and c.islower() or a.islower() and max(a, b) > "\x7f") for a, b, c in inner
+    )
 
 
 def _script(letter: str) -> str:

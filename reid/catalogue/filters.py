@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import GalleryError
 from ..records import PhotoRef
-from .columns import folded
+from .columns import SYNONYMS, folded
 from .sides import side
 from .values import some
 
 if TYPE_CHECKING:
     from .gallery import Gallery
+
+MEANINGS = {folded(word): meaning for word, meaning in SYNONYMS.items()}
 
 
 def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | None = None) -> tuple[Gallery, str | None]:
@@ -50,6 +52,7 @@ def _fits(ref: PhotoRef, column: str, wanted: set[str]) -> bool:
     """By the cell as it is written; of an identity or a side also by what it is read as."""
     if ref.columns.get(column, "") in wanted:
         return True
-    if column == "identity":
+    meaning = MEANINGS.get(folded(column), column)
+    if meaning == "identity":
         return ref.identity in wanted
-    return column == "orientation" and ref.orientation in {side(value) for value in wanted}
+    return meaning == "orientation" and ref.orientation in {side(value) for value in wanted}

@@ -19,11 +19,11 @@ from .columns import meanings
 from .dates import When, date_in_name
 from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
-from .folders import read_folders
+from .folders import photos_in, read_folders
 from .names import identities
 from .rows import read_rows
 from .table import TABLE as TABLE_NAME
-from .table import Table, read_table, table_in
+from .table import Table, find_table, read_table
 from .values import counted, some
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read(
     if isinstance(table, Path) and not table.is_file():
         raise GalleryError(f"the table {table} does not exist")
     if table is None:
-        table = table_in(root)
+        table = find_table(root)
     facts = cache(facts)  # two animals in one photo are asked about once
     if table is None:
         drafts, notes = read_folders(root, names_as_written)
@@ -76,6 +76,17 @@ def read(
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
     return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+
+
+def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:
+    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
+
+    Raises GalleryError for what is no folder."""
+    if not root.is_dir():
+        raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
+    if find_table(root) is None:
+        return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
+    return read(root, facts)
 
 
 def _read_table(
@@ -120,14 +131,14 @@ def _photos(
     sightings: list[Sighting] = []
     dates: list[tuple[date | None, datetime | None]] = []
     for draft, name in zip(drafts, names, strict=True):
-        when, source = draft.when, TABLE
+        when, way = draft.when, TABLE
         if when is None:
-            when, source = _by_camera(draft.path, facts), EXIF
+            when, way = _by_camera(draft.path, facts), EXIF
         dates.append((None, None) if when is None else (when.first, when.moment))
         if when is None and draft.encounter is None:  # a name is no proof of a date, but of what belongs together
-            when, source = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
+            when, way = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
         folder = draft.path.parent.name
-        sightings.append(Sighting(draft.image_id, name, folder, draft.encounter, when, source, draft.is_query))
+        sightings.append(Sighting(draft.image_id, name, folder, draft.encounter, when, way, draft.is_query))
     encounters, told = derive(sightings)
     refs = [
         PhotoRef(
@@ -144,7 +155,7 @@ def _photos(
         )
         for draft, name, encounter, (day, moment) in zip(drafts, names, encounters, dates, strict=True)
     ]
-    return refs, [told]
+    return refs, told
 
 
 def _by_camera(path: Path, facts: Callable[[Path], PhotoFacts]) -> When | None:

@@ -41,7 +41,7 @@ class Table:
         return f"{self.name}, {where}" if where else self.name
 
 
-def table_in(root: Path) -> Path | None:
+def find_table(root: Path) -> Path | None:
     """The table of a gallery, whatever its capitals; None where it has none. Raises GalleryError where it has two."""
     try:
         found = sorted(path for path in root.iterdir() if path.name.lower() in TABLES and path.is_file())

@@ -27,11 +27,10 @@ def read_xlsx(source: Path) -> Table:
         raise GalleryError(f"{source} takes the package openpyxl: pip install openpyxl, or save it as csv") from error
     try:
         _check_size(source)
-        book = openpyxl.load_workbook(source, read_only=True, data_only=True)
-        try:
+        with open(source, "rb") as file:  # not by its name, which may say csv
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.worksheets
             read = [(sheet.title, filled(_rows(sheet))) for sheet in sheets]
-        finally:
             book.close()
     except GalleryError:
         raise

@@ -86,8 +86,8 @@ def _remark(found: Report) -> None:
             print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
     if found.gallery["calibration"] is None:
         print(
-            "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that the "
-            "animal is new; `reid calibrate` gives that"
+            "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that "
+            "the animal is new; `reid calibrate` gives that"
         )
 
 

@@ -22,9 +22,9 @@ app.add_typer(models.app, name="models", rich_help_panel="Networks")
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
-        from ..session import versions
+        from .. import __version__
 
-        print(f"reid {versions()['reid']}")
+        print(f"reid {__version__}")
         raise typer.Exit()
 
 

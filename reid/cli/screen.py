@@ -92,10 +92,10 @@ def impostors_in_words(source: str, n_pairs: int) -> str:
 
 
 def calibration_in_words(about: Mapping[str, Any]) -> str:
-    twins = about["twins_left_out"]
-    left_out = f"; {len(twins)} pairs of names that are probably one animal were left out: {', '.join(map('='.join, twins))}" if twins else ""
+    pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
+    left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
     return (
         f"calibrated on {about['n_known']} encounters of animals with another one (the first individual was right in "
-        f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next animal is "
-        f"new with probability {about['prior_new']:.2f}"
+        f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next "
+        f"animal is new with probability {about['prior_new']:.2f}"
     )

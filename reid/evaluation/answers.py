@@ -2,6 +2,9 @@
 
 An answer is one query's: the individuals in order, the verdict, the probabilities, and the truth. Where a figure is undefined it is None,
 but for BAKS and BAUS, which count 0 then, as in AnimalCLEF 2025.
+
+Figures named `oracle_...` choose their threshold on the very answers they judge: what the scores allow at best, not what anybody gets, who
+has to choose beforehand. `decided` and `decided_error` are what one gets: by the verdicts as they were given.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 N_BINS = 10  # of the calibration error, with as many answers each
-ERRORS = {"coverage_at_1": 0.01, "coverage_at_2": 0.02, "coverage_at_5": 0.05}
+ERRORS = {"oracle_coverage_at_1": 0.01, "oracle_coverage_at_2": 0.02, "oracle_coverage_at_5": 0.05}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Answer:
     p_match: float | None = None  # that the first individual is right; None where nothing is calibrated, as the next two
     p_other: float | None = None  # that it is another one of the gallery
     p_new: float | None = None  # that it is none
+    average_precision: float | None = None  # of the reference photos of the right individual, see `average_precision`
     groups: Mapping[str, str] = field(default_factory=dict)  # by which figures are broken down
 
     @property
@@ -65,6 +69,7 @@ class _Table:
         self.rank = np.array([answer.rank for answer in answers], int)
         self.known, self.right = self.rank > 0, self.rank == 1
         self.match, self.new = (np.array([answer.verdict == name for answer in answers], bool) for name in ("match", "new"))
+        self.precision = column(lambda one: one.average_precision)
         self.familiarity, self.confidence = column(lambda one: one.familiarity), column(lambda one: one.confidence)
         chances = (column(lambda one: one.p_match), column(lambda one: one.p_other), column(lambda one: one.p_new))
         self.chances = np.column_stack(chances)  # (N, 3)
@@ -95,6 +100,18 @@ def auroc(known: Sequence[float] | Floats, new: Sequence[float] | Floats) -> flo
     ranks = rankdata([*known, *new])
     wins = ranks[: len(known)].sum() - len(known) * (len(known) + 1) / 2
     return float(wins / (len(known) * len(new)))
+
+
+def average_precision(scores: Sequence[float] | NDArray[np.floating], right: Sequence[bool] | NDArray[np.bool_]) -> float | None:
+    """Of a query's references, ranked by score (R,): the mean over the `right` ones of the share of right ones among those that score as
+    high or higher. Equals stand together (as in scikit-learn). None where no reference is right."""
+    values, is_right = np.asarray(scores, np.float64), np.asarray(right, bool)
+    if not is_right.any():
+        return None
+    order = np.argsort(-values, kind="stable")
+    last = _ends(values[order])
+    n, n_right = np.flatnonzero(last) + 1, np.cumsum(is_right[order])[last]
+    return float((np.diff(n_right, prepend=0) * n_right / n).sum() / is_right.sum())
 
 
 def selective(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
@@ -144,8 +161,24 @@ def _coverage(table: _Table, error: float) -> float:
     return float(coverage[risk <= error].max(initial=0.0))
 
 
-def _mean_precision(table: _Table) -> float | None:
+def _decided(table: _Table) -> float | None:
+    return float((table.match | table.new).mean()) if len(table.rank) else None
+
+
+def _decided_error(table: _Table) -> float | None:
+    """A match whose individual is wrong or whose animal is new, and a known animal called new."""
+    decided = table.match | table.new
+    wrong = np.where(table.match, ~table.right, table.known)
+    return float(wrong[decided].mean()) if decided.any() else None
+
+
+def _reciprocal_rank(table: _Table) -> float | None:
     return float((1 / table.rank[table.known]).mean()) if table.known.any() else None
+
+
+def _mean_average_precision(table: _Table) -> float | None:
+    values = table.precision[table.known]
+    return float(values.mean()) if len(values) and not np.isnan(values).any() else None
 
 
 def _auroc(table: _Table) -> float | None:
@@ -153,7 +186,7 @@ def _auroc(table: _Table) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _best_accuracy(table: _Table) -> float | None:
+def _oracle_accuracy(table: _Table) -> float | None:
     """Of known against new, at the threshold that was best for these very answers."""
     if not table.known.any() or table.known.all():
         return None
@@ -192,32 +225,32 @@ def _brier(table: _Table) -> float | None:
     return float(((table.chances - _outcomes(table)) ** 2).sum(axis=1).mean())
 
 
-def _ece(table: _Table) -> float | None:
-    """Expected calibration error: how far P(match) lies from the share that was right, in N_BINS bins of as many answers each (Naeini 2015,
-    with bins of equal mass), averaged with the same of P(new)."""
+def _ece(table: _Table, which: int) -> float | None:
+    """Expected calibration error: how far a probability lies from the share that came true, in N_BINS bins of as many answers each (Naeini
+    2015, with bins of equal mass). `which`: 0 is P(match), 2 is P(new)."""
     if not len(table.rank) or np.isnan(table.chances).any():
         return None
-    errors = [_one_ece(table.chances[:, i], _outcomes(table)[:, i]) for i in (0, 2)]
-    return float(np.mean(errors))
-
-
-def _one_ece(p: Floats, true: Floats) -> float:
+    p, true = table.chances[:, which], _outcomes(table)[:, which]
     return sum(abs(mean - share) * n for mean, share, n in reliability(p, true)) / len(p)
 
 
 FIGURES: dict[str, Callable[[_Table], float | None]] = {
     **{f"top{k}": lambda table, k=k: _top(table, k) for k in (1, 3, 5)},  # type: ignore[misc]
-    "map": _mean_precision,  # mean average precision; with one right individual a query it is the mean of 1 / its rank
+    "mrr": _reciprocal_rank,  # mean of 1 / the rank of the right individual
+    "map": _mean_average_precision,  # mean average precision over the reference photos of the right individual
     "auroc": _auroc,
-    "best_accuracy": _best_accuracy,
+    "decided": _decided,  # the share that is given match or new
+    "decided_error": _decided_error,  # the share of those that is wrong
     "baks": _baks,
     "baus": _baus,
     "geometric_mean": lambda table: float(np.sqrt(_baks(table) * _baus(table))),
     "brier": _brier,
-    "ece": _ece,
-    **{name: lambda table, error=error: _coverage(table, error) for name, error in ERRORS.items()},  # type: ignore[misc]
+    "ece_match": lambda table: _ece(table, 0),
+    "ece_new": lambda table: _ece(table, 2),
     "false_merge": lambda table: float((table.match & ~table.right).mean()) if len(table.rank) else None,  # a match that is wrong
     "false_split": lambda table: float(table.new[table.known].mean()) if table.known.any() else None,  # a known animal called new
+    "oracle_accuracy": _oracle_accuracy,
+    **{name: lambda table, error=error: _coverage(table, error) for name, error in ERRORS.items()},  # type: ignore[misc]
 }
 
 

@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import devices, extractors, imaging
-from ..calls import versions
+from .. import catalogue, devices, extractors, imaging
 from ..errors import PhotoError, SettingsError
 from ..extractors import Extractor, classical
 from ..formats import sequences
@@ -25,10 +24,10 @@ from ..imaging import warps
 from ..imaging.geometry import estimate, visible
 from ..imaging.noise import disturb
 from ..matchers.nearest import NearestMatcher
-from ..pipeline import Listener
 from ..records import Features, Photo, PhotoRef
-from ..settings import Settings
-from ..training.photos import unlabelled
+from ..session import versions
+from ..settings import ExtractSettings, MatchSettings
+from ..stages import Listener
 from . import metrics
 
 THRESHOLDS = 1, 3, 5  # px within which a match, or a homography's corners, are right
@@ -165,7 +164,7 @@ def _extractor(name: str, max_keypoints: int, resize: int, device: str) -> Extra
     own, _, file = name.partition("=")
     if own not in extractors.REGISTRY:
         raise SettingsError(f"unknown extractor {own!r}; known: {', '.join((*extractors.REGISTRY, *classical.NAMES))}")
-    settings = Settings(extractor=own, weights=file, max_keypoints=max_keypoints, resize=resize)
+    settings = ExtractSettings(extractor=own, weights=file, max_keypoints=max_keypoints, resize=resize)
     extractors.weights_digest(settings)  # names weights that are not there, or not for it
     return extractors.create(settings, device)
 
@@ -187,7 +186,7 @@ def _of_scene(scene: Scene) -> Group:
 
 def _framed(path: Path, name: str, frame: Frame) -> tuple[Photo, Matrix]:
     """The photo resized and cut, and what takes pixels of the file there."""
-    pixels, _ = imaging.decode(path)
+    pixels = imaging.decode(path).pixels
     size = pixels.shape[1], pixels.shape[0]
     if isinstance(frame, int):
         to = window = imaging.prepared_size(size, frame)
@@ -210,7 +209,10 @@ def _inner(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _own(root: Path, resize: int, limit: int, seed: int, listener: Listener) -> list[Group]:
     """One pair a photo, of `limit` photos spread over them; photos that cannot be used are noted."""
-    refs = unlabelled(root, listener.note)
+    gallery = catalogue.unlabelled(root, imaging.facts)
+    for text in gallery.notes:
+        listener.note(text)
+    refs = list(gallery.references)
     refs = [refs[number * len(refs) // min(limit, len(refs))] for number in range(min(limit, len(refs)))]
     groups = []
     for done, ref in enumerate(refs):
@@ -302,7 +304,7 @@ def _matched(a: _Seen, b: _Seen, how: Protocol) -> Matching | None:
     seen = _visible(a, b)
     kept = tuple(np.flatnonzero(ok) if how.visible else np.arange(len(ok)) for ok in seen)
     query, reference = (_rows(one.features, rows) for one, rows in zip((a, b), kept))
-    [(_, (indices, _))] = NearestMatcher(Settings(), "cpu").match(query, [reference])
+    [(_, (indices, _))] = NearestMatcher(MatchSettings(), "cpu").match(query, [reference])
     first, second = query.keypoints[indices[:, 0]], reference.keypoints[indices[:, 1]]
     right = {eps: metrics.correct(first, second, way, eps) for eps in THRESHOLDS}
     good = right[round(metrics.EPS)]

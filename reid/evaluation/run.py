@@ -23,6 +23,7 @@ from .summary import Evaluation, comparison
 if TYPE_CHECKING:
     import pandas as pd
 
+
 @dataclass(frozen=True)
 class Comparison:
     """Evaluations of several pipelines on the same queries."""
@@ -62,9 +63,9 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
     judges = Judges(impostors, calibration)
     found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
     seconds = []
-    asked = stages.queries(items, settings.score.encounters, labelled=True)
-    for done, query in enumerate(asked):
-        work.listener.progress("queries", done, len(asked))
+    queries = stages.queries(items, settings.score.encounters, labelled=True)
+    for done, query in enumerate(queries):
+        work.listener.progress("queries", done, len(queries))
         pool = stages.without_encounter(query.photos, references)
         if not pool:
             failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
@@ -80,7 +81,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
                 ranking = stages.judge(query, candidates, pool, work, judges)
                 chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
                 found[score][-1] = replace(found[score][-1], **chances, groups=_groups(query, pool))
-    work.listener.progress("queries", len(asked), len(asked))
+    work.listener.progress("queries", len(queries), len(queries))
     return Evaluation.of(
         found,
         settings.score.score,

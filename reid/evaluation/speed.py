@@ -22,14 +22,15 @@ import kornia.feature
 import numpy as np
 import torch
 
-from .. import catalogue, devices, extractors, imaging, matchers, rehearsal, weights
-from ..calls import versions
+from .. import devices, extractors, imaging, matchers, session, stages, weights
 from ..errors import GalleryError, SettingsError
-from ..matchers.lightglue import Shape, renamed
-from ..pipeline import AT_ONCE, Indexed, Listener, Pipeline
-from ..records import Features, Photo, PhotoRef
+from ..matchers.lightglue_layers import Shape, renamed
+from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval.shortlist import Shortlist
+from ..session import Session
 from ..settings import Settings
+from ..stages import Listener
+from ..stages.extract import AT_ONCE
 
 BENCHES = ("matching", "extraction", "shortlist", "identify")
 ROUNDS = 3  # times that each path runs, in turn with the other
@@ -59,12 +60,12 @@ def run(what: str, gallery: Path | None, settings: Settings, cache: Path | None,
     """`{"rows": [...], "machine": {...}}` of one of `BENCHES`, on the photos of a gallery or, without one, on drawn noise."""
     with tempfile.TemporaryDirectory() as folder:
         root = gallery or _drawn_gallery(Path(folder) / "drawn")
-        found = catalogue.read(root, imaging.photo_size, table=None, skip_bad=True)
-        pipeline = Pipeline(settings, cache or (root / catalogue.FOLDER if gallery else Path(folder)), listener)
-        benches: dict[str, Callable[[Pipeline, Sequence[PhotoRef], Path], Iterator[Row]]] = {
-            "matching": _matching, "extraction": _extraction, "shortlist": _shortlist, "identify": _identify
-        }  # fmt: skip
-        rows = list(benches[what](pipeline, found.references, root))
+        own_cache = cache or (None if gallery else Path(folder) / "cache")
+        with session.open(root, settings, cache=own_cache, skip_bad=True, listener=listener) as opened:
+            benches: dict[str, Callable[[Session], Iterator[Row]]] = {
+                "matching": _matching, "extraction": _extraction, "shortlist": _shortlist, "identify": _identify
+            }  # fmt: skip
+            rows = list(benches[what](opened))
     return {"rows": [row.as_json() for row in rows], "machine": machine(settings), "settings": settings.as_dict()}
 
 
@@ -77,7 +78,7 @@ def machine(settings: Settings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-    return here | {"precision": str(matchers.dtype(settings, device)).removeprefix("torch."), "versions": versions()}
+    return here | {"precision": str(matchers.dtype(settings.match, device)).removeprefix("torch."), "versions": session.versions()}
 
 
 def _alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, listener: Listener, what: str) -> tuple[float, float | None]:
@@ -99,23 +100,32 @@ def _alternate(ours: Callable[[], Any], peer: Callable[[], Any] | None, listener
 # -- matching
 
 
-def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+def _matching(opened: Session) -> Iterator[Row]:
     """One query against references: the ways ours can run, and kornia's network pair by pair in float32 and in its own batches."""
-    settings, device = pipeline.settings, pipeline.device
-    if matchers.weights_name(settings) is None:
+    pipeline, listener = opened.work.first, opened.work.listener
+    extract, match, device = pipeline.settings.extract, pipeline.settings.match, pipeline.device
+    name = matchers.weights_name(extract, match)
+    if name is None:
         raise SettingsError("the matching bench compares LightGlue; leave out --matcher")
-    items = _usable(pipeline, refs, PAIRS + 1)
+    items = _usable(opened, PAIRS + 1)
     features = [pipeline.load(item) for item in items]
     query = features.pop(int(np.argmax([len(one) for one in features])))
     references = features[:PAIRS]
-    n_dims, name = extractors.entry(settings.extractor).n_dims, str(matchers.weights_name(settings))
-    published = renamed(weights.load(name, settings.lightglue_weights))
+    n_dims = extractors.entry(extract.extractor).n_dims
+    published = renamed(weights.load(name, match.lightglue_weights))
     like, with_scale = Shape.of(published), published["posenc.Wr.weight"].shape[1] == 4
-    crowd = [references[i % PAIRS] for i in range(settings.shortlist or 10 * PAIRS)]
+    crowd = [references[i % PAIRS] for i in range(match.shortlist or 10 * PAIRS)]
+    most = matchers.n_finalists(extract, replace(match, coarse=True)) or len(crowd)
 
-    def ours(met: Sequence[Features] = references, **changes: Any) -> Callable[[], Any]:
-        matcher = matchers.create(settings.replace(**changes), device)
-        return lambda: list(matcher.match(query, met))
+    def ours(**changes: Any) -> Callable[[], Any]:
+        matcher = matchers.create(extract, replace(match, **changes), device)
+        return lambda: list(matcher.match(query, references))
+
+    def coarse_to_fine() -> None:
+        list(matcher.coarse(query, crowd))
+        list(matcher.match(query, crowd[:most]))
+
+    matcher = matchers.create(extract, match, device)
 
     def theirs(adaptive: bool, at_once: int = 1) -> Callable[[], Any]:
         shape = {"descriptor_dim": like.dim, "num_heads": like.heads, "n_layers": like.layers}
@@ -131,20 +141,20 @@ def _matching(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Itera
 
         return call
 
-    every = {"depth_confidence": -1.0, "width_confidence": -1.0, "race": False}
+    every = {"depth_confidence": -1.0, "width_confidence": -1.0}
     float32 = "kornia pair by pair in float32"
-    seconds, other = _alternate(ours(crowd), theirs(True), pipeline.listener, "rounds")
-    end = f"{settings.max_keypoints} keypoints"
-    first = f"default setting (a race of {len(crowd)}) against {float32}, early stopping, pruning, {end}"
+    seconds, other = _alternate(coarse_to_fine, theirs(True), listener, "rounds")
+    end = f"{extract.max_keypoints} keypoints"
+    first = f"coarse to fine among {len(crowd)}, against {float32}, early stopping, pruning, {end}"
     yield Row(first, "ms a pair", seconds / len(crowd) * 1e3, (other or 0) / PAIRS * 1e3)
     lines: list[tuple[str, dict[str, Any], Callable[[], Any]]] = [
-        ("no race, against the same", {"race": False}, theirs(True)),
+        ("each pair in full, against the same", {}, theirs(True)),
         (f"every layer, against {float32}, every layer", every, theirs(False)),
         ("every layer, against kornia's batches of 8", every, theirs(False, 8)),
         ("every layer, float32 on both sides", {**every, "precision": "full"}, theirs(False)),
     ]
     for text, changes, peer in lines:
-        seconds, other = _alternate(ours(**changes), peer, pipeline.listener, "rounds")
+        seconds, other = _alternate(ours(**changes), peer, listener, "rounds")
         yield Row(f"{text}, {end}", "ms a pair", seconds / PAIRS * 1e3, (other or 0) / PAIRS * 1e3)
 
 
@@ -166,11 +176,12 @@ def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tenso
 # -- extraction
 
 
-def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+def _extraction(opened: Session) -> Iterator[Row]:
     """ALIKED on prepared photos, and from the file; kornia's network takes one photo at a time."""
-    settings, device = pipeline.settings, pipeline.device
+    pipeline, listener = opened.work.first, opened.work.listener
+    settings, device = pipeline.settings.extract, pipeline.device
     n = PHOTOS[device]
-    chosen = _some(refs, n)
+    chosen = _some(opened.gallery.references, n)
     photos = [imaging.prepare(ref, settings.resize, settings.enlarge) for ref in chosen]
     sizes = {photo.size: [other for other in photos if other.size == photo.size] for photo in photos}
     theirs: Any = None
@@ -188,14 +199,14 @@ def _extraction(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Ite
     ours, other = _alternate(
         lambda: [pipeline.extractor.extract_all(part) for same in sizes.values() for part in _parts(same, AT_ONCE[device])],
         (lambda: peer(photos)) if theirs else None,
-        pipeline.listener,
+        listener,
         "rounds",
     )
     yield Row(f"{sides}, network alone", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
     ours, other = _alternate(
-        lambda: list(pipeline.extract([Indexed(ref, "") for ref in chosen])),
+        lambda: list(stages.features_of([Indexed(ref, "") for ref in chosen], pipeline)),
         (lambda: peer([imaging.prepare(ref, settings.resize, settings.enlarge) for ref in chosen])) if theirs else None,
-        pipeline.listener,
+        listener,
         "rounds",
     )
     yield Row(f"{sides}, decoding included", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
@@ -208,21 +219,24 @@ def _parts(photos: Sequence[Photo], n: int) -> Iterator[Sequence[Photo]]:
 # -- shortlist
 
 
-def _shortlist(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+def _shortlist(opened: Session) -> Iterator[Row]:
     """How often the right animal is among the first tenth, and what a query takes in galleries drawn from this one with noise."""
-    items = _usable(pipeline, refs, 1, of_all=True)
-    with tempfile.TemporaryDirectory() as folder:
-        own = Pipeline(pipeline.settings.replace(shortlist=max(1, len(items) // 10)), pipeline.folder, pipeline.listener)
-        own.update_shortlist(items)
-        recall = rehearsal.recall(own, items, own.settings.shortlist)
+    items = _usable(opened, 1, of_all=True)
+    tenth = max(1, len(items) // 10)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        opened.with_settings(opened.settings.replace(shortlist=tenth, fuse="none")) as own,
+    ):
+        stages.update_index(items, own.work.first)
+        recall = stages.recall(items, tenth, own.work)
         if recall.n_queries:
             yield Row(f"right animal within a tenth of {len(items)} references, {recall.n_queries} queries", "%", 100 * recall.share)
-        features = [pipeline.load(item) for item in items]
+        features = [own.work.first.load(item) for item in items]
         for n in SIZES:
-            yield from _asked(features, n, Path(folder), pipeline.listener)
+            yield from _votes(features, n, Path(folder), own.work.listener)
 
 
-def _asked(features: Sequence[Features], n: int, folder: Path, listener: Listener) -> Iterator[Row]:
+def _votes(features: Sequence[Features], n: int, folder: Path, listener: Listener) -> Iterator[Row]:
     """The index of `n` photos: laid out, filled, stored, opened and asked."""
     digests = [f"{number:064x}" for number in range(n)]
     large = Shortlist(folder, str(n))
@@ -239,7 +253,9 @@ def _asked(features: Sequence[Features], n: int, folder: Path, listener: Listene
 
     large.update(digests, draw, partial(listener.progress, f"photos of {n:,}"))
     yield Row(f"{n:,} references: index laid out and filled", "ms a photo", (time.perf_counter() - started - drawn) / n * 1e3)
-    yield Row(f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.folder.iterdir()) / n / 1024)
+    yield Row(
+        f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.folder.rglob("*") if file.is_file()) / n / 1024
+    )
     large = Shortlist(folder, str(n))
     seconds, _ = _alternate(lambda: large.votes(features[0], digests), None, listener, "rounds")
     yield Row(f"{n:,} references: votes", "ms a query", seconds * 1e3)
@@ -255,7 +271,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from reid.records import Features
-from reid.shortlist import Shortlist
+from reid.retrieval import Shortlist
 
 def resident():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1024
@@ -281,29 +297,44 @@ def _noisy(features: Features, rng: np.random.Generator) -> Features:
 # -- identify
 
 
-def _identify(pipeline: Pipeline, refs: Sequence[PhotoRef], root: Path) -> Iterator[Row]:
+def _identify(opened: Session) -> Iterator[Row]:
     """The command itself, from the start of its process to its answer, features indexed; the photo is new each time."""
-    items = _usable(pipeline, refs, ROUNDS, of_all=True)
-    pipeline.null(items)
-    pipeline.update_shortlist(items)
+    items = _usable(opened, ROUNDS, of_all=True)
+    opened.index()
+    listener = opened.work.listener
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "settings.toml"
-        config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in pipeline.settings.as_dict().items()))
+        values = opened.settings.as_dict()
+        tables = {name: values.pop(name) for name in list(values) if isinstance(values[name], dict)}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        for name, table in tables.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        config.write_text("\n".join(lines) + "\n")
         seconds = []
         for number, ref in enumerate(_some([item.ref for item in items], ROUNDS)):
-            pipeline.listener.progress("queries", number, ROUNDS)
-            pixels = imaging.decode(ref.path)[0].copy()
+            listener.progress("queries", number, ROUNDS)
+            pixels = imaging.decode(ref.path).pixels.copy()
             pixels[0, 0] = list(os.urandom(3))  # another photo than any that was asked about before: nothing of it is stored
             photo = Path(folder) / f"{number}.png"
             cv2.imwrite(str(photo), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             started = time.perf_counter()
-            command = [sys.executable, "-m", "reid", "identify", str(photo), "--gallery", str(root), "--cache", str(pipeline.folder)]
+            command = [
+                sys.executable,
+                "-m",
+                "reid",
+                "identify",
+                str(photo),
+                "--gallery",
+                str(opened.root),
+                "--cache",
+                str(opened.work.folder),
+            ]
             command += ["--config", str(config), "--skip-bad"]
             done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
             if done.returncode > 1:  # 1: answered, and some photos of the gallery could not be used
                 raise GalleryError(f"reid identify failed: {done.stderr.strip().splitlines()[-1]}")
             seconds.append(time.perf_counter() - started)
-        pipeline.listener.progress("queries", ROUNDS, ROUNDS)
+        listener.progress("queries", ROUNDS, ROUNDS)
     yield Row(f"a query among {len(items)} references, process start to answer", "s a query", float(np.median(seconds)))
 
 
@@ -317,9 +348,14 @@ def _some(refs: Sequence[PhotoRef], n: int) -> list[PhotoRef]:
     return [refs[i * len(refs) // n] for i in range(n)]
 
 
-def _usable(pipeline: Pipeline, refs: Sequence[PhotoRef], n: int, of_all: bool = False) -> list[Indexed]:
-    """The photos of `_some`, or all, indexed. GalleryError if fewer than `n` can be used."""
-    items, failures, _ = pipeline.index(refs if of_all else _some(refs, n))
+def _usable(opened: Session, n: int, of_all: bool = False) -> list[Indexed]:
+    """The photos of `_some`, or all, their features stored. GalleryError if fewer than `n` can be used."""
+    if of_all:
+        items, failures = opened.references, list(opened.failures)
+    else:
+        items, failures = stages.read(_some(opened.gallery.references, n), opened.work.digests, opened.work.listener)
+        items, bad, _ = stages.extract(items, [opened.work.first])
+        failures += bad
     if len(items) < n:
         raise GalleryError(f"the benchmark needs {n} photos that can be used: {failures[0].reason if failures else 'there are fewer'}")
     return items

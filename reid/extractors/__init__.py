@@ -1,4 +1,4 @@
-"""Local features. `create(settings)` gives the extractor by its name; a new network is one file and one line here.
+"""Local features. `create` gives the extractor that the settings name; a new network is one file and one line here.
 
 An extractor takes a prepared `Photo` and returns `Features`, strongest keypoint first, at most `max_keypoints` of them, all on the mask.
 """
@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import weights
+from .. import devices, weights
 from ..errors import SettingsError
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
+from ..store.description import constants
 
 if TYPE_CHECKING:
     import torch
 
+WAY_OUT = "take smaller photos (--resize), or let the processor compute (--device cpu)"
+
 
 class Extractor:
-    """What every extractor offers. One of the two ways in is written by each, and gives the other."""
+    """What every extractor offers. Each writes either `extract`, for one photo, or `_together`, for several of one size."""
 
     name: str
 
@@ -32,7 +35,11 @@ class Extractor:
         return found
 
     def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
-        """Of photos of one size, together; each gets what it gets alone."""
+        """Of photos of one size, together; each gets what it gets alone. SettingsError where half of them are still too much for the
+        device's memory."""
+        return devices.in_halves(self._together, photos, WAY_OUT)
+
+    def _together(self, photos: Sequence[Photo]) -> list[Features]:
         return [self.extract(photo) for photo in photos]
 
 
@@ -47,15 +54,18 @@ class ExtractorEntry:
     n_dims: int = 128
     trained_here: bool = False  # `reid train` makes weights for it, which the setting `weights` names
     parts: tuple[str, ...] = ()  # names in `weights.REGISTRY` of the further networks that it is made of
+    halved: bool = False  # on a GPU it computes in `half_precision`
+    on_device: bool = True  # False: it is OpenCV's, and the processor's wherever the settings want it
 
 
 REGISTRY: dict[str, ExtractorEntry] = {
-    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-lightglue"),
-    "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot", "aliked-lightglue"),
-    "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32", "aliked-lightglue"),
-    "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", None, n_dims=64),
+    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-lightglue", halved=True),
+    "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot", "aliked-lightglue", halved=True),
+    "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32", "aliked-lightglue", halved=True),
+    "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", None, n_dims=64, halved=True),
     "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", "disk-lightglue"),
-    "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue"),
+    "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue",
+                           on_device=False),
     "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
                                  "superpoint-lightglue", n_dims=256, trained_here=True),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint",
@@ -77,22 +87,43 @@ def entry(name: str) -> ExtractorEntry:
     return REGISTRY[name]
 
 
-def weights_digest(settings: Settings) -> str | None:
+def weights_digest(extract: ExtractSettings) -> str | None:
     """The sha256 of the extractor's weights, those of several joined; None where nothing is learned. SettingsError where it cannot take
     those of the settings."""
-    line = entry(settings.extractor)
-    if settings.weights and not line.trained_here:
+    line = entry(extract.extractor)
+    if extract.weights and not line.trained_here:
         able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
-        raise SettingsError(f"{settings.extractor} takes no weights of one's own; these do: {able}")
-    first = weights.digest(line.weights, settings.weights)
+        raise SettingsError(f"{extract.extractor} takes no weights of one's own; these do: {able}")
+    first = weights.digest(line.weights, extract.weights)
     return first and "+".join((first, *(str(weights.digest(name)) for name in line.parts)))
 
 
-def create(settings: Settings, device: str) -> Extractor:
+def create(extract: ExtractSettings, device: str) -> Extractor:
     """The extractor that the settings name, its weights loaded, on `device`."""
-    adapter: Any = import_module(f".{entry(settings.extractor).module}", __package__)
-    extractor: Extractor = adapter.create(settings, device)
+    adapter: Any = import_module(f".{entry(extract.extractor).module}", __package__)
+    extractor: Extractor = adapter.create(extract, device)
     return extractor
+
+
+def numerics(extract: ExtractSettings, device: str) -> str:
+    """What about the machine changes features, see `devices.numerics`."""
+    import torch
+
+    line = entry(extract.extractor)
+    return devices.numerics(device if line.on_device else "cpu", torch.float16 if line.halved and device == "cuda" else torch.float32)
+
+
+def describe(extract: ExtractSettings) -> dict[str, object]:
+    """All that changes the features of a photo, the machine apart. JSON-able."""
+    from ..imaging.prepare import CLIP_LIMIT, TILES
+
+    return {
+        **{name: getattr(extract, name) for name in ("extractor", "max_keypoints", "resize", "enlarge")},
+        "weights": weights_digest(extract),
+        "equalize": {"clip_limit": CLIP_LIMIT, "tiles": TILES} if extract.equalize else None,
+        "segment": constants("reid.imaging.segmentation") if extract.segment else None,
+        "constants": constants(f"{__name__}.{entry(extract.extractor).module}"),
+    }
 
 
 def as_batch(photos: Sequence[Photo], device: str) -> torch.Tensor:

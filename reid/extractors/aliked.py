@@ -1,38 +1,67 @@
-"""ALIKED (Zhao et al. 2023, arXiv 2304.03608): the published weights, in kornia's blocks, with nothing computed that no keypoint reads.
+"""ALIKED (Zhao et al. 2023, arXiv 2304.03608): the published weights, with nothing computed that no keypoint reads.
 
 The published network upsamples four feature maps to the photo's size, joins them, and reads scores and descriptors from the result. Here
 scores are formed at each map's own size and then upsampled (a 1 x 1 convolution and an upsampling commute), and the joined map is formed
-only where a descriptor reads it. The features are kornia's, within the rounding that a test states.
+only where a descriptor reads it. The features are those of kornia's network, within the rounding that a test states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from kornia.feature import ALIKED
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .. import weights
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, as_batch, entry, half_precision, strongest
 
 CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit
 RADIUS = 2  # px, of the window in which a keypoint is the maximum
 TEMPERATURE = 0.1  # of the soft maximum that gives a keypoint its sub-pixel position
 STRIDE = 32  # px, of the coarsest map: photos are padded to a multiple of it
+POOLS = 1, 2, 4, 4  # px of the map before that become one of each map
+DEFORMABLE = 2  # the maps from which on convolutions are deformable
+NORM_EPS = 1e-5  # of the batch norms
+State = Mapping[str, Tensor]
+
+
+def _convolution(state: State, name: str, norm: str = "", pads: bool = True) -> nn.Conv2d:
+    """The published convolution of this name, with the batch norm that follows it folded in."""
+    weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
+    if norm:
+        mean, variance, scale, shift = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        weight, bias = fuse_conv_bn_weights(weight, bias, mean, variance, NORM_EPS, scale, shift)
+    side = weight.shape[2]
+    found = nn.Conv2d(weight.shape[1], weight.shape[0], side, padding=side // 2 if pads else 0, bias=bias is not None)
+    found.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    return found
+
+
+class _Block(nn.Module):
+    """Two convolutions, and what they leave out added."""
+
+    def __init__(self, state: State, number: int):
+        super().__init__()
+        name, kind = f"block{number + 1}", _Deformable if number >= DEFORMABLE else _convolution
+        self.conv1, self.conv2 = (kind(state, f"{name}.conv{i}", norm=f"{name}.bn{i}") for i in (1, 2))
+        self.beside = _convolution(state, f"{name}.downsample") if f"{name}.downsample.weight" in state else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(F.selu(self.conv1(x), inplace=True))
+        return F.selu(y if self.beside is None else y + self.beside(x), inplace=True)
 
 
 class _Deformable(nn.Module):
     """A deformable convolution, 3 x 3 (Dai et al. 2017, arXiv 1703.06211): each tap reads the map where its offset says."""
 
-    def __init__(self, published: Any):
+    def __init__(self, state: State, name: str, norm: str):
         super().__init__()
-        self.offset_conv, self.regular_conv = published.offset_conv, published.regular_conv
+        self.offset_conv, self.regular_conv = _convolution(state, f"{name}.offset_conv"), _convolution(state, f"{name}.regular_conv", norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H, W)."""
@@ -54,19 +83,16 @@ class _Deformable(nn.Module):
 class _Network(nn.Module):
     """Photo in, keypoints, scores and descriptors out."""
 
-    def __init__(self, name: str, state: dict[str, Tensor]):
+    def __init__(self, state: State):
         super().__init__()
-        published: Any = ALIKED(name)
-        found = published.load_state_dict(state, strict=False)
-        assert found.missing_keys == ["dkd.hw_grid"] and not found.unexpected_keys, found  # a constant grid, not a weight
-        published.eval()
-        self.blocks = nn.ModuleList((published.block1, published.block2, published.block3, published.block4))
-        for block in self.blocks:
-            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):
-                setattr(block, conv, _folded(getattr(block, conv), getattr(block, norm)))
-                setattr(block, norm, nn.Identity())
-        self.levels = nn.ModuleList((published.conv1, published.conv2, published.conv3, published.conv4))
-        self.score_head, self.desc_head = published.score_head, published.desc_head
+        self.blocks = nn.ModuleList(_Block(state, number) for number in range(len(POOLS)))
+        self.levels = nn.ModuleList(_convolution(state, f"conv{number + 1}") for number in range(len(POOLS)))
+        first, *rest = (_convolution(state, f"score_head.{number}") for number in (0, 2, 4, 6))
+        self.score_head = nn.Sequential(first, *(layer for conv in rest for layer in (nn.SELU(inplace=True), conv)))
+        around, here = (_convolution(state, f"desc_head.offset_conv.{number}", pads=False) for number in (0, 2))
+        self.offsets = nn.Sequential(around, nn.SELU(inplace=True), here)
+        self.sampled = _convolution(state, "desc_head.sf_conv")
+        self.joined = nn.Parameter(state["desc_head.agg_weights"])
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, most: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -88,7 +114,7 @@ class _Network(nn.Module):
         """Four maps (B, D / 4, h, w) of the padded photo: at its size, a half, an eighth and a thirty-second of it."""
         maps: list[Tensor] = []
         with half_precision(x.device.type):
-            for block, level, pool in zip(self.blocks, self.levels, (1, 2, 4, 4)):
+            for block, level, pool in zip(self.blocks, self.levels, POOLS):
                 x = block(F.avg_pool2d(x, pool) if pool > 1 else x)
                 maps.append(F.selu(level(x), inplace=True).float())
         return maps
@@ -96,7 +122,8 @@ class _Network(nn.Module):
     def _scores(self, maps: list[Tensor]) -> Tensor:
         """(B, H, W) score maps of the padded photos."""
         size = maps[0].shape[2:]
-        first, *rest = self.score_head
+        layers: Any = self.score_head
+        first, *rest = layers
         total = None
         for level, weight in zip(maps, first.weight.chunk(len(maps), dim=1)):
             part = F.conv2d(level, weight)
@@ -108,9 +135,8 @@ class _Network(nn.Module):
 
     def _describe(self, maps: list[Tensor], keypoints: Tensor, size: tuple[int, int], corner: tuple[int, int]) -> Tensor:
         """(N, D) unit descriptors: 3 x 3 points around a keypoint say where further points are read, and those are joined."""
-        head = self.desc_head
         if not len(keypoints):
-            return keypoints.new_zeros((0, head.agg_weights.shape[-1]))
+            return keypoints.new_zeros((0, self.joined.shape[-1]))
         tables = [_table(level) for level in maps]
         sizes = [(level.shape[3], level.shape[2]) for level in maps]
         limit = torch.tensor(size, device=keypoints.device) - 1
@@ -127,21 +153,13 @@ class _Network(nn.Module):
         around = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")[::-1], dim=-1).to(keypoints.device)
         start = torch.minimum((keypoints.long() - 0.5).long(), limit - 3).clamp(min=0)  # as published, the last row and column left out
         patches = dense((start[:, None, None] + around).view(-1, 2)).view(len(keypoints), 3, 3, -1).permute(0, 3, 1, 2)
-        offset = head.offset_conv(patches).clamp(-max(size) / 4, max(size) / 4)
-        places = (keypoints[:, None] + offset.view(len(keypoints), 2, head.n_pos).transpose(1, 2)).reshape(-1, 2)
+        offset = self.offsets(patches).clamp(-max(size) / 4, max(size) / 4)
+        places = (keypoints[:, None] + offset.view(len(keypoints), 2, -1).transpose(1, 2)).reshape(-1, 2)
         neighbours, share = _neighbours(places, size)
         distinct, index = torch.unique(neighbours[..., 1] * size[0] + neighbours[..., 0], return_inverse=True)
         table = dense(torch.stack((distinct % size[0], distinct // size[0]), dim=1))
-        read = F.selu(F.linear(_weighted(table, index, share), head.sf_conv.weight.flatten(start_dim=1)), inplace=True)
-        return F.normalize(read.view(len(keypoints), -1) @ head.agg_weights.flatten(end_dim=1), dim=1)
-
-
-def _folded(conv: Any, norm: Any) -> nn.Module:
-    """The convolution and its batch norm as one."""
-    if isinstance(conv, nn.Conv2d):
-        return fuse_conv_bn_eval(conv, norm)
-    conv.regular_conv = fuse_conv_bn_eval(conv.regular_conv, norm)
-    return _Deformable(conv)
+        read = F.selu(F.linear(_weighted(table, index, share), self.sampled.weight.flatten(start_dim=1)), inplace=True)
+        return F.normalize(read.view(len(keypoints), -1) @ self.joined.flatten(end_dim=1), dim=1)
 
 
 def _maxima(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -198,14 +216,12 @@ def _read(table: Tensor, size: tuple[int, int], xy: Tensor) -> Tensor:
 class AlikedExtractor(Extractor):
     """The strongest maxima of ALIKED's score map, whatever their score: a murky photo gets as many keypoints as a clear one."""
 
-    def __init__(self, settings: Settings, device: str):
-        self.name = settings.extractor
-        self.device = device
-        self.max_keypoints = settings.max_keypoints
-        self.network = _Network(self.name, weights.load(str(entry(self.name).weights))).to(device)
+    def __init__(self, extract: ExtractSettings, device: str):
+        self.name, self.device, self.max_keypoints = extract.extractor, device, extract.max_keypoints
+        self.network = _Network(weights.load(str(entry(self.name).weights))).eval().to(device)
 
     @torch.inference_mode()
-    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
+    def _together(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with sub-pixel keypoints; descriptors have 128 dimensions (t16: 64)."""
         most = [self.max_keypoints if photo.mask is None else CANDIDATES for photo in photos]
         found = self.network(as_batch(photos, self.device), most)
@@ -214,5 +230,5 @@ class AlikedExtractor(Extractor):
         ]
 
 
-def create(settings: Settings, device: str) -> AlikedExtractor:
-    return AlikedExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> AlikedExtractor:
+    return AlikedExtractor(extract, device)

@@ -10,31 +10,33 @@ from kornia.feature import DISK
 
 from .. import weights
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, as_batch, strongest
+
+WINDOW = 5  # px a side, in which a keypoint is the maximum
 
 
 class DiskExtractor(Extractor):
     """The strongest maxima of DISK's heat map."""
 
-    def __init__(self, settings: Settings, device: str):
-        self.name = settings.extractor
+    def __init__(self, extract: ExtractSettings, device: str):
+        self.name = extract.extractor
         self.device = device
-        self.max_keypoints = settings.max_keypoints
+        self.max_keypoints = extract.max_keypoints
         network = DISK()
         state: Any = weights.load("disk")["extractor"]
         network.load_state_dict(state)
         self.network = network.eval().to(device)
 
     @torch.inference_mode()
-    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
+    def _together(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with whole-pixel keypoints and 128-dimensional descriptors."""
         limit = self.max_keypoints if all(photo.mask is None for photo in photos) else None
         images = as_batch(photos, self.device)
-        found = self.network(images, n=limit, window_size=5, score_threshold=-torch.inf, pad_if_not_divisible=True)
+        found = self.network(images, n=limit, window_size=WINDOW, score_threshold=-torch.inf, pad_if_not_divisible=True)
         parts = ([part.cpu().numpy() for part in (one.keypoints, one.detection_scores, one.descriptors)] for one in found)
         return [strongest(photo, self.name, self.max_keypoints, *of_it) for photo, of_it in zip(photos, parts)]
 
 
-def create(settings: Settings, device: str) -> DiskExtractor:
-    return DiskExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> DiskExtractor:
+    return DiskExtractor(extract, device)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import weights
-from ..settings import Settings
+from ..settings import ExtractSettings
 from .sift import SiftExtractor
 
 SIDE = 32  # pixels a side of the patch that the networks see
 REACH = 6.0  # half of its side in the photo, in keypoint sizes of two sigma: as in kornia's DoGHardNet, twice as far as SIFT sees
 AT_ONCE = 2048  # patches, 0.3 GB in the widest layer
+NO_EFFECT = {"AT_ONCE": "each patch is described by itself"}
 
 
 def hardnet() -> nn.Module:
@@ -47,8 +48,8 @@ def describe(network: nn.Module, grey: Tensor, frames: Tensor) -> NDArray[np.flo
 class DogExtractor(SiftExtractor):
     """SIFT's keypoints, their patches turned upright and described by a network."""
 
-    def __init__(self, settings: Settings, device: str):
-        super().__init__(settings)
+    def __init__(self, extract: ExtractSettings, device: str):
+        super().__init__(extract)
         self.device = device
         self.network = {"dog-hardnet": hardnet, "dog-sosnet": sosnet}[self.name]().to(device)
 
@@ -59,5 +60,5 @@ class DogExtractor(SiftExtractor):
         return describe(self.network, torch.from_numpy(grey)[None, None].to(self.device).float() / 255, frames.to(self.device))
 
 
-def create(settings: Settings, device: str) -> DogExtractor:
-    return DogExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> DogExtractor:
+    return DogExtractor(extract, device)

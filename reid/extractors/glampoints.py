@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from .. import weights
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, strongest
+from .cells import inside, peaks
 from .sift import root
-from .superpoint import inside, peaks
 
 WIDTHS = 8, 16, 32, 64, 128
 STRIDE = 2 ** (len(WIDTHS) - 1)  # px, of the coarsest map
@@ -95,10 +95,10 @@ class GlamPointsExtractor(Extractor):
 
     name = "glampoints"
 
-    def __init__(self, settings: Settings, device: str):
-        self.device, self.max_keypoints = device, settings.max_keypoints
+    def __init__(self, extract: ExtractSettings, device: str):
+        self.device, self.max_keypoints = device, extract.max_keypoints
         self.network = GlamPoints()
-        self.network.load_state_dict(weights.load("glampoints", settings.weights))
+        self.network.load_state_dict(weights.load("glampoints", extract.weights))
         self.network.eval().to(device)
 
     @torch.inference_mode()
@@ -113,5 +113,5 @@ class GlamPointsExtractor(Extractor):
         return replace(chosen, descriptors=describe(grey, chosen.keypoints).astype(np.float16))
 
 
-def create(settings: Settings, device: str) -> GlamPointsExtractor:
-    return GlamPointsExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> GlamPointsExtractor:
+    return GlamPointsExtractor(extract, device)

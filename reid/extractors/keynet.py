@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import weights
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, as_batch, chosen, strongest
 from .dog_hardnet import describe, hardnet
 
@@ -33,8 +33,8 @@ class KeyNetExtractor(Extractor):
 
     name = "keynet-affnet-hardnet"
 
-    def __init__(self, settings: Settings, device: str):
-        self.device, self.max_keypoints = device, settings.max_keypoints
+    def __init__(self, extract: ExtractSettings, device: str):
+        self.device, self.max_keypoints = device, extract.max_keypoints
         self.detector: Any = kornia.feature.KeyNetDetector(pretrained=False, num_features=CANDIDATES).to(device)
         _published(self.detector.model, "keynet")
         self.shape = _published(kornia.feature.LAFAffNetShapeEstimator(False, preserve_orientation=False), "affnet").to(device)
@@ -64,5 +64,5 @@ class KeyNetExtractor(Extractor):
         return frames[None, torch.from_numpy(keep).to(self.device)], scores[keep]
 
 
-def create(settings: Settings, device: str) -> KeyNetExtractor:
-    return KeyNetExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> KeyNetExtractor:
+    return KeyNetExtractor(extract, device)

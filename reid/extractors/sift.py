@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, strongest
+
+CONTRAST = 0.005  # least of a keypoint; low, since the strongest are chosen afterwards and field photos are murky
+EDGE = 10  # most of the ratio of curvatures
 
 
 def root(raw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -24,10 +27,9 @@ def root(raw: NDArray[np.float32]) -> NDArray[np.float32]:
 class SiftExtractor(Extractor):
     """The strongest extrema of the difference of Gaussians; a point with two orientations is two keypoints."""
 
-    def __init__(self, settings: Settings):
-        self.name, self.max_keypoints = settings.extractor, settings.max_keypoints
-        # A low contrast threshold, since the strongest are chosen afterwards and field photos are murky.
-        self.detector: Any = cv2.SIFT_create(nfeatures=0, contrastThreshold=0.005, edgeThreshold=10)
+    def __init__(self, extract: ExtractSettings):
+        self.name, self.max_keypoints = extract.extractor, extract.max_keypoints
+        self.detector: Any = cv2.SIFT_create(nfeatures=0, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
 
     def extract(self, photo: Photo) -> Features:
         """Features with scales (px) and angles (rad) and 128-dimensional descriptors."""
@@ -48,5 +50,5 @@ class SiftExtractor(Extractor):
         return root(raw)
 
 
-def create(settings: Settings, device: str) -> SiftExtractor:
-    return SiftExtractor(settings)
+def create(extract: ExtractSettings, device: str) -> SiftExtractor:
+    return SiftExtractor(extract)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from .. import weights
 from ..records import Features, Photo
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Extractor, as_batch, strongest
-from .superpoint import CELL, sample
+from .cells import CELL, sample
 
 WINDOW = 5  # px a side, in which a keypoint is the only maximum
 STRIDE = 32  # px, of the coarsest map
@@ -31,14 +31,14 @@ class XFeatExtractor(Extractor):
 
     name = "xfeat"
 
-    def __init__(self, settings: Settings, device: str):
-        self.device, self.max_keypoints = device, settings.max_keypoints
+    def __init__(self, extract: ExtractSettings, device: str):
+        self.device, self.max_keypoints = device, extract.max_keypoints
         network = XFeatModel()
         network.load_state_dict(weights.load("xfeat"))
         self.network = network.eval().to(device)
 
     @torch.inference_mode()
-    def extract_all(self, photos: Sequence[Photo]) -> list[Features]:
+    def _together(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with whole-pixel keypoints and 64-dimensional descriptors."""
         width, height = photos[0].size
         padded = F.pad(as_batch(photos, self.device), (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
@@ -59,5 +59,5 @@ class XFeatExtractor(Extractor):
         return strongest(photo, self.name, self.max_keypoints, keypoints.cpu().numpy(), found.cpu().numpy(), values.cpu().numpy())
 
 
-def create(settings: Settings, device: str) -> XFeatExtractor:
-    return XFeatExtractor(settings, device)
+def create(extract: ExtractSettings, device: str) -> XFeatExtractor:
+    return XFeatExtractor(extract, device)

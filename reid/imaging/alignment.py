@@ -80,7 +80,7 @@ def mosaic(paths: tuple[Path, Path], found: Alignment) -> NDArray[np.uint8]:
     total = np.zeros((size[1], size[0], 3), np.float32)
     weights = np.zeros((size[1], size[0]), np.float32)
     for path, full, motion in zip(paths, found.sizes, (found.motion, np.eye(3))):
-        pixels, _ = decode(path, at_least=MOST)
+        pixels = decode(path, at_least=MOST).pixels
         small = prepared_size(full, MOST)
         pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
         inner = cv2.distanceTransform(np.pad(np.ones(small[::-1], np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]

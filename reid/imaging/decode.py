@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import PhotoError
+from ..formats import exif
+from ..records import PhotoFacts
 from . import jpeg
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
@@ -78,11 +80,16 @@ def line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright photo, perhaps at a smaller scale."""
+    """An upright photo, perhaps at a smaller scale, and what was forgiven in reading it."""
 
     pixels: NDArray[np.uint8]  # (H, W, 3) RGB
     size: tuple[int, int]  # (width, height) of the photo at full scale, px
-    flaws: tuple[str, ...] = ()  # what was forgiven
+    flaws: tuple[str, ...] = ()  # phrases that name no photo, so that they can be counted
+
+    @property
+    def scale(self) -> float:
+        """To the full size."""
+        return max(self.pixels.shape[:2]) / max(self.size)
 
 
 def photo_size(path: Path) -> tuple[int, int]:
@@ -91,16 +98,15 @@ def photo_size(path: Path) -> tuple[int, int]:
         return image.size[::-1] if _turn(image, path) in SIDEWAYS else image.size
 
 
-def decode(path: Path, at_least: int | None = None) -> tuple[NDArray[np.uint8], float]:
-    """(H, W, 3) uint8 RGB, upright, and its scale to the full size; a JPEG may come smaller, its longest side `at_least` px or more.
-
-    Raises PhotoError."""
-    found = decoded(path, at_least)
-    return found.pixels, max(found.pixels.shape) / max(found.size)
+def facts(path: Path) -> PhotoFacts:
+    """What the header says: the size of the upright photo, and when it was taken. Raises PhotoError for what is no photo."""
+    return PhotoFacts(photo_size(path), exif.read(path).taken)
 
 
-def decoded(path: Path, at_least: int | None = None) -> Decoded:
-    """As `decode`, with the size of the whole and what was forgiven. Raises PhotoError."""
+def decode(path: Path, at_least: int | None = None) -> Decoded:
+    """The whole photo; a JPEG may come smaller, its longest side `at_least` px or more.
+
+    A JPEG whose end is missing is read as far as it goes, if little is lost. Raises PhotoError."""
     with opened(path) as image:
         size = image.size
         try:

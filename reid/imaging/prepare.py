@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhotoError
 from ..records import Box, Photo, PhotoRef
-from .decode import MAX_SIDE, decoded
+from .decode import MAX_SIDE, decode
 from .masks import read_mask
 
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
@@ -26,7 +26,7 @@ def prepare(ref: PhotoRef, longest: int, enlarge: bool = False) -> Photo:
     wanted = longest
     if ref.crop is not None or ref.mask is not None:
         wanted = MAX_SIDE  # boxes and masks are laid on the full photo
-    found = decoded(ref.path, at_least=wanted)
+    found = decode(ref.path, at_least=wanted)
     pixels, flaws, (width, height) = found.pixels, found.flaws, found.size
     mask = None if ref.mask is None else read_mask(ref.mask, (width, height))
     if ref.crop is not None:

@@ -1,19 +1,23 @@
-"""Matchers: features of a query and of references in, matches with a confidence in 0..1 out. `create` knows which pairs can work."""
+"""Matchers: features of a query and of references in, matches with a confidence in 0..1 out. `create` knows which pairs can work.
+
+What a pair gets is a function of the pair: never of the other references. Matchers know nothing of identities.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import devices, weights
+from .. import devices, retrieval, weights
 from ..errors import SettingsError
 from ..extractors import REGISTRY as EXTRACTORS
 from ..extractors import entry, weights_digest
 from ..records import Features
-from ..settings import Settings
+from ..settings import ExtractSettings, MatchSettings, Precision, Verify
+from ..store.description import constants
 
 if TYPE_CHECKING:
     import torch
@@ -24,117 +28,141 @@ MATCHERS = {
     "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
 }
 
-
-RACES = {"aliked-lightglue": (256, 3, 32)}  # LightGlue by its weights: keypoints and layers of the heat, references matched in full;
-RACE = (256, 3, 48)  # all others. A heat of 128 keypoints chooses worse than votes of descriptors do
-DOUBTFUL = 0.1  # matches of no more confidence have no say in the motion
-TOLERANCE = {"affine": 0.05, "homography": 0.05, "fundamental": 0.01}  # of the reference's longest side: heads are neither flat nor rigid
+COARSE_KEYPOINTS = 256  # the strongest, that a coarse look sees. With 128 LightGlue chooses worse than votes of descriptors do
+COARSE_LAYERS = 3  # of LightGlue
 Matches = tuple[np.ndarray, np.ndarray]  # indices (S, 2) int32 into both photos' keypoints, confidence (S,) float32 in 0..1
+Found = tuple[int, Matches]  # a reference's place, and what matches there
 
 
 class Matcher(Protocol):
     """What every matcher offers."""
 
-    def match(
-        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
-    ) -> Iterator[tuple[int, Matches]]:
-        """For each reference its place among them and its matches, in the order in which they are ready. `animals` tells whose photo each
-        reference is, None where nobody knows, to a matcher that chooses among them."""
+    def match(self, query: Features, references: Sequence[Features]) -> Iterator[Found]:
+        """For each reference its place among them and its matches, in the order in which they are ready."""
+        ...
+
+    def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
+        """For each reference its place and how alike a coarse look finds it; larger is more alike. Much quicker than `match` where that is
+        slow."""
         ...
 
 
-def weights_name(settings: Settings) -> str | None:
-    """The weights that the settings' matcher needs for their extractor, "lightglue" for a file of one's own; SettingsError if the two
-    cannot work together."""
-    if settings.matcher not in MATCHERS:
-        raise SettingsError(f"unknown matcher {settings.matcher!r}; known: {', '.join(MATCHERS)}")
-    line = entry(settings.extractor)
-    if settings.matcher != "lightglue":
+def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
+    """The weights that the matcher needs for this extractor, "lightglue" for a file of one's own; SettingsError if the two cannot work
+    together."""
+    if match.matcher not in MATCHERS:
+        raise SettingsError(f"unknown matcher {match.matcher!r}; known: {', '.join(MATCHERS)}")
+    line = entry(extract.extractor)
+    if match.matcher != "lightglue":
         return None
-    if settings.lightglue_weights:
-        _check_trained_for(settings)
+    if match.lightglue_weights:
+        _check_trained_for(extract, match)
         return "lightglue"
     if line.lightglue is None:
         able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
         raise SettingsError(
-            f"there is no LightGlue for {settings.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
-            f"{settings.extractor}), or take an extractor that has one: {able}"
+            f"there is no LightGlue for {extract.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
+            f"{extract.extractor}), or take an extractor that has one: {able}"
         )
-    if settings.weights and line.lightglue == f"{settings.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
+    if extract.weights and line.lightglue == f"{extract.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
         raise SettingsError(
-            f"there is no LightGlue for {settings.extractor} with weights of one's own; use --matcher nearest, or train one (reid train "
-            f"lightglue --extractor {settings.extractor} --weights {settings.weights})"
+            f"there is no LightGlue for {extract.extractor} with weights of one's own; use --matcher nearest, or train one (reid train "
+            f"lightglue --extractor {extract.extractor} --weights {extract.weights})"
         )
     return line.lightglue
 
 
-def _check_trained_for(settings: Settings) -> None:
+def _check_trained_for(extract: ExtractSettings, match: MatchSettings) -> None:
     """SettingsError unless the file of LightGlue's weights was trained for the features that the settings name."""
-    file = settings.lightglue_weights
+    file = match.lightglue_weights
     card = weights.card(Path(file))
     if card["network"] != "lightglue":
         raise SettingsError(f"{file} holds weights of {card['network']}, not of lightglue")
-    if card.get("extractor") != settings.extractor:
-        raise SettingsError(f"{file} was trained for {card.get('extractor')}, not for {settings.extractor}; name that extractor")
-    if card.get("extractor_weights") != weights_digest(settings):
-        raise SettingsError(f"{file} was trained for other weights of {settings.extractor}; name those (--weights), or train it for these")
+    if card.get("extractor") != extract.extractor:
+        raise SettingsError(f"{file} was trained for {card.get('extractor')}, not for {extract.extractor}; name that extractor")
+    if card.get("extractor_weights") != weights_digest(extract):
+        raise SettingsError(f"{file} was trained for other weights of {extract.extractor}; name those (--weights), or train it for these")
 
 
-def race(settings: Settings) -> tuple[int, int, int] | None:
-    """Keypoints and layers of the heat, and how many references are then matched in full; None where nobody races."""
-    name = weights_name(settings)
-    return RACES.get(name, RACE) if settings.race and name is not None else None
+def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
+    """How many references are matched in full after a coarse look at all of them; None where all are."""
+    name = weights_name(extract, match)
+    return retrieval.n_finalists(name) if match.coarse and name is not None else None
 
 
-def create(settings: Settings, device: str) -> Matcher:
+def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:
     """The matcher that the settings name, its weights loaded, on `device`."""
-    from . import adalam, lightglue, nearest
+    from . import adalam, lightglue, nearest, verified
 
-    name = weights_name(settings)
+    name = weights_name(extract, match)
     matcher: Any = (
-        {"nearest": nearest.NearestMatcher, "adalam": adalam.AdalamMatcher}[settings.matcher](settings, device)
+        {"nearest": nearest.NearestMatcher, "adalam": adalam.AdalamMatcher}[match.matcher](match, device)
         if name is None
-        else lightglue.LightGlueMatcher(settings, name, entry(settings.extractor).n_dims, device)
+        else lightglue.LightGlueMatcher(match, name, entry(extract.extractor).n_dims, device)
     )
-    model = verification(settings)
-    return matcher if model is None else _Verified(matcher, model)
+    model = verification(match)
+    return matcher if model is None else verified.VerifiedMatcher(matcher, model)
 
 
-def verification(settings: Settings) -> str | None:
+def verification(match: MatchSettings) -> str | None:
     """The model that matches have to agree with; None where they need not. LightGlue's attention has seen the geometry, and on turtles a
     model adds nothing to it; AdaLAM looks at it itself; nearest neighbours have not."""
-    if settings.verify == "auto":
-        return "affine" if settings.matcher == "nearest" else None
-    return None if settings.verify == "none" else settings.verify
+    if match.verify == Verify.auto:
+        return "affine" if match.matcher == "nearest" else None
+    return None if match.verify == Verify.none else str(match.verify)
 
 
-class _Verified:
-    """A matcher whose matches are dropped unless one motion explains them."""
-
-    def __init__(self, matcher: Matcher, model: str):
-        self.matcher, self.model = matcher, model
-
-    def match(
-        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
-    ) -> Iterator[tuple[int, Matches]]:
-        from ..imaging.geometry import inliers
-
-        for place, (indices, confidence) in self.matcher.match(query, references, animals):
-            reference = references[place]
-            kept = np.flatnonzero(confidence > DOUBTFUL)
-            rows = indices[kept]
-            tolerance = TOLERANCE[self.model] * max(reference.size)
-            kept = kept[inliers(query.keypoints[rows[:, 0]], reference.keypoints[rows[:, 1]], self.model, tolerance)]
-            yield place, (indices[kept], confidence[kept])
-
-
-def dtype(settings: Settings, device: str) -> torch.dtype:
+def dtype(match: MatchSettings, device: str) -> torch.dtype:
     """What products and attention are computed in: float32 if the settings want it, else the fastest on `device`, which is bfloat16 on a
-    processor that computes in it."""
+    processor that computes in it. Only LightGlue has a choice."""
     import torch
 
-    if settings.precision == "full":
+    if match.precision == Precision.full or match.matcher != "lightglue":
         return torch.float32
     if device == "cuda":  # attention over pairs of unequal length needs an Ampere GPU or later
         return torch.float16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
     return torch.bfloat16 if device == "cpu" and devices.native_bfloat16(device) else torch.float32
+
+
+def numerics(match: MatchSettings, device: str) -> str:
+    """What about the machine changes matches, see `devices.numerics`."""
+    return devices.numerics(device, dtype(match, device))
+
+
+def describe(extract: ExtractSettings, match: MatchSettings) -> dict[str, object]:
+    """All that changes the matches of two photos, their features given and the machine apart. JSON-able."""
+    own: dict[str, tuple[str, ...]] = {"lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",)}
+    model = verification(match)
+    return {
+        "matcher": match.matcher,
+        "weights": weights.digest(weights_name(extract, match), match.lightglue_weights),
+        "verify": model,
+        **{name: getattr(match, name) for name in own[match.matcher]},
+        "constants": constants(f"{__name__}.{match.matcher}", *([f"{__name__}.verified"] if model else [])),
+    }
+
+
+def describe_coarse(extract: ExtractSettings, match: MatchSettings) -> dict[str, object]:
+    """All that changes a coarse look at two photos, likewise. JSON-able."""
+    found = describe(extract, match) | {"keypoints": COARSE_KEYPOINTS, "layers": COARSE_LAYERS}
+    for name in ("depth_confidence", "width_confidence"):  # it runs its layers whole
+        found.pop(name, None)
+    return found
+
+
+def no_match() -> Matches:
+    return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
+
+
+def strongest(features: Features, n: int = COARSE_KEYPOINTS) -> Features:
+    """The strongest keypoints of a photo."""
+    from dataclasses import fields, replace
+
+    names = [field.name for field in fields(Features) if isinstance(getattr(features, field.name), np.ndarray)]
+    few: dict[str, Any] = {name: getattr(features, name)[:n] for name in names}
+    return replace(features, **few)
+
+
+def totals(found: Iterable[Found]) -> Iterator[tuple[int, float]]:
+    """How alike references are by the sum of their matches' confidences."""
+    return ((place, float(confidence.sum())) for place, (_, confidence) in found)

@@ -18,8 +18,8 @@ from kornia.feature import laf_from_center_scale_ori, match_adalam
 from kornia.feature.adalam import get_adalam_default_config
 
 from ..records import Features
-from ..settings import Settings
-from . import Matches
+from ..settings import MatchSettings
+from . import Found
 from .nearest import NearestMatcher
 
 # The most doubt about a match that AdaLAM keeps. Where it finds no motion kornia answers with a ratio test, whose values lie above.
@@ -29,13 +29,10 @@ DOUBT = 1 / get_adalam_default_config()["min_confidence"]
 class AdalamMatcher:
     """Every mutual nearest pair is a match; AdaLAM says in which half of 0..1 its confidence lies."""
 
-    def __init__(self, settings: Settings, device: str):
-        self.nearest, self.device = NearestMatcher(settings, device), device
+    def __init__(self, match: MatchSettings, device: str):
+        self.nearest, self.device = NearestMatcher(match, device), device
 
-    @torch.inference_mode()
-    def match(
-        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
-    ) -> Iterator[tuple[int, Matches]]:
+    def match(self, query: Features, references: Sequence[Features]) -> Iterator[Found]:
         """Each reference's place with its indices and confidences, in order."""
         for place, (indices, confidence) in self.nearest.match(query, references):
             kept = self._kept(query, references[place])
@@ -43,6 +40,11 @@ class AdalamMatcher:
             is_kept = np.isin(indices[:, 0].astype(np.int64) * n + indices[:, 1], kept[:, 0] * n + kept[:, 1])
             yield place, (indices, (confidence + is_kept.astype(np.float32)) / 2)
 
+    def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
+        """That of `nearest`: motions are looked for in full alone."""
+        return self.nearest.coarse(query, references)
+
+    @torch.inference_mode()
     def _kept(self, query: Features, reference: Features) -> np.ndarray:
         """(K, 2) rows into both photos' keypoints of the nearest neighbours, mutual or not, that the filter keeps."""
         descriptors = [torch.from_numpy(one.descriptors.astype(np.float32)).to(self.device) for one in (query, reference)]

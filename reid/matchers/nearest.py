@@ -6,14 +6,14 @@ both directions: 0.5 at Lowe's ratio, so that counting matches above 0.5 is his 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from ..records import Features
-from ..settings import Settings
-from . import Matches
+from ..settings import MatchSettings
+from . import Found, Matches, no_match, strongest, totals
 
 SPREAD = 0.04  # the ratio's change that takes the confidence from 0.5 to 0.73
 
@@ -21,22 +21,24 @@ SPREAD = 0.04  # the ratio's change that takes the confidence from 0.5 to 0.73
 class NearestMatcher:
     """Exhaustive search; every mutual nearest pair is a match, with its confidence."""
 
-    def __init__(self, settings: Settings, device: str):
-        self.ratio, self.device = settings.ratio, device
+    def __init__(self, match: MatchSettings, device: str):
+        self.ratio, self.device = match.ratio, device
 
-    @torch.inference_mode()
-    def match(
-        self, query: Features, references: Sequence[Features], animals: Sequence[str | None] | None = None
-    ) -> Iterator[tuple[int, Matches]]:
+    def match(self, query: Features, references: Iterable[Features]) -> Iterator[Found]:
         """Each reference's place with its indices and confidences, in order."""
         mine = torch.from_numpy(query.descriptors.astype(np.float32)).to(self.device)
         for place, reference in enumerate(references):
             theirs = torch.from_numpy(reference.descriptors.astype(np.float32)).to(self.device)
             yield place, self._match_pair(mine, theirs)
 
+    def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
+        """The sum of the confidences of the strongest keypoints' matches."""
+        return totals(self.match(strongest(query), map(strongest, references)))
+
+    @torch.inference_mode()
     def _match_pair(self, mine: torch.Tensor, theirs: torch.Tensor) -> Matches:
         if not len(mine) or not len(theirs):
-            return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
+            return no_match()
         likeness = mine @ theirs.T  # cosines
         best, best_back = likeness.amax(dim=1, keepdim=True), likeness.amax(dim=0, keepdim=True)
         rows, columns = _once(*torch.nonzero((likeness == best) & (likeness == best_back), as_tuple=True))

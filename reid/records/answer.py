@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from .photo import Quality
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Candidate:
 
     identity: str
     score: float
-    n_matches: int
+    n_matches: int  # sure ones, of the pipeline that speaks for the pair most
     reference_id: str
     photo_id: str = ""  # the query's photo that matches it, where a query has several
 
@@ -27,12 +31,14 @@ class IdentityRanking:
     query_id: str
     candidates: tuple[Candidate, ...]  # best first
     verdict: str  # match, unsure, new or odd
-    p_stranger: float  # how likely the best of as many strangers would look at least as alike, 0..1
-    p_match: float | None = None  # probability that the first candidate is right; None where nothing is calibrated, as the next three
+    p_impostor: float  # how likely the best of as many photos of other animals would look at least as alike, 0..1
+    p_match: float | None = None  # probability that the first candidate is right; None where nothing is calibrated, as all that follow
     p_other: float | None = None  # that it is another animal of the gallery
     p_new: float | None = None  # that it is an animal never seen; the three sum to one
-    p_match_interval: tuple[float, float] | None = None  # where p_match lies for all that the calibration can tell
-    p_if_known: float | None = None  # the share of known animals that stand no better (conformal p-value); None as above
+    p_match_interval: tuple[float, float] | None = None  # 95 %: what another sample of calibration queries might have made of p_match
+    p_if_new: float | None = None  # the share of new animals whose best individual stands as well or better (conformal p-value)
+    p_if_known: float | None = None  # the share of known animals whose best individual stands no better
+    listed: bool | None = None  # whether it is on this run's list of its verdict, of matches or of new animals
     because: tuple[str, ...] = ()  # why this verdict, in sentences for people
     quality: tuple[Quality, ...] = ()  # of the query's photos, where they were looked at
 
@@ -60,10 +66,10 @@ class Twins:
 class Health:
     """What a gallery's own photos say about its labels."""
 
-    single_photo: tuple[str, ...]  # individuals that have one photo, or one encounter
+    single_encounter: tuple[str, ...]  # individuals that have one photo, or one encounter
     mislabels: tuple[Mislabel, ...]  # the most suspicious first
     twins: tuple[Twins, ...]  # the likeliest first
-    n_asked: int  # photos whose label was tried
+    n_queries: int  # calibration queries whose label was tried
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,48 @@ class Report:
 
     rankings: tuple[IdentityRanking, ...]
     failures: tuple[Failure, ...]
-    settings: Mapping[str, object]
+    settings: Mapping[str, object]  # by name, or in groups by name
     fingerprint: str
-    gallery: Mapping[str, object]  # photos and individuals searched, the filter that was used
+    gallery: Mapping[str, object]  # photos and individuals searched, the filter that was used, what judged the answers
     versions: Mapping[str, str]
     created: datetime  # UTC
+
+    def setting(self, name: str) -> object:
+        """The value of a setting by its own name, whichever group it stands in. Raises KeyError."""
+        for group in (self.settings, *(one for one in self.settings.values() if isinstance(one, Mapping))):
+            if name in group and not isinstance(group[name], Mapping):
+                return group[name]
+        raise KeyError(name)
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a candidate, best first, the `top` of each query; what is known of the query stands in each of its rows.
+
+        `probability` is that of the first candidate; of the others only the sum is known, `p_other`."""
+        top = int(str(self.setting("top")))
+        found: list[dict[str, object]] = []
+        for one in self.rankings:
+            low, high = one.p_match_interval or (None, None)
+            about: dict[str, object] = {
+                "verdict": one.verdict, "listed": one.listed, "p_match": one.p_match, "p_other": one.p_other, "p_new": one.p_new,
+                "p_match_low": low, "p_match_high": high, "p_if_new": one.p_if_new, "p_if_known": one.p_if_known,
+                "p_impostor": one.p_impostor,
+            }  # fmt: skip
+            for rank, candidate in enumerate(one.candidates[:top], start=1):
+                found.append({
+                    "query": one.query_id, "rank": rank, "individual": candidate.identity,
+                    "probability": one.p_match if rank == 1 else None, "score": candidate.score, "n_matches": candidate.n_matches,
+                    "reference": candidate.reference_id, "photo": candidate.photo_id, **about,
+                })  # fmt: skip
+        return found
+
+    def to_frame(self) -> pandas.DataFrame:
+        """`rows` as a table of pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.rows(), columns=list(COLUMNS))
+
+
+COLUMNS = (
+    "query", "rank", "individual", "probability", "score", "n_matches", "reference", "photo", "verdict", "listed", "p_match", "p_other",
+    "p_new", "p_match_low", "p_match_high", "p_if_new", "p_if_known", "p_impostor",
+)  # of `Report.rows`  # fmt: skip

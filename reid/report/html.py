@@ -20,10 +20,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..decision.openset import new_together
+from ..decision.reasons import of_twins, percent
 from ..records import Candidate, Health, IdentityRanking, Report
-from ..scoring import Floats, Null
-from .tables import percent
+from ..scoring import Floats, ImpostorDistribution
+from .tables import list_rates
 
 VERDICTS = {  # in the order they are shown
     "match": "looks like an animal of the gallery",
@@ -64,43 +64,72 @@ class _Section:
     figure: Markup
 
 
-def as_html(report: Report, exhibits: Mapping[str, Sequence[Exhibit]], null: Null, health: Health | None = None) -> str:
+@dataclass(frozen=True)
+class _List:
+    """The queries that a verdict can be said of together."""
+
+    what: str
+    others: str  # what some of them may be
+    rate: float  # the share of those, at most
+    queries: list[str]
+
+
+def as_html(
+    report: Report,
+    exhibits: Mapping[str, Sequence[Exhibit]],
+    impostors: ImpostorDistribution,
+    health: Health | None = None,
+) -> str:
     """The whole page. `exhibits` maps a query_id to its exhibits, best first; the first MOST are shown.
 
     Each query's exhibits are asked for once and not kept, so a mapping may draw its pictures when it is asked."""
-    rate = float(str(report.settings["max_false_new"]))
-    together = new_together([ranking.p_if_known for ranking in report.rankings], rate)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, number=_number, count=_count)
     template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
         report=report,
-        null=null,
+        impostors=impostors,
         health=health,
         name=PurePath(str(report.gallery["path"])).name or str(report.gallery["path"]),
         created=f"{report.created.day} {report.created:%B %Y, %H:%M} UTC",
         verdicts=VERDICTS,
         counts=Counter(ranking.verdict for ranking in report.rankings),
-        listed=sorted(ranking.query_id for ranking, chosen in zip(report.rankings, together) if chosen),
-        rate=rate,
+        lists=_lists(report),
+        notes=_notes(report.gallery.get("calibration")),
         n_calibrated=sum(ranking.p_new is not None for ranking in report.rankings),
-        sections=[_section(ranking, exhibits.get(ranking.query_id, ()), null) for ranking in sorted(report.rankings, key=_order)],
+        sections=[_section(ranking, exhibits.get(ranking.query_id, ()), impostors) for ranking in sorted(report.rankings, key=_order)],
     )
 
 
+def _lists(report: Report) -> list[_List]:
+    words = {"match": ("matches", "new animals"), "new": ("new animals", "known ones")}
+    return [
+        _List(*words[verdict], rate, sorted(one.query_id for one in report.rankings if one.listed and one.verdict == verdict))
+        for verdict, rate in list_rates(report).items()
+    ]
+
+
+def _notes(calibration: object) -> list[str]:
+    """What people should know of how the gallery was calibrated; `calibration` is `Calibration.about`, or None."""
+    if not isinstance(calibration, Mapping):
+        return []
+    twins = of_twins([tuple(pair) for pair in calibration.get("twins_left_out", ())])
+    return [*([] if twins is None else [twins]), *calibration.get("notes", ())]
+
+
 def _order(ranking: IdentityRanking) -> tuple[bool, float, str]:
-    """The likeliest to be new first; those without a calibrated probability after the others, by how alike strangers look."""
-    p = ranking.p_stranger if ranking.p_new is None else ranking.p_new
+    """The likeliest to be new first; those without a calibrated probability after the others, by how alike impostors look."""
+    p = ranking.p_impostor if ranking.p_new is None else ranking.p_new
     return ranking.p_new is None, -p, ranking.query_id
 
 
-def _section(ranking: IdentityRanking, exhibits: Sequence[Exhibit], null: Null) -> _Section:
+def _section(ranking: IdentityRanking, exhibits: Sequence[Exhibit], impostors: ImpostorDistribution) -> _Section:
     exhibits = exhibits[:MOST] or [Exhibit(candidate, None, np.zeros(0), 0) for candidate in ranking.candidates[:MOST]]
     shown = [(one.candidate, _jpeg(one.picture, *(OTHER if rank else BEST))) for rank, one in enumerate(exhibits)]
     curved = [one for one in exhibits if one.n_keypoints > 0]
     curves = [(one.candidate.identity, cumulative(one.confidence, one.n_keypoints)) for one in curved]
     best = ranking.candidates[0] if ranking.candidates else None
-    return _Section(ranking, best, shown, [name for name, _ in curves], _figure(curves, null))
+    return _Section(ranking, best, shown, [name for name, _ in curves], _figure(curves, impostors))
 
 
 def _jpeg(picture: NDArray[np.uint8] | None, width: int, quality: int) -> _Image | None:
@@ -121,8 +150,8 @@ def cumulative(confidence: Floats, n_keypoints: int) -> Floats:
     return (n - len(confidence) + np.searchsorted(np.sort(confidence), GRID, side="right")) / n
 
 
-def _figure(curves: Sequence[tuple[str, Floats]], null: Null) -> Markup:
-    """SVG: the curves of the best individuals on that of strangers. Colours and dashes are classes of the page's style."""
+def _figure(curves: Sequence[tuple[str, Floats]], impostors: ImpostorDistribution) -> Markup:
+    """SVG: the curves of the best individuals on that of different animals. Colours and dashes are classes of the page's style."""
     bottom, right = TOP + HIGH, LEFT + WIDE
     parts = []
     for at in range(0, 101, 25):
@@ -132,12 +161,12 @@ def _figure(curves: Sequence[tuple[str, Floats]], null: Null) -> Markup:
         parts.append(f'<text x="{x:g}" y="{bottom + 16}" text-anchor="middle">{at / 100:g}</text>')
     parts.append(f'<text x="{LEFT + WIDE / 2:g}" y="{bottom + 34}" text-anchor="middle">match confidence</text>')
     parts.append(f'<text transform="translate(11 {TOP + HIGH / 2:g}) rotate(-90)" text-anchor="middle">keypoints at most that sure</text>')
-    strangers = [("strangers", "strangers", cumulative(null.all_keypoints, len(null.all_keypoints)))]
+    background = [("impostors", "different animals", cumulative(impostors.all_keypoints, len(impostors.all_keypoints)))]
     ranked = [(f"rank{rank}", name, shares) for rank, (name, shares) in enumerate(curves, start=1)]
-    for kind, name, shares in strangers + ranked[::-1]:  # the best on top
+    for kind, name, shares in background + ranked[::-1]:  # the best on top
         points = " ".join(f"{x:.4g},{y:.4g}" for x, y in zip(LEFT + WIDE * GRID, bottom - HIGH * shares))
         parts.append(str(Markup('<polyline class="curve {}" points="{}"><title>{}</title></polyline>').format(kind, points, name)))
-    label = "Cumulative curves of the match confidences of the best individuals and of strangers"
+    label = "Cumulative curves of the match confidences of the best individuals and of pairs of different animals"
     return Markup(f'<svg viewBox="0 0 {right + 14} {bottom + 42}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import imaging
 from ..records import Features, PairMatches, PhotoRef
+from ..session import PairView
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
 MOST, COVER = 80, 0.6  # lines drawn, the surest; how much a line hides of the photo
@@ -50,10 +51,17 @@ def draw_matches(
     return canvas[BAR:] if captions is None else _captioned(canvas, shift, captions)
 
 
+def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float) -> NDArray[np.uint8]:
+    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from."""
+    if captions is not None:
+        captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches"
+    return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence)
+
+
 def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The upright photo HEIGHT px high, its box outlined, and the keypoints on it, (N, 2) px."""
     full = imaging.photo_size(ref.path)
-    pixels, _ = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1))
+    pixels = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1)).pixels
     size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
     panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
     scale = np.array(size) / full

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.answers import N_BINS, Answer, auroc, cmc, reliability, roc
-from ..evaluation.features import Measured
 from ..store import write_atomically
+
+if TYPE_CHECKING:
+    from ..evaluation.features import Measured
 
 BLUE, ORANGE, PURPLE, GREY = "#0067a5", "#e0a100", "#b5468b", "#666666"  # told apart by the colour-blind
 SERIES = BLUE, ORANGE, PURPLE, "#009e73", "#d55e00", "#56b4e9", "#000000", GREY  # of many, the same

@@ -1,141 +1,157 @@
-"""A Report as JSON (schema 1, described in the README), CSV, and a table for the terminal."""
+"""A Report as JSON (schema 2), as CSV and as a table for the terminal; an evaluation and a comparison as tables."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from ..decision.reasons import percent
+from ..decision.verdicts import MATCH, NEW
+from ..evaluation.summary import Evaluation
 from ..records import IdentityRanking, Report
+from ..records.answer import COLUMNS
 
-SCHEMA = 1
-COLUMNS = ("query", "verdict", "p_match", "p_other", "p_new", "p_stranger", "rank", "identity", "score", "n_matches", "reference", "photo")
+SCHEMA = 2
 COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
+DIGITS = 6  # after the point, in JSON and CSV
 
 
 def as_json(report: Report) -> str:
     """The whole report, `settings.top` candidates a query."""
-    top = int(str(report.settings["top"]))
-    value: dict[str, Any] = {
+    top = int(str(report.setting("top")))
+    value: dict[str, object] = {
         "schema": SCHEMA,
         "created": report.created.isoformat(timespec="seconds"),
         "settings": {**report.settings, "fingerprint": report.fingerprint},
         "gallery": dict(report.gallery),
         "versions": dict(report.versions),
+        "lists": {
+            verdict: {"rate": rate, "queries": [one.query_id for one in report.rankings if one.listed and one.verdict == verdict]}
+            for verdict, rate in list_rates(report).items()
+        },
         "queries": [_query(ranking, top) for ranking in report.rankings],
         "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in report.failures],
     }
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
-def _query(ranking: IdentityRanking, top: int) -> dict[str, Any]:
+def list_rates(report: Report) -> dict[str, float]:
+    """The share of each list that is expected not to belong there, at most: new animals among matches, known ones among new animals."""
+    return {MATCH: float(str(report.setting("max_false_match"))), NEW: float(str(report.setting("max_false_new")))}
+
+
+def _query(ranking: IdentityRanking, top: int) -> dict[str, object]:
     candidates = [
         {
-            "identity": found.identity,
-            "score": round(found.score, 6),
+            "rank": rank,
+            "individual": found.identity,
+            "score": _rounded(found.score),
             "n_matches": found.n_matches,
             "reference": found.reference_id,
             "photo": found.photo_id,
         }
-        for found in ranking.candidates[:top]
+        for rank, found in enumerate(ranking.candidates[:top], start=1)
     ]
     return {
         "query": ranking.query_id,
         "verdict": ranking.verdict,
+        "listed": ranking.listed,
         **{name: _rounded(getattr(ranking, name)) for name in ("p_match", "p_other", "p_new")},
         "p_match_interval": ranking.p_match_interval and [_rounded(end) for end in ranking.p_match_interval],
-        "p_stranger": round(ranking.p_stranger, 6),
-        "p_if_known": _rounded(ranking.p_if_known),
+        **{name: _rounded(getattr(ranking, name)) for name in ("p_if_new", "p_if_known", "p_impostor")},
         "because": list(ranking.because),
         "quality": [{name: round(value, 4) for name, value in vars(seen).items()} for seen in ranking.quality],
         "candidates": candidates,
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def _rounded(value: object) -> object:
+    return round(value, DIGITS) if isinstance(value, float) else value
 
 
 def as_csv(report: Report) -> str:
-    """One row a candidate, best first; a query's verdict stands in each of its rows."""
+    """One row a candidate, best first, as `Report.rows` and its table have them."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for ranking in report.rankings:
-        answer = _query(ranking, int(str(report.settings["top"])))
-        lead = {name: answer[name] for name in COLUMNS if name in answer}
-        for rank, candidate in enumerate(answer["candidates"], start=1):
-            writer.writerow({**lead, "rank": rank, **candidate})
+    for row in report.rows():
+        writer.writerow({name: _rounded(value) for name, value in row.items()})
     return text.getvalue()
 
 
 def as_table(report: Report) -> Table:
-    """The first candidates of every query, for the terminal."""
+    """The first candidates of every query, for the terminal. A star marks the queries that are on the list of their verdict."""
     calibrated = any(ranking.p_new is not None for ranking in report.rankings)
-    chances = ("P(match)", "P(other)", "P(new)") if calibrated else ("strangers",)
+    chances = ("P(match)", "P(other)", "P(new)") if calibrated else ("P(impostor)",)
     table = Table("query", "verdict", *chances, "individual", "score", "matches", "reference")
     for column in table.columns:
         if column.header in (*chances, "score", "matches"):
             column.justify = "right"
     for ranking in report.rankings:
-        values = (ranking.p_match, ranking.p_other, ranking.p_new) if calibrated else (ranking.p_stranger,)
+        values = (ranking.p_match, ranking.p_other, ranking.p_new) if calibrated else (ranking.p_impostor,)
         shown = ("-" if p is None else percent(p) for p in values)
-        lead = (escape(ranking.query_id), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]", *shown)
-        for candidate in ranking.candidates[: int(str(report.settings["top"]))]:
-            score = f"{candidate.score:.3f}" if isinstance(candidate.score, float) else str(candidate.score)
+        star = " *" if ranking.listed else ""
+        lead = (escape(ranking.query_id), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]{star}", *shown)
+        for candidate in ranking.candidates[: int(str(report.setting("top")))]:
+            score = f"{candidate.score:.3f}"
             table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
             lead = ("",) * len(lead)
         table.add_section()
+    if any(ranking.listed for ranking in report.rankings):
+        rates = list_rates(report)
+        table.caption = (
+            f"* on the list of its verdict: of the matches at most {percent(rates[MATCH])} are expected to be new animals, "
+            f"of the new ones at most {percent(rates[NEW])} known"
+        )
     return table
 
 
-def percent(p: float) -> str:
-    """A probability as people read it: never a bare 0 or 100."""
-    if p < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if p > 0.999 else f"{100 * p:.1f} %"
-
-
 FIGURES = {  # of an evaluation, in words
-    "top1": "top-1", "top3": "top-3", "top5": "top-5", "map": "mAP", "auroc": "AUROC, known against new",
-    "best_accuracy": "known or new right, best threshold", "baks": "BAKS", "baus": "BAUS", "geometric_mean": "geometric mean of the two",
-    "brier": "Brier score", "ece": "expected calibration error", "coverage_at_1": "decided at 1 % error",
-    "coverage_at_2": "decided at 2 % error", "coverage_at_5": "decided at 5 % error", "false_merge": "matches that are wrong, of all",
-    "false_split": "known animals called new, of the known",
+    "top1": "top-1", "top3": "top-3", "top5": "top-5", "mrr": "mean reciprocal rank", "map": "mAP over reference photos",
+    "auroc": "AUROC, known against new", "decided": "decided: match or new", "decided_error": "wrong, of the decided", "baks": "BAKS",
+    "baus": "BAUS", "geometric_mean": "geometric mean of the two", "brier": "Brier score", "ece_match": "calibration error of P(match)",
+    "ece_new": "calibration error of P(new)", "false_merge": "matches that are wrong, of all",
+    "false_split": "known animals called new, of the known", "oracle_accuracy": "oracle: known or new right",
+    "oracle_coverage_at_1": "oracle: decided at 1 % error", "oracle_coverage_at_2": "oracle: decided at 2 % error",
+    "oracle_coverage_at_5": "oracle: decided at 5 % error",
 }  # fmt: skip
-PLAIN = ("auroc", "brier", "ece", "map", "geometric_mean")
+PLAIN = ("auroc", "brier", "ece_match", "ece_new", "map", "mrr", "geometric_mean")
+ORACLE = "An oracle chooses its threshold on these very answers: what the scores allow, not what anybody gets."
 
 
-def of_evaluation(found: dict[str, Any]) -> list[Table]:
+def of_evaluation(found: Evaluation) -> list[Table]:
     """The figures with their intervals; every score beside the others; the figures of each group."""
-    figures = Table("figure", "value", "95 %")
+    figures = Table("figure", "value", "95 %", caption=ORACLE)
     for name, words in FIGURES.items():
-        interval = found["intervals"].get(name)
-        figures.add_row(words, _figure(name, found[name]), "-" if interval is None else " to ".join(_figure(name, end) for end in interval))
-    title = f"{found['opinions']}, {found['n_references']} references"
-    scores = Table("score", "top-1", "top-3", "top-5", "AUROC", title=title)
-    for name, row in found["scores"].items():
-        scores.add_row(name, *(_figure(key, row[key]) for key in ("top1", "top3", "top5", "auroc")))
+        interval = found.intervals.get(name)
+        ends = "-" if interval is None else " to ".join(_figure(name, end) for end in interval)
+        figures.add_row(words, _figure(name, found.figures[name]), ends)
+    title = f"{found.pipelines}, {found.n_references} references"
+    scores = Table("score", "top-1", "top-3", "top-5", "mAP", "AUROC", title=title)
+    for name, row in found.scores.items():
+        scores.add_row(name, *(_figure(key, row[key]) for key in ("top1", "top3", "top5", "map", "auroc")))
     groups = Table("group", "value", "queries", "top-1", "top-5")
-    for group, values in found["groups"].items():
+    for group, values in found.groups.items():
         for value, row in values.items():
             groups.add_row(group, escape(value), str(row["n"]), _figure("top1", row["top1"]), _figure("top5", row["top5"]))
-    return [scores, figures, groups] if found["groups"] else [scores, figures]
+    return [scores, figures, groups] if found.groups else [scores, figures]
 
 
-def of_comparison(found: dict[str, dict[str, Any]]) -> Table:
+def of_comparison(found: Mapping[str, Evaluation]) -> Table:
     """A row an evaluation, the best of each column marked."""
-    names = ("top1", "top3", "top5", "map", "auroc")
-    table = Table("features + matcher", *(FIGURES[name].split(",")[0] for name in names), "s a query")
-    best = {name: max((row[name] for row in found.values() if row[name] is not None), default=None) for name in names}
-    for title, row in found.items():
-        shown = (f"[bold]{_figure(name, row[name])}[/]" if row[name] == best[name] else _figure(name, row[name]) for name in names)
-        seconds = row["seconds_per_query"]
+    columns = {"top1": "top-1", "top3": "top-3", "top5": "top-5", "mrr": "MRR", "map": "mAP", "auroc": "AUROC"}
+    table = Table("pipeline", *columns.values(), "s a query")
+    best = {name: max((v for one in found.values() if (v := one.figures[name]) is not None), default=None) for name in columns}
+    for title, one in found.items():
+        values = [(one.figures[name], best[name], _figure(name, one.figures[name])) for name in columns]
+        shown = (f"[bold]{text}[/]" if value is not None and value == top else text for value, top, text in values)
+        seconds = one.seconds_per_query
         table.add_row(title, *shown, "-" if seconds is None else f"{seconds:.2f}")
     return table
 

@@ -4,14 +4,16 @@ The index holds every descriptor of every reference in a few bytes (inverted lis
 TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
 the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
-    <folder>/shortlist/<fingerprint>/photos.safetensors   digests of the photos in the index, and the name of its file
-    <folder>/shortlist/<fingerprint>/<name>.faiss         the index; it is mapped into memory, not read, when it is asked
+    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and the name of its file
+    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         the index; it is mapped into memory, not read, when it is searched
+
+Galleries may share a folder: several indexes stand beside each other, and the one that has most photos of a gallery is the gallery's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +31,42 @@ EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
 TRAINING = 64  # descriptors for each inverted list, to find its centre
 AT_ONCE = 64  # photos added at a time
 SAVE_EVERY = 60.0  # seconds
+LEFTOVER_AGE = 3600.0  # seconds after which an index that was replaced is nobody's any more
 
 Load = Callable[[str], Features]
+
+
+def describe() -> dict[str, object]:
+    """All that changes votes, features given. JSON-able."""
+    return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": TRAINING}
 
 
 class Shortlist:
     """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` asks it."""
 
     def __init__(self, folder: Path, features_fingerprint: str):
-        self.folder = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
+        self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
+        self.folder = self.root  # of the index that is open
         self.index: Any = None
         self.numbers: dict[str, int] = {}  # of the photos in the index, by digest
         self.n_trained = 0  # photos that there were when the lists were laid out
-        try:
-            self._open()
-        except FileNotFoundError:
-            pass
 
     def update(self, digests: Sequence[str], load: Load, progress: Callable[[int, int], None]) -> None:
-        """Add the photos that are not in the index and store it. It is laid out anew for four times the photos that it was made for, and
-        where every third photo in it has left the gallery."""
+        """Add the photos that are not in the index and store it. A new one is laid out beside the old for four times the photos that it was
+        made for, and where every third photo in it is none of the gallery's, which may be another gallery's."""
         wanted = dict.fromkeys(digests)
+        self._open_best(wanted)
         n_gone = len(self.numbers.keys() - wanted.keys())
-        if wanted.keys() <= self.numbers.keys() and 3 * n_gone <= len(self.numbers):
+        fits = bool(self.numbers) and 3 * n_gone <= len(self.numbers)
+        if fits and wanted.keys() <= self.numbers.keys():
             return
         try:
-            if 3 * n_gone > len(self.numbers) or len(wanted) > 4 * self.n_trained:
+            if not fits or len(wanted) > 4 * self.n_trained:
                 raise FileNotFoundError
-            self._open(writable=True)
+            self._open(self.folder, writable=True)
         except FileNotFoundError:  # never laid out, not any more, or not for such a gallery
             self.index, self.numbers, self.n_trained = None, {}, len(wanted)
+            self.folder = self.root / fingerprint(sorted(wanted))
         new = [digest for digest in wanted if digest not in self.numbers]
         saved = time.monotonic()
         for start in range(0, len(new), AT_ONCE):
@@ -69,6 +77,23 @@ class Shortlist:
                 saved = time.monotonic()
         progress(len(new), len(new))
         self._save()
+
+    def _open_best(self, wanted: Mapping[str, Any]) -> None:
+        """The stored index that has most of these photos, where the open one lacks some."""
+        if wanted.keys() <= self.numbers.keys():
+            return
+        best = (len(wanted.keys() & self.numbers.keys()), self.folder)
+        for folder in sorted(self.root.glob("*/")):
+            try:
+                numbers, _ = _photos(folder)
+            except FileNotFoundError:
+                continue
+            best = max(best, (len(wanted.keys() & numbers.keys()), folder))
+        if best[0]:
+            try:
+                self._open(best[1])
+            except FileNotFoundError:
+                self.index, self.numbers, self.n_trained = None, {}, 0
 
     def _add(self, digests: Sequence[str], start: int, load: Load) -> None:
         part = digests[start : start + AT_ONCE]
@@ -84,13 +109,14 @@ class Shortlist:
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
+        self._open_best(dict.fromkeys(digests))
         numbers = np.array([self.numbers[digest] for digest in digests], int)
         votes = np.zeros(len(self.numbers), np.float32)
         if self.index is None or not len(query) or not len(numbers):
             return np.zeros(len(numbers), np.float32)
-        asked = np.zeros(len(votes), bool)
-        asked[numbers] = True
-        among = {} if asked.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(asked, bitorder="little"))}
+        wanted = np.zeros(len(votes), bool)
+        wanted[numbers] = True
+        among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
         inverted = isinstance(self.index, faiss.IndexIVF)
         how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
         similarity, photo = self.index.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
@@ -100,24 +126,26 @@ class Shortlist:
         _, nearest = np.unique(keypoint * len(votes) + photo.ravel(), return_index=True)  # of each keypoint in each photo: the first
         nearest = nearest[photo.ravel()[nearest] >= 0]
         np.add.at(votes, photo.ravel()[nearest], margin.ravel()[nearest])
-        wanted: NDArray[np.float32] = votes[numbers]
-        return wanted
+        of_wanted: NDArray[np.float32] = votes[numbers]
+        return of_wanted
 
-    def _open(self, writable: bool = False) -> None:
+    def _open(self, folder: Path, writable: bool = False) -> None:
         """Raises FileNotFoundError where nothing is stored, or what is stored is damaged."""
-        try:
-            tensors, about = read_tensors(self.folder / "photos.safetensors")
-            file = self.folder / str(about["file"])
-            if file.stat().st_size != about["bytes"]:  # a file cut short must not be mapped
-                raise DamagedFile(file)
-            self.index = faiss.read_index(str(file), 0 if writable else faiss.IO_FLAG_MMAP) if about["bytes"] else None
-            self.numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
-            self.n_trained = int(about["n_trained"])
-        except (DamagedFile, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise FileNotFoundError(self.folder) from error
+        for last in (False, True):  # another process may replace the index between its manifest and its file
+            numbers, about = _photos(folder)
+            file = folder / str(about["file"])
+            try:
+                if about["bytes"] and file.stat().st_size != about["bytes"]:  # a file cut short must not be mapped
+                    raise FileNotFoundError(file)
+                self.index = faiss.read_index(str(file), 0 if writable else faiss.IO_FLAG_MMAP) if about["bytes"] else None
+            except (FileNotFoundError, RuntimeError) as error:
+                if last:
+                    raise FileNotFoundError(file) from error
+                continue
+            self.folder, self.numbers, self.n_trained = folder, numbers, int(about["n_trained"])
+            return
 
     def _save(self) -> None:
-        before = list(self.folder.glob("*.faiss"))
         file = self.folder / f"{fingerprint(list(self.numbers), self.n_trained)}.faiss"
         if self.index is not None:
             write_atomically(file, self._write)
@@ -125,8 +153,8 @@ class Shortlist:
         n_bytes = file.stat().st_size if self.index is not None else 0
         about = {"file": file.name, "bytes": n_bytes, "n_trained": self.n_trained}
         write_tensors(self.folder / "photos.safetensors", {"digests": digests}, about)
-        for old in before:
-            if old != file:
+        for old in self.folder.glob("*.faiss"):  # a process that has read the manifest before may be about to open it
+            if old != file and time.time() - old.stat().st_mtime > LEFTOVER_AGE:
                 old.unlink(missing_ok=True)
 
     def _write(self, file: Path) -> None:
@@ -134,6 +162,17 @@ class Shortlist:
             faiss.write_index(self.index, str(file))
         except RuntimeError as error:
             raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
+
+
+def _photos(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """The photos of a stored index by their digests, and what is said of its file. Raises FileNotFoundError where there is none, or it is
+    damaged."""
+    try:
+        tensors, about = read_tensors(folder / "photos.safetensors")
+        numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
+        return numbers, {name: about[name] for name in ("file", "bytes", "n_trained")}
+    except (DamagedFile, KeyError, TypeError, ValueError) as error:
+        raise FileNotFoundError(folder) from error
 
 
 def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:

@@ -1,7 +1,23 @@
-"""From match confidences to scores, and from scores to a ranking of individuals. NumPy only."""
+"""From match confidences to scores, and from scores to a ranking of individuals. NumPy only.
 
-from . import evidence
-from .evidence import Evidence, Floats, Null, estimate_null, signed_wasserstein, stranger_probability
-from .ranking import first, rank
+`evidence` makes the scores of one pipeline, `fusion` joins those of several, `impostors` says what a score is worth, `ranking` orders
+individuals by it.
+"""
 
-__all__ = ["Evidence", "Floats", "Null", "estimate_null", "evidence", "first", "rank", "signed_wasserstein", "stranger_probability"]
+from ..store.description import constants
+from .evidence import SCORES, Scores, evidence, measure_impostors, signed_wasserstein
+from .fusion import JOINED
+from .impostors import Floats, ImpostorDistribution, impostor_probability, shipped
+from .ranking import best_of, rank
+
+
+def describe() -> dict[str, object]:
+    """All that changes scores, matches given. JSON-able."""
+    rooms = ("evidence", "fusion", "impostors")
+    return {"joined": JOINED, "constants": constants(*(f"{__name__}.{room}" for room in rooms))}
+
+
+__all__ = [
+    "JOINED", "SCORES", "Floats", "ImpostorDistribution", "Scores", "best_of", "describe", "evidence", "impostor_probability",
+    "measure_impostors", "rank", "shipped", "signed_wasserstein",
+]  # fmt: skip

@@ -53,7 +53,8 @@ def _store_missing(items: Sequence[Indexed], pipeline: Pipeline, check: bool) ->
     missing = [item for item in items if not (pipeline.stored(item) is not None if check else item.digest in pipeline.features)]
     what = f"photos, {pipeline.settings.extract.extractor}"
     bad: list[tuple[Indexed, PhotoError]] = []
-    for done, (item, found) in enumerate(features_of(missing, pipeline)):
+    flaws: dict[str, list[str]] = {}
+    for done, (item, found) in enumerate(features_of(missing, pipeline, flaws)):
         pipeline.listener.progress(what, done, len(missing))
         if isinstance(found, PhotoError):
             bad.append((item, found))
@@ -61,11 +62,17 @@ def _store_missing(items: Sequence[Indexed], pipeline: Pipeline, check: bool) ->
             pipeline.features.save(item.digest, found)
     if missing:
         pipeline.listener.progress(what, len(missing), len(missing))
+    for flaw, names in flaws.items():
+        more = f" and {len(names) - 3} more photos" if len(names) > 3 else ""
+        pipeline.listener.note(f"{', '.join(names[:3])}{more}: {flaw}")
     return bad, len(missing) - len(bad)
 
 
-def features_of(items: Sequence[Indexed], pipeline: Pipeline) -> Iterator[tuple[Indexed, Features | PhotoError]]:
-    """The features of each photo, or why it cannot be used, as they are ready: on a GPU photos of one size go together."""
+def features_of(
+    items: Sequence[Indexed], pipeline: Pipeline, flaws: dict[str, list[str]] | None = None
+) -> Iterator[tuple[Indexed, Features | PhotoError]]:
+    """The features of each photo, or why it cannot be used, as they are ready: on a GPU photos of one size go together. What was forgiven
+    in reading them is added to `flaws`, with the ids of the photos."""
     at_once = AT_ONCE[pipeline.device]
     waiting: dict[tuple[int, int], list[tuple[Indexed, Photo]]] = {}
 
@@ -78,6 +85,8 @@ def features_of(items: Sequence[Indexed], pipeline: Pipeline) -> Iterator[tuple[
         except PhotoError as error:
             yield item, error
             continue
+        for flaw in photo.flaws if flaws is not None else ():
+            flaws.setdefault(flaw, []).append(item.ref.image_id)  # type: ignore[union-attr]
         waiting.setdefault(photo.size, []).append((item, photo))
         size = max(waiting, key=lambda size: len(waiting[size]))
         if len(waiting[size]) >= at_once or sum(map(len, waiting.values())) >= 4 * at_once:

@@ -10,7 +10,7 @@ from ..decision import Calibration, reasons
 from ..errors import PhotoError
 from ..records import Candidate, IdentityRanking, Indexed, Query
 from ..scoring import ImpostorDistribution, Scores
-from .match import variants
+from .match import compared
 from .score import compare
 from .workspace import Workspace
 
@@ -43,23 +43,18 @@ def judge(
 
     Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
     decide = work.settings.decide
-    compared = {
-        place
-        for photo in query.photos
-        if len(work.first.load(photo))
-        for variant in variants(photo, references, work.first, work.digests)
-        for place in variant.places
-    }
-    if not compared:
+    places = compared(query.photos, references, work.first, work.digests)
+    seen = set().union(*places)
+    if not seen:
         return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,))
-    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, len(compared))
+    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, places)))
     if judges.calibration is None:
         verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
         return IdentityRanking(query.name, candidates, verdict, p_impostor)
     prior = decide.prior_new if decide.prior_new >= 0 else None
     found = judges.calibration.decide(decision.standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
     why = reasons.reasons(found, judges.calibration, decide.max_false_match, decide.max_false_new)
-    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in compared})
+    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in seen})
     return IdentityRanking(
         query.name,
         candidates,

@@ -16,7 +16,7 @@ from ..records import Candidate, Health, Indexed, Query
 from ..scoring import ImpostorDistribution
 from ..store import fingerprint, write_atomically
 from .identify import Judges, rank
-from .match import first_by_votes
+from .match import compared, first_by_votes
 from .score import apart, compare, without_encounter
 from .workspace import Workspace
 
@@ -64,7 +64,7 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
 def ranked(
     references: Sequence[Indexed], most: int, work: Workspace, impostors: ImpostorDistribution
 ) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
-    """Calibration queries, each without the photos of its encounter: the individuals that are found, and among how many references."""
+    """Calibration queries, each without the photos of its encounter: the individuals found, and how many references were compared."""
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
     for done, places in enumerate(chosen):
@@ -74,7 +74,9 @@ def ranked(
         if pool:
             columns = [compare(photo, pool, work, impostors) for photo in photos]
             query = Query(photos[0].ref.encounter or photos[0].digest, photos)
-            yield query, rank(photos, pool, columns, work.settings.score.score), len(pool) * len(photos)
+            n_compared = sum(map(len, compared(photos, pool, work.first, work.digests)))
+            if n_compared:  # where nothing can be compared nothing is decided, here as for a new photo
+                yield query, rank(photos, pool, columns, work.settings.score.score), n_compared
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 

@@ -52,6 +52,16 @@ def variants(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline, 
     return found
 
 
+def compared(photos: Sequence[Indexed], references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> list[set[int]]:
+    """Of each photo of a query the places of the references that it can be compared with, however many turns of it are tried; none for a
+    photo without keypoints."""
+    found = []
+    for photo in photos:
+        places = {place for variant in variants(photo, references, pipeline, digests) for place in variant.places}
+        found.append(places if len(pipeline.load(photo)) else set())
+    return found
+
+
 def first_by_votes(query: Indexed, references: Sequence[Indexed], most: int, pipeline: Pipeline) -> list[int]:
     """Places of the references that the query's descriptors vote for most; each animal's best photo before any animal's second."""
     votes = pipeline.index.votes(pipeline.load(query), [item.digest for item in references])
@@ -153,7 +163,8 @@ def match_pair(query: Indexed, reference: Indexed, pipeline: Pipeline, digests: 
         n = len(pipeline.load(variant.photo)), n_reference
         pairs.append((variant.photo, PairMatches(query.ref.image_id, reference.ref.image_id, indices, confidence.astype(np.float32), n)))
     if not pairs:
-        return query, PairMatches(query.ref.image_id, reference.ref.image_id, *NONE, (len(pipeline.load(query)), n_reference))
+        nothing, n_query = NONE[1].astype(np.float32), len(pipeline.load(query))
+        return query, PairMatches(query.ref.image_id, reference.ref.image_id, NONE[0], nothing, (n_query, n_reference))
     return max(pairs, key=lambda pair: float(pair[1].confidence.sum()))
 
 

@@ -24,7 +24,8 @@ class Pipeline:
     """The settings' extractor and matcher, and one folder of stored results; usable from several threads."""
 
     def __init__(self, settings: Settings, folder: Path, listener: Listener):
-        matchers.weights_name(settings.extract, settings.match)  # names what cannot work before work starts
+        matchers.weights_name(settings.extract, settings.match)  # names what cannot work before work starts, as the next line
+        extractors.weights_digest(settings.extract)
         self.settings, self.folder, self.listener = settings, folder, listener
         self.n_matched = 0  # pairs matched now, stored ones not counted
         self._kept: dict[str, Features] = {}  # the oldest first

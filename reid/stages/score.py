@@ -1,4 +1,4 @@
-"""Matches -> scores: a column of each score over the references of a query, and the impostor distribution that they are measured against."""
+"""Matches -> scores: a column of each score over a query's references, and the impostor distribution they are measured against."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impo
     looked_at = sorted({place for _, places in found for place in places})
     as_it_is = [(Variant(photo, looked_at), looked_at)]
     fused = [
-        _scores(as_it_is, photo, references, pipeline, own, work)
-        for pipeline, own in zip(work.pipelines[1:], impostors.fused, strict=True)
+        _scores(as_it_is, photo, references, pipeline, own, work) for pipeline, own in zip(work.pipelines[1:], impostors.fused, strict=True)
     ]
     return _scores(found, photo, references, work.first, impostors, work, fused)
 
@@ -54,17 +53,18 @@ def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistrib
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         work.listener.note(f"{path} is damaged; the impostor distribution is measured again")
     fused: list[tuple[Scores, ImpostorDistribution]] = []
-    for pipeline in reversed(work.pipelines):  # the first one last: it fuses the others
+    for pipeline in (*work.pipelines[1:], work.first):  # the first one last: the others are fused with it
         joined = scoring.JOINED[pipeline.settings.match.matcher]
         values, n_keypoints = _confidences(pairs, pipeline, work)
         others = fused if pipeline is work.first else ()
         found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, fused=others)
         if found is None:
-            return scoring.shipped([(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines])
-        if pipeline is not work.first:
-            fused.insert(0, (scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
-    write_atomically(path, json.dumps(found.as_json()).encode())
-    return found
+            break
+        if pipeline is work.first:
+            write_atomically(path, json.dumps(found.as_json()).encode())
+            return found
+        fused.append((scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
+    return scoring.shipped([(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines])
 
 
 def _confidences(pairs: Sequence[tuple[Indexed, Indexed]], pipeline: Pipeline, work: Workspace) -> tuple[list[np.ndarray], list[int]]:

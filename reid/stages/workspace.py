@@ -10,7 +10,6 @@ from .. import decision, retrieval, scoring
 from ..errors import SettingsError
 from ..settings import Settings
 from ..store import AnswerFingerprints, Digests, remove_leftovers
-from .facts import photo_facts
 from .listener import Listener
 from .pipeline import Pipeline
 
@@ -28,8 +27,7 @@ class Workspace:
             self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
-        self.digests = Digests(folder, photo_facts)
-        remove_leftovers(folder, time.time() - LEFTOVER_AGE)
+        self.digests = Digests(folder)
 
     @cached_property
     def fingerprints(self) -> AnswerFingerprints:
@@ -37,11 +35,15 @@ class Workspace:
         ways = {name: settings.get(name) for name in ("sides", "mirror", "rotations")}
         return AnswerFingerprints(
             pipelines=[one.fingerprints for one in self.pipelines],
-            score={**ways, **scoring.describe(settings.score.score, settings.score.min_confidence, settings.score.impostor_pairs)},
+            score={**ways, **scoring.describe(), **{name: settings.get(name) for name in ("score", "min_confidence", "impostor_pairs")}},
             search={**retrieval.describe(), **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters")}},
             decide=decision.describe(),
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
         )
+
+    def tidy(self) -> None:
+        """Delete parts of files that killed runs have left behind."""
+        remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
 
     def close(self) -> None:
         self.digests.close()

@@ -10,6 +10,6 @@ from .fingerprints import FORMAT, AnswerFingerprints, Fingerprints, fingerprint
 from .matches import CoarseStore, MatchStore
 
 __all__ = [
-    "FORMAT", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints", "MatchStore", "fingerprint", "read_tensors", "remove_leftovers",
-    "write_atomically", "write_tensors",
+    "FORMAT", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints", "MatchStore", "fingerprint",
+    "read_tensors", "remove_leftovers", "write_atomically", "write_tensors",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import PhotoError, StoreError
 from ..records import PhotoFacts, PhotoRef
@@ -29,12 +30,10 @@ TABLES = (  # facts_1: another number when headers are read otherwise
 
 class Digests:
     """sha256 of photos with their crop and mask, and facts from their headers. A file is read again only when its size or its time of
-    change differs, or where the caller asks for it.
+    change differs, or where the caller asks for it. Nothing is written before the first question."""
 
-    `read_facts` reads a header that is not known yet; without it `facts` cannot be asked. Nothing is written before the first question."""
-
-    def __init__(self, folder: Path, read_facts: Callable[[Path], PhotoFacts] | None = None):
-        self.folder, self._read_facts = folder, read_facts
+    def __init__(self, folder: Path):
+        self.folder = folder
         self._own = threading.local()
         self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
         self._lock = threading.Lock()
@@ -51,15 +50,14 @@ class Digests:
             parts.append(f"turned {ref.quarters} {ref.mirrored}")
         return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def facts(self, path: Path) -> PhotoFacts:
-        """Size and time of a photo. Raises PhotoError for what is no photo."""
-        if self._read_facts is None:
-            raise TypeError("Digests(folder, read_facts) takes a function that reads a header")
+    def facts(self, path: Path, read: Callable[[Path], PhotoFacts]) -> PhotoFacts:
+        """What `read` gives for this file, or what it gave before. Raises what it raises, and PhotoError for a file that is gone."""
         key, size, changed = _state(path)
         row = self._row("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", key)
         if row is not None and row[:2] == (size, changed):
-            return PhotoFacts((row[2], row[3]), None if row[4] is None else datetime.fromisoformat(row[4]))
-        found = self._read_facts(path)
+            _, _, width, height, taken = row
+            return PhotoFacts((width, height), None if taken is None else datetime.fromisoformat(taken))
+        found = read(path)
         taken = None if found.taken is None else found.taken.isoformat()
         self._keep("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
         return found
@@ -80,9 +78,9 @@ class Digests:
             self._keep("DELETE FROM facts_1 WHERE path = ?", (key,))
         return digest
 
-    def _row(self, question: str, key: bytes) -> tuple[object, ...] | None:
+    def _row(self, question: str, key: bytes) -> tuple[Any, ...] | None:
         with self._guard():
-            row: tuple[object, ...] | None = self._connection().execute(question, (key,)).fetchone()
+            row: tuple[Any, ...] | None = self._connection().execute(question, (key,)).fetchone()
         return row
 
     def _keep(self, statement: str, values: tuple[object, ...]) -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .. import weights
+from ..extractors.cells import CELL, sample
 from ..extractors.goodpoint import LEAK, GoodPoint, heatmap
-from ..extractors.superpoint import CELL, load_network, sample
+from ..extractors.superpoint import load_network
 from ..imaging import warps
 from ..imaging.noise import disturb
 from ..imaging.warps import Strength

@@ -11,7 +11,7 @@ and from scenes that were photographed from all sides; what comes before it and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -29,10 +29,11 @@ from ..evaluation import metrics
 from ..imaging import warps
 from ..imaging.noise import disturb
 from ..imaging.warps import Matrix, Strength
-from ..matchers import DOUBTFUL
-from ..matchers.lightglue import Ends, LightGlue, Shape, feed_forward, places, renamed, rotate
+from ..matchers.lightglue_layers import Ends, Shape, feed_forward, renamed, rotate
+from ..matchers.lightglue_network import LightGlue, places
+from ..matchers.verified import DOUBTFUL
 from ..records import Features, Photo, PhotoRef
-from ..settings import Settings
+from ..settings import ExtractSettings
 from . import Choices
 from .loop import Forward, Plan, Task
 from .photos import Crops
@@ -302,7 +303,7 @@ def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Ch
     another extractor, whose name is given, or with a file of weights, whose shape it keeps."""
     if not choices.extractor:
         raise SettingsError("whose features is LightGlue trained for? Name them: --extractor goodpoint")
-    settings = Settings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
+    settings = ExtractSettings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
     about = {"extractor": choices.extractor, "extractor_weights": extractors.weights_digest(settings)}
     extractor = extractors.create(settings, choices.device)
     strength, side = Strength(rotation=np.deg2rad(choices.rotation)), round(choices.side * AROUND)
@@ -347,7 +348,7 @@ def _begun(choices: Choices, example: Features) -> Network:
     return network
 
 
-def adapted(other: str, settings: Settings, crops: Crops, device: str, progress: Progress = lambda *done: None) -> Network:
+def adapted(other: str, settings: ExtractSettings, crops: Crops, device: str, progress: Progress = lambda *done: None) -> Network:
     """The LightGlue published for the extractor `other`, whose layers are no longer trained, behind a projection of the descriptors of
     `settings`. It takes them, by least squares over the keypoints that both extractors find, to what the other's become there."""
     published = extractors.entry(other).lightglue
@@ -356,7 +357,7 @@ def adapted(other: str, settings: Settings, crops: Crops, device: str, progress:
     state = renamed(weights.load(published))
     if state["posenc.Wr.weight"].shape[1] == 4:
         raise SettingsError(f"the LightGlue of {other} needs scales and angles; begin with that of aliked-n16, disk or superpoint")
-    own, theirs = (extractors.create(one.replace(max_keypoints=MOST), device) for one in (settings, Settings(extractor=other)))
+    own, theirs = (extractors.create(replace(one, max_keypoints=MOST), device) for one in (settings, ExtractSettings(extractor=other)))
     found = []
     for done in range(1, N_FITTED + 1):
         found.append(_both(own, theirs, crops.crop(FITTED + done - 1)))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import catalogue
-from ..errors import GalleryError, PhotoError
-from ..imaging import photo_size, prepare
+from ..errors import PhotoError
+from ..imaging import facts, prepare
 from ..records import PhotoRef
 
 LONGEST = 1024  # px of a photo that is kept in memory
@@ -65,14 +65,8 @@ def split(refs: Sequence[PhotoRef]) -> tuple[list[PhotoRef], list[PhotoRef]]:
 
 
 def unlabelled(folder: Path, note: Callable[[str], None] = lambda text: None) -> list[PhotoRef]:
-    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, in order of their names.
-
-    Raises GalleryError for what is no folder."""
-    if not folder.is_dir():
-        raise GalleryError(f"{folder} is not a folder; name a gallery, or a folder of photos")
-    if not (folder / catalogue.TABLE).exists():
-        return [PhotoRef(str(path), path) for path in catalogue.photos_in(folder)[0]]
-    found = catalogue.read(folder, photo_size)
+    """The photos to learn from in a folder, see `catalogue.unlabelled`; its notes are told. Raises GalleryError for what is no folder."""
+    found = catalogue.unlabelled(folder, facts)
     for text in found.notes:
         note(text)
     return list(found.references)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from .. import devices, imaging
 from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
+from ..session import versions
 from ..store import fingerprint
 from ..weights import card as read_card
 from . import Choices, loop, method, stages
@@ -56,7 +56,7 @@ def train(
     choices = Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there)
     about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
     about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}
-    card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": version("reid")}
+    card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": versions()["reid"]}
     file = Path(out)
     for task in stages(network, learned, held_out, choices, plan, file, progress):
         whole = replace(task, about={**about, **task.about}, card=card)

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from .. import weights
 from ..errors import SettingsError
-from ..extractors.superpoint import CELL, SuperPoint, heatmap, load_network, peaks, sample
+from ..extractors.cells import CELL, peaks, sample
+from ..extractors.superpoint import SuperPoint, heatmap, load_network
 from ..imaging import noise, warps
 from ..imaging.geometry import visible
 from ..imaging.warps import Matrix, Patch, Strength

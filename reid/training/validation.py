@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation import metrics
-from ..extractors.superpoint import peaks, sample
+from ..extractors.cells import peaks, sample
 from ..imaging.geometry import visible
 from .pairs import Pair
 

@@ -1,0 +1,58 @@
+"""Why an answer is what it is, in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .calibration import Calibration
+from .verdicts import MATCH, ODD, Decision, verdict_of
+
+NOTHING_COMPARED = "Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show."
+
+
+def reasons(decision: Decision, calibration: Calibration, max_false_match: float, max_false_new: float) -> tuple[str, ...]:
+    """Where this query stands among the calibration queries, and what the prior has to do with its verdict."""
+    n_new, n_known = calibration.n_new, calibration.n_known
+    as_well, as_badly = round(decision.p_if_new * (n_new + 1)) - 1, round(decision.p_if_known * (n_known + 1)) - 1
+    said = [
+        f"Of {n_new} encounters whose animal had been taken out of the gallery, {as_well} had a best individual that stood as well.",
+        f"Of {n_known} encounters whose animal was in the gallery, {as_badly} had a best individual that stood no better.",
+    ]
+    by_rank = verdict_of(decision.p_if_new, decision.p_if_known, 1, 1, max_false_match, max_false_new)
+    if decision.verdict == ODD:
+        said.append("Few new animals stand as well, and few known ones as badly: the photo is like neither.")
+    elif decision.verdict != by_rank:
+        what, name, p = ("a match", "P(match)", decision.p_match) if by_rank == MATCH else ("new", "P(new)", decision.p_new)
+        said.append(f"By its rank alone it would be {what}, but {name}, which takes the prior into account, is only {percent(p)}.")
+    return tuple(said)
+
+
+def of_quality(shortcomings: Sequence[str], n_photos: int) -> str | None:
+    """What is wrong with the best photo of a query; None where nothing is."""
+    if not shortcomings:
+        return None
+    which = "The photo is" if n_photos == 1 else "The best of the photos is"
+    return f"{which} {', '.join(shortcomings)}: even of known animals fewer such photos are recognised."
+
+
+def of_sides(n_left_out: int) -> str | None:
+    """How many individuals could not be compared because of their side; None where all could."""
+    if not n_left_out:
+        return None
+    whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
+    return f"{whom} no photo of a side that could be compared."
+
+
+def of_twins(pairs: Sequence[tuple[str, str]]) -> str | None:
+    """Which pairs of names the calibration leaves out as twins; None where it leaves out none."""
+    if not pairs:
+        return None
+    named = ", ".join(f"{one} and {other}" for one, other in pairs)
+    return f"These pairs look like one animal under two names each, and the calibration does not take them for new animals: {named}."
+
+
+def percent(p: float) -> str:
+    """A probability as people read it: never a bare 0 or 100."""
+    if p < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if p > 0.999 else f"{100 * p:.1f} %"

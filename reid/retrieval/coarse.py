@@ -1,0 +1,36 @@
+"""Coarse to fine, for any matcher: a coarse look gives every reference one number, and only the finalists are matched in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FINALISTS = {"aliked-lightglue": 32}  # by the weights of the matcher, as measured; with few finalists others lose right animals
+OTHER_FINALISTS = 48
+
+
+def n_finalists(weights_name: str) -> int:
+    """How many references a matcher with these weights matches in full."""
+    return FINALISTS.get(weights_name, OTHER_FINALISTS)
+
+
+def finalists(totals: NDArray[np.floating[Any]], identities: Sequence[str | None], n: int) -> list[int]:
+    """Places of `n` references, best first: those of the largest totals, but each animal's best photo before any animal's second.
+
+    A photo whose animal is not known counts as an animal of its own."""
+    n_before: dict[str, int] = {}
+    turns: list[int] = []
+    n_first = 0
+    order = np.argsort(-totals, kind="stable").tolist()
+    for place in order:
+        identity = identities[place]
+        turns.append(0 if identity is None else n_before.get(identity, 0))
+        if identity is not None:
+            n_before[identity] = turns[-1] + 1
+        n_first += turns[-1] == 0
+        if n_first == n:  # all places are taken by first photos; nobody behind can have one
+            break
+    return [order[i] for i in np.argsort(turns, kind="stable")[:n]]
