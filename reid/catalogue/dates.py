@@ -84,7 +84,8 @@ def read_dates(column: str, cells: Sequence[tuple[str, str]]) -> tuple[dict[str,
             found[text] = when
     if serials:
         n = sum(counts[text] for text in serials)
-        notes.append(f"{column}: {counted(n, 'value is a', 'values are')} spreadsheet's day number ({serials[0]} is {found[serials[0]].first})")
+        what = counted(n, "value is a day number of a spreadsheet", "values are day numbers of a spreadsheet")
+        notes.append(f"{column}: {what} ({serials[0]} is {found[serials[0]].first})")
     unread = [(where, text) for where, text in cells if text in counts and text not in found]
     if unread:
         where, text = unread[0]
