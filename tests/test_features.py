@@ -12,6 +12,7 @@ from reid.errors import GalleryError, SettingsError
 from reid.evaluation import features, metrics
 from reid.extractors import classical
 from reid.formats import sequences
+from reid.imaging import geometry
 from reid.records import Features, Photo
 from reid.report import plots, tables
 
