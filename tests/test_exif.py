@@ -36,7 +36,7 @@ def degrees(*parts):
     return tuple(IFDRational(round(part * 1000), 1000) for part in parts)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_what_a_camera_writes(tmp_path, suffix):
     gps = {1: "S", 2: degrees(12, 30, 36), 3: "W", 4: degrees(68, 15, 0)}
     data = header(taken="2019:06:20 10:11:12", part="25", offset="+02:00", serial="BJ12", orientation=6, gps=gps)
@@ -48,6 +48,13 @@ def test_what_a_camera_writes(tmp_path, suffix):
     assert (found.make, found.model, found.serial, found.orientation) == ("Olympus", "TG-6", "BJ12", 6)
     assert facts(path).taken == found.taken
     assert facts(path).size == (40, 60)
+
+
+def test_a_tiff_is_its_own_header(tmp_path):
+    path = photo(tmp_path / "a.tiff", header(orientation=8))
+    assert (exif.read(path).model, exif.read(path).orientation, facts(path).size) == ("TG-6", 8, (40, 60))
+    path.write_bytes(header(taken="2019:06:20 10:11:12").tobytes().removeprefix(b"Exif\0\0"))  # as in a JPEG, with no pixels
+    assert exif.read(path).taken == datetime(2019, 6, 20, 10, 11, 12)
 
 
 @pytest.mark.parametrize(

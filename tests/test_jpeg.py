@@ -126,5 +126,5 @@ def test_whatever_a_file_holds_it_is_a_photo_or_named(tmp_path, way):
             data[place] = rng.integers(256)
         try:
             assert decoded(tmp_path, bytes(data)).pixels.ndim == 3
-        except PhotoError as error:
-            assert "photo.jpg" in str(error)
+        except PhotoError:  # and no other error
+            pass

@@ -96,7 +96,7 @@ def _cased(word: str) -> bool:
     """No capital within small letters where one of them is outside ASCII: Müller, ÜBER, McKay, not tomŽ, not MÅller, not äCãT."""
     inner = zip(word, word[1:], f"{word[2:]} ")
     return not any(
-        b.isupper() and (b > "\x7f" and a.isalpha() and c.islower() or a.islower() and max(a, b) > "\x7f") for a, b, c in inner
+        b.isupper() and ((b > "\x7f" and a.isalpha() and c.islower()) or (a.islower() and max(a, b) > "\x7f")) for a, b, c in inner
     )
 
 

@@ -2,9 +2,9 @@
 
 Photos of one animal are of one encounter where the table, or their names, date them to one day, and where their cameras' times follow one
 another within an hour, over midnight, too. A photo that may be of several encounters makes them one: of a year alone, all of that year; of
-no date, all of its animal. Photos whose encounter the table leaves blank join the one that it gives to others of the same animal and day. An
-undated query is of an encounter by itself, since the table has set it apart. Unnamed photos go with those of their own folder, by their
-dates; without a date they stand by themselves.
+no date, all of its animal. Photos whose encounter the table leaves blank join the one that it gives to others of the same animal and day.
+An undated query is of an encounter by itself, since the table has set it apart. Unnamed photos go with those of their own folder, by
+their dates; without a date they stand by themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 from .dates import When
 from .values import counted
@@ -120,7 +121,7 @@ def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]
     union = _Union(places)
     dated = [(place, when) for place in places if (when := photos[place].when) is not None]
     clocks = sorted((clock, place) for place, when in dated if (clock := _clock(when)) is not None)
-    for (before, one), (after, other) in zip(clocks, clocks[1:]):
+    for (before, one), (after, other) in pairwise(clocks):
         if after - before <= APART:
             union.unite((one, other))
     days: dict[tuple[date, date], list[int]] = {}
@@ -132,8 +133,9 @@ def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]
         if first != last:  # a month or a year
             union.unite([alike[0], *(place for place, when in dated if when.first <= last and first <= when.last)])
     for place, when in dated:
-        if alike := days.get((when.first, when.last)):
-            union.unite((alike[0], place))
+        same_day = days.get((when.first, when.last))
+        if same_day:
+            union.unite((same_day[0], place))
     undated = [place for place in places if photos[place].when is None]
     if undated:
         union.unite([*undated, *(place for place in places if not photos[place].is_query)])

@@ -64,7 +64,7 @@ class Files:
     def _ways(self, plain: str) -> list[str]:
         """The path itself; then, of one that begins elsewhere (C:/photos/turtles/amber/1.jpg), what it ends with."""
         parts = [part for part in plain.split("/") if part not in ("", ".")]
-        begins_elsewhere = plain.startswith("/") or parts[:1] and (parts[0].endswith(":") or parts[0] == self.root.resolve().name)
+        begins_elsewhere = plain.startswith("/") or (parts[:1] and (parts[0].endswith(":") or parts[0] == self.root.resolve().name))
         return [plain, *("/".join(parts[start:]) for start in range(1, len(parts)))] if begins_elsewhere else [plain]
 
     def _other_spelling(self, way: str) -> str | None:

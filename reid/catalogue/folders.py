@@ -96,7 +96,9 @@ def readable(path: Path) -> str:
 
 
 def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str]]:
-    """The photos of a gallery without a table: the first folder names the individual, one below it may say the side. Raises GalleryError."""
+    """The photos of a gallery without a table: the first folder names the individual, one below it may say the side.
+
+    Raises GalleryError."""
     found = contents(root)
     rows = [(path, path.relative_to(root).parts) for path in found.photos]
     side_first = not names_as_written and _sides_stand_first([parts for _, parts in rows])
@@ -122,7 +124,9 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
     names = {draft.name for draft in drafts}
     if len(names) == 1 and len({parts[1] for _, parts in rows if len(parts) > 2}) > 1 and not side_first:
         (name,) = names
-        notes.append(f"all photos lie in {name!r}, and so are of one individual; if the folders in it are the individuals, open {root / name}")
+        notes.append(
+            f"all photos lie in {name!r}, and so are of one individual; if the folders in it are the individuals, open {root / name}"
+        )
     return drafts, notes
 
 

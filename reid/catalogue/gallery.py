@@ -34,7 +34,7 @@ ALIKE = 3  # problems of one kind that a note lists; more are counted
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, taken otherwise than it is written, derived."""
+    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, read otherwise than it is written, derived."""
 
     root: Path
     references: tuple[PhotoRef, ...]
@@ -52,7 +52,7 @@ def read(
     *,
     table: Path | pd.DataFrame | None = None,
     skip_bad: bool = False,
-    join: Mapping[str, str] = {},  # noqa: B006  read only
+    join: Mapping[str, str] = {},
     names_as_written: bool = False,
 ) -> Gallery:
     """The gallery at `root`. Raises GalleryError with every problem found; with `skip_bad` bad rows become notes instead.
@@ -124,9 +124,7 @@ def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[st
     return notes
 
 
-def _photos(
-    drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]
-) -> tuple[list[PhotoRef], list[str]]:
+def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:
     """With dates and encounters; a note says how the encounters were found."""
     sightings: list[Sighting] = []
     dates: list[tuple[date | None, datetime | None]] = []

@@ -28,7 +28,9 @@ KINDS = (
     "jaguar|tiger|lion|cheetah|ocelot|puma|hyena|wild dog|wolf|fox|bear|zebra|giraffe|elephant|rhino|antelope|nyala|deer|cow|horse|ape|"
     "gorilla|chimp|chimpanzee|lemur|monkey|salamander|newt|frog|toad|lizard|gecko|snake|iguana|beluga|narwhal|starfish|badger|panda|koala"
 )
-NOBODY_OF_A_KIND = re.compile(rf"(?:unknown|unidentified|unnamed|unassigned|new|unid|unk) (?:{KINDS})s?|(?:{KINDS}) (?:unknown|unidentified)")
+NOBODY_OF_A_KIND = re.compile(
+    rf"(?:unknown|unidentified|unnamed|unassigned|new|unid|unk) (?:{KINDS})s?|(?:{KINDS}) (?:unknown|unidentified)"
+)
 INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 JOINERS = re.compile("[\u200c\u200d]")  # between letters of some scripts they belong to the word; elsewhere nobody sees them
 BEFORE_SCRIPTS_WITH_JOINERS = "\u0600"
@@ -101,7 +103,7 @@ def _changed(written: Sequence[str], cleaned: Sequence[str]) -> list[str]:
     changed = {old: new for old, new in zip(written, cleaned, strict=True) if old != new and names_somebody(new)}
     if not changed:
         return []
-    shown = some([f"{ascii(old)} is {new}" for old, new in sorted(changed.items())])
+    shown = some([f"{old!a} is {new}" for old, new in sorted(changed.items())])
     return [f"{counted(len(changed), 'name was', 'names were')} cleaned of blanks, invisible characters or split accents: {shown}"]
 
 
@@ -180,7 +182,10 @@ def _slip(a: str, b: str) -> bool:
         return False
     words = [_word_at(name, start, part) for name, part in zip((a, b), cut)]
     least = min(map(len, words))
-    doubled = sorted(map(len, cut)) == [0, 1] and "".join(cut) in (x[start - 1 : start], x[start : start + 1] if cut[1] else y[start : start + 1])
+    doubled = sorted(map(len, cut)) == [0, 1] and "".join(cut) in (
+        x[start - 1 : start],
+        x[start : start + 1] if cut[1] else y[start : start + 1],
+    )
     return least >= (3 if doubled else SHORTEST)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import PhotoError
 from ..records import Box, PhotoFacts
 from .columns import Columns
-from .dates import read_dates
+from .dates import When, read_dates
 from .draft import Draft
 from .files import Files, Missing
 from .folders import readable
@@ -57,11 +57,11 @@ class _Row:
 def read_rows(root: Path, table: Table, columns: Columns, facts: Callable[[Path], PhotoFacts]) -> Read:
     """Every row that holds anything, in order."""
     found, reader = Read(), _Reader(root, facts)
-    dates = {}
+    dates: dict[str, When] = {}
     if "date" in columns.of:
         place = columns.of["date"]
-        cells = [(where, row[place]) for where, row in table.rows if place < len(row)]
-        dates, notes = read_dates(columns.names[place], cells)
+        written = [(where, row[place]) for where, row in table.rows if place < len(row)]
+        dates, notes = read_dates(columns.names[place], written)
         found.notes += notes
     ids: Counter[str] = Counter()
     for where, cells in table.rows:
@@ -78,7 +78,9 @@ def read_rows(root: Path, table: Table, columns: Columns, facts: Callable[[Path]
     found.notes += reader.notes(table)
     doubled = [name for name, n in ids.items() if n > 1 and name]
     if doubled:
-        found.notes.append(f"{counted(len(doubled), 'image_id stands', 'image_ids stand')} more than once ({some(doubled)}) and were numbered")
+        found.notes.append(
+            f"{counted(len(doubled), 'image_id stands', 'image_ids stand')} more than once ({some(doubled)}) and were numbered"
+        )
     return found
 
 
@@ -211,4 +213,3 @@ class _Reader:
             spelt = self._find(row, meaning, text)
             return None if spelt is None else str(self.root / spelt)
         return None
-

@@ -1,4 +1,4 @@
-"""A table of photos in any of the forms that people keep, as rows of text: csv, xlsx, parquet, a DataFrame. What a cell means is not said here."""
+"""A table of photos in any of the forms that people keep, as rows of text: csv, xlsx, parquet, a DataFrame. No cell is understood here."""
 
 from __future__ import annotations
 

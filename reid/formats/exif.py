@@ -1,6 +1,6 @@
 """EXIF: when, where and by which camera a photo was taken, and how it is to be turned (CIPA DC-008). From the header alone.
 
-Headers are not to be trusted: whatever is broken, too long or out of range is None, nothing raises, and no more is read than a header holds.
+Headers are not to be trusted: whatever is broken, too long or out of range is None, nothing raises, and little is read.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _parsed(file: BinaryIO) -> Exif:
     orientation = _number(main, ORIENTATION, order)
     return Exif(
         taken=_taken(_text(exif, TAKEN), _text(exif, PART), _text(exif, OFFSET)),
-        orientation=orientation if orientation in range(1, 9) else 1,
+        orientation=orientation if orientation is not None and 1 <= orientation <= 8 else 1,
         position=_position(gps, order),
         make=_text(main, MAKE),
         model=_text(main, MODEL),

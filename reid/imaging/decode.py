@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import PhotoError
 from ..formats import exif
@@ -89,13 +89,13 @@ class Decoded:
     @property
     def scale(self) -> float:
         """To the full size."""
-        return max(self.pixels.shape[:2]) / max(self.size)
+        return float(max(self.pixels.shape[:2]) / max(self.size))
 
 
 def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright photo, from its header alone. Raises PhotoError."""
     with opened(path) as image:
-        return image.size[::-1] if _turn(image, path) in SIDEWAYS else image.size
+        return _upright_size(image, path)
 
 
 def facts(path: Path) -> PhotoFacts:
@@ -108,9 +108,8 @@ def decode(path: Path, at_least: int | None = None) -> Decoded:
 
     A JPEG whose end is missing is read as far as it goes, if little is lost. Raises PhotoError."""
     with opened(path) as image:
-        size = image.size
         try:
-            turn = _turn(image, path)
+            size = _upright_size(image, path)
             bits = None
             if image.format in ("JPEG", "MPO"):
                 if at_least is not None and max(size) >= 2 * at_least:
@@ -121,12 +120,20 @@ def decode(path: Path, at_least: int | None = None) -> Decoded:
             image.load()
             if image.mode == "F":
                 raise PhotoError(f"the pixels of {path} are floating-point numbers; save it with 8 or 16 bits")
-            pixels = _rgb(image if turn not in TURNS else image.transpose(TURNS[turn]))
-            return Decoded(pixels, size[::-1] if turn in SIDEWAYS else size, bits.flaws() if bits else ())
+            turn = TURNS.get(_turn(image, path))  # now, since Pillow turns a TIFF as it loads it
+            return Decoded(_rgb(image if turn is None else image.transpose(turn)), size, bits.flaws() if bits else ())
         except PhotoError:
             raise
         except Exception as error:  # truncated or damaged: every decoder has its own exceptions
             raise PhotoError(f"{path} is damaged ({line(error)})") from error
+
+
+def _upright_size(image: Image.Image, path: Path) -> tuple[int, int]:
+    """Before its pixels are loaded. Raises PhotoError."""
+    size = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions of Pillow give it turned already
+        size = int(image.tag_v2[256]), int(image.tag_v2[257])
+    return size[::-1] if _turn(image, path) in SIDEWAYS else size
 
 
 def _turn(image: Image.Image, path: Path) -> int:

@@ -107,7 +107,9 @@ class Digests:
                     part.unlink(missing_ok=True)
                 connection = _opened(file)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot write under {self.folder} ({error}); make it writable, or give another folder with --cache") from error
+            raise StoreError(
+                f"cannot write under {self.folder} ({error}); make it writable, or give another folder with --cache"
+            ) from error
         with self._lock:
             self._open.append((os.getpid(), connection))
         return connection
