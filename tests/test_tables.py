@@ -330,7 +330,7 @@ def test_many_rows_are_read_in_seconds(tmp_path, monkeypatch):
     started = time.monotonic()
     found = catalogue.read(tmp_path, lambda path: pytest.fail(f"{path} is asked"))
     assert (len(found.references), len(found.identities)) == (20000, 3000)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 8
     assert COUNTS["calls"] < 5000
 
 

@@ -95,7 +95,7 @@ class Files:
         if self._anywhere is None:
             self._anywhere = defaultdict(list)
             for path in contents(self.root).photos:
-                self._anywhere[_folded(path.stem)].append(readable(path.relative_to(self.root)))
+                self._anywhere[_folded(Path(path).stem)].append(readable(path))
         alike = self._anywhere.get(_folded(Path(plain).stem), [])
         exact = [path for path in alike if _folded(Path(path).name) == _folded(Path(plain).name)] or alike
         return f"; did you mean {some([repr(path) for path in exact])}?" if exact else ""

@@ -31,14 +31,14 @@ MASKS = frozenset(("mask", "masks", "segmentation", "segmentations", "segmentati
 class Contents:
     """What lies below a folder, sorted."""
 
-    photos: list[Path]
-    others: list[Path]  # files that are not photos by their names
+    photos: list[str]  # below the folder, with the system's strokes between names
+    others: list[str]  # files that are not photos by their names
     system: Counter[str]  # names of folders and files of systems and tools, hidden ones included
 
-    def notes(self, root: Path) -> list[str]:
+    def notes(self) -> list[str]:
         notes = []
         if self.others:
-            notes.append(f"passed over {some([readable(path.relative_to(root)) for path in self.others])}: not photos by their names")
+            notes.append(f"passed over {some(map(readable, self.others))}: not photos by their names")
         if self.system:
             names = some([f"{name.strip()} ({n:,})" if n > 1 else name.strip() for name, n in sorted(self.system.items())], most=6)
             notes.append(f"passed over what systems and tools keep: {names}")
@@ -56,11 +56,13 @@ def contents(folder: Path) -> Contents:
     others: list[str] = []
     system: Counter[str] = Counter()
     seen: set[str] = set()
+    top = str(folder)
 
     def unreadable(error: OSError) -> None:
         raise GalleryError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for path, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        here = "" if path == top else path.removeprefix(top).lstrip(os.sep) + os.sep
         seen.add(os.path.realpath(path))
         system.update(name for name in (*folders, *names) if is_system(name) and name != FOLDER)
         folders[:] = sorted(name for name in folders if not is_system(name))
@@ -69,9 +71,9 @@ def contents(folder: Path) -> Contents:
                 raise GalleryError(f"{os.path.join(path, name)} is a link to a folder that is read already; remove it")
         for name in names:
             if not is_system(name):
-                (photos if is_photo(name) else others).append(os.path.join(path, name))
+                (photos if is_photo(name) else others).append(here + name)
         # a folder named like a photo counts as one: it is named as not readable later
-        photos += [os.path.join(path, name) for name in folders if is_photo(name)]
+        photos += [here + name for name in folders if is_photo(name)]
         folders[:] = [name for name in folders if not is_photo(name)]
     return Contents(_sorted(photos), _sorted(others), system)
 
@@ -80,19 +82,20 @@ def is_photo(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _sorted(paths: list[str]) -> list[Path]:
-    return [Path(path) for path in sorted(paths, key=lambda path: path.split(os.sep))]
+def _sorted(paths: list[str]) -> list[str]:
+    return sorted(paths, key=lambda path: path.split(os.sep))
 
 
 def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """(photos, other files) below `folder`, sorted; what is hidden or of a system or a tool is not looked at. Raises GalleryError."""
     found = contents(folder)
-    return found.photos, found.others
+    return [folder / path for path in found.photos], [folder / path for path in found.others]
 
 
-def readable(path: Path) -> str:
-    """The path as text that can be printed and written, whatever bytes the file system holds."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+def readable(path: Path | str) -> str:
+    """The path as text that can be printed and written, whatever bytes the file system holds; with / between names."""
+    text = path.replace(os.sep, "/") if isinstance(path, str) else path.as_posix()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str]]:
@@ -100,7 +103,7 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
 
     Raises GalleryError."""
     found = contents(root)
-    rows = [(path, path.relative_to(root).parts) for path in found.photos]
+    rows = [(path, tuple(path.split(os.sep))) for path in found.photos]
     side_first = not names_as_written and _sides_stand_first([parts for _, parts in rows])
     drafts: list[Draft] = []
     stray: list[str] = []
@@ -109,14 +112,13 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         if side_first and len(parts) > 1:
             view, parts = parts[0], parts[1:]
         if len(parts) == 1:
-            stray.append(readable(path.relative_to(root)))
+            stray.append(readable(path))
             continue
         view = view or next((part for part in parts[1:-1] if is_side(part)), None)
-        name, _, _ = readable(Path(*parts)).partition("/")
-        drafts.append(Draft(image_id=readable(path.relative_to(root)), path=path, name=name, orientation=side(view) if view else None))
+        drafts.append(Draft(readable(path), root / path, readable(parts[0]), orientation=side(view) if view else None))
     if not drafts:
         raise GalleryError(_nobodys(root, stray, found))
-    notes = found.notes(root)
+    notes = found.notes()
     if stray:
         notes.insert(0, f"left out {some(stray)}: {counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder")
     if side_first:
@@ -142,5 +144,5 @@ def _nobodys(root: Path, stray: list[str], found: Contents) -> str:
         where = "directly in" if not any("/" in name for name in stray) else "in no individual's folder of"
         return f"{counted(len(stray), 'photo lies', 'photos lie')} {where} {root}; make a folder for each individual, or a metadata.csv"
     if found.system or found.others:
-        return f"{root} holds no photos, only {some([*sorted(found.system), *(path.name for path in found.others)])}; {way_out}"
+        return f"{root} holds no photos, only {some([*sorted(found.system), *map(readable, found.others)])}; {way_out}"
     return f"{root} holds no photos; {way_out}"

@@ -155,19 +155,22 @@ def _plain(name: str) -> str:
 
 def _one_letter_apart(names: Iterable[str]) -> list[tuple[str, str]]:
     """Names that differ by one letter, or two that have changed places; none where so many do that they are codes."""
-    places: dict[tuple[str, ...], list[str]] = {}
+    of_digits: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     total = 0
     for name in sorted(names):
         total += 1
         plain = _plain(name)
-        digits, letters = tuple(re.findall(r"\d+", plain)), re.sub(r"\d", " ", plain)
-        for place in range(len(letters) + 1):  # the last leaves nothing out
-            places.setdefault((*digits, letters[:place] + letters[place + 1 :]), []).append(name)
+        of_digits.setdefault(tuple(re.findall(r"\d+", plain)), []).append((re.sub(r"\d", " ", plain), name))
+    places: dict[tuple[str, ...], list[str]] = {}
+    for digits, alike in of_digits.items():  # another number is another animal
+        for letters, name in alike if len(alike) > 1 else ():
+            for place in range(len(letters) + 1):  # the last leaves nothing out
+                places.setdefault((*digits, letters[:place] + letters[place + 1 :]), []).append(name)
     pairs = set()
-    for alike in places.values():
-        alike = sorted(set(alike))
-        if 2 <= len(alike) <= MOST_OF_ONE_PATTERN:
-            pairs |= {(a, b) for i, a in enumerate(alike) for b in alike[i + 1 :] if _slip(a, b)}
+    for pattern in places.values():
+        near = sorted(set(pattern))
+        if 2 <= len(near) <= MOST_OF_ONE_PATTERN:
+            pairs |= {(a, b) for i, a in enumerate(near) for b in near[i + 1 :] if _slip(a, b)}
     involved = {name for pair in pairs for name in pair}
     return sorted(pairs) if len(involved) <= max(20, total // 10) else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,9 @@ class Read:
 
 
 class _Row:
-    """One row's cells by meaning; what is wrong with them is gathered."""
+    """One row's cells, one for each column at the least, by meaning; what is wrong with them is gathered."""
+
+    __slots__ = ("cells", "columns", "wrong")
 
     def __init__(self, columns: Columns, cells: tuple[str, ...]):
         self.columns, self.cells = columns, cells
@@ -42,12 +45,12 @@ class _Row:
 
     def cell(self, meaning: str) -> str:
         place = self.columns.of.get(meaning)
-        return self.cells[place] if place is not None and place < len(self.cells) else ""
+        return "" if place is None else self.cells[place]
 
     def given(self, meaning: str) -> str:
         """Nothing where the cell says that nothing is known."""
         text = self.cell(meaning)
-        return text if is_given(text) else ""
+        return text if text and is_given(text) else ""
 
     def problem(self, kind: str, meaning: str, text: str) -> None:
         column = self.columns.name(meaning) if meaning in self.columns.of else meaning
@@ -64,15 +67,16 @@ def read_rows(root: Path, table: Table, columns: Columns, facts: Callable[[Path]
         dates, notes = read_dates(columns.names[place], written)
         found.notes += notes
     ids: Counter[str] = Counter()
+    n_columns = len(columns.names)
     for where, cells in table.rows:
-        row = _Row(columns, cells)
+        row = _Row(columns, cells if len(cells) >= n_columns else (*cells, *[""] * (n_columns - len(cells))))
         draft = reader.draft(row, where)
-        if any(cells[len(columns.names) :]):
-            row.wrong.append(("cells", f"{len(cells)} cells, but {len(columns.names)} columns; put a value that holds a comma in quotes"))
+        if len(cells) > n_columns and any(cells[n_columns:]):
+            row.wrong.append(("cells", f"{len(cells)} cells, but {n_columns} columns; put a value that holds a comma in quotes"))
         found.problems += [(kind, where, text) for kind, text in row.wrong]
         if draft is not None and not row.wrong:
             draft.when = dates.get(row.cell("date"))
-            draft.columns = _by_name(columns, cells)
+            draft.columns = _by_name(columns, row.cells)
             ids[row.given("image_id")] += 1
             found.drafts.append(draft)
     found.notes += reader.notes(table)
@@ -89,7 +93,7 @@ def _by_name(columns: Columns, cells: tuple[str, ...]) -> dict[str, str]:
     named = dict(zip(columns.names, cells))
     for meaning, place in columns.of.items():
         if columns.names[place] != meaning:
-            named.setdefault(meaning, cells[place] if place < len(cells) else "")
+            named.setdefault(meaning, cells[place])
     return named
 
 
@@ -121,9 +125,10 @@ class _Reader:
         split = row.given("split").lower()
         if split and split not in REFERENCE_SPLITS + QUERY_SPLITS:
             row.problem("split", "split", f"unknown split {row.cell('split')!r}; known: {', '.join(REFERENCE_SPLITS + QUERY_SPLITS)}")
+        path = self.root / spelt if spelt is not None else self.root
         crop = self._box(row)
         if crop is not None and spelt is not None:
-            crop = self._on_photo(crop, self.root / spelt, row)
+            crop = self._on_photo(crop, path, row)
         mask = self._mask(row)
         if spelt is None:
             return None
@@ -131,8 +136,8 @@ class _Reader:
         if first != where:  # one photo may show two animals, each in its box
             row.problem("twice", "path", f"path {text!r} stands in {first} already")
         return Draft(
-            image_id=row.given("image_id") or readable(Path(spelt)),
-            path=self.root / spelt,
+            image_id=row.given("image_id") or readable(spelt if spelt[0] not in "./" and "/." not in spelt else Path(spelt)),
+            path=path,
             name=row.cell("identity"),
             orientation=side(row.cell("orientation")),
             encounter=row.given("encounter") or None,
@@ -156,7 +161,7 @@ class _Reader:
         """As it is written, but two corners in four columns become a corner and a size."""
         columns = row.columns
         if columns.box:
-            cells = [row.cells[place] if place < len(row.cells) else "" for place in columns.box]
+            cells = [row.cells[place] for place in columns.box]
             text = "" if not any(map(is_given, cells)) else f"[{', '.join(cell if is_given(cell) else 'nan' for cell in cells)}]"
             header = "bbox" if "bbox" in columns.of else " ".join(columns.names[place] for place in columns.box)
         else:
@@ -211,5 +216,5 @@ class _Reader:
             if text.startswith(("[", "{")):
                 return text
             spelt = self._find(row, meaning, text)
-            return None if spelt is None else str(self.root / spelt)
+            return None if spelt is None else os.path.join(self.root, spelt)
         return None
