@@ -2,6 +2,7 @@
 
 import os
 
+import faiss
 import numpy as np
 import pytest
 from test_session import FAST, identify, index
@@ -94,14 +95,14 @@ def test_votes_are_the_same_with_one_thread_or_two(tmp_path, monkeypatch):
     monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
     photos, again = crowd(60)
     votes = []
-    before = shortlist.faiss.omp_get_max_threads()
+    before = faiss.omp_get_max_threads()
     try:
         for threads in (1, 2):
-            shortlist.faiss.omp_set_num_threads(threads)
+            faiss.omp_set_num_threads(threads)
             index = filled(tmp_path / str(threads), *photos)
             votes.append([asked(index, query, *range(60)) for query in again])
     finally:
-        shortlist.faiss.omp_set_num_threads(before)
+        faiss.omp_set_num_threads(before)
     assert votes[0] == votes[1]
 
 
@@ -193,7 +194,7 @@ def test_a_damaged_index_is_made_again(tmp_path, damage):
 
 
 def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(shortlist.faiss, "write_index", lambda *_: (_ for _ in ()).throw(RuntimeError("in f:\nno space")))
+    monkeypatch.setattr(faiss, "write_index", lambda *_: (_ for _ in ()).throw(RuntimeError("in f:\nno space")))
     with pytest.raises(StoreError, match=r"^cannot write .*faiss: FAISS: no space; .* run again, what is stored stays$"):
         filled(tmp_path, *crowd()[0])
 

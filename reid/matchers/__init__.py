@@ -92,16 +92,26 @@ def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
 
 def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:
     """The matcher that the settings name, its weights loaded, on `device`."""
-    from . import adalam, lightglue, nearest, verified
-
     name = weights_name(extract, match)
-    matcher: Any = (
-        {"nearest": nearest.NearestMatcher, "adalam": adalam.AdalamMatcher}[match.matcher](match, device)
-        if name is None
-        else lightglue.LightGlueMatcher(match, name, entry(extract.extractor).n_dims, device)
-    )
+    matcher: Matcher
+    if name is not None:
+        from .lightglue import LightGlueMatcher
+
+        matcher = LightGlueMatcher(match, name, entry(extract.extractor).n_dims, device)
+    elif match.matcher == "nearest":
+        from .nearest import NearestMatcher
+
+        matcher = NearestMatcher(match, device)
+    else:
+        from .adalam import AdalamMatcher  # and kornia, which takes a second to import
+
+        matcher = AdalamMatcher(match, device)
     model = verification(match)
-    return matcher if model is None else verified.VerifiedMatcher(matcher, model)
+    if model is None:
+        return matcher
+    from .verified import VerifiedMatcher
+
+    return VerifiedMatcher(matcher, model)
 
 
 def verification(match: MatchSettings) -> str | None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,6 +108,8 @@ class Shortlist:
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
+        import faiss
+
         self._open_best(dict.fromkeys(digests))
         numbers = np.array([self.numbers[digest] for digest in digests], int)
         votes = np.zeros(len(self.numbers), np.float32)
@@ -131,6 +132,8 @@ class Shortlist:
 
     def _open(self, folder: Path, writable: bool = False) -> None:
         """Raises FileNotFoundError where nothing is stored, or what is stored is damaged."""
+        import faiss
+
         for last in (False, True):  # another process may replace the index between its manifest and its file
             numbers, about = _photos(folder)
             file = folder / str(about["file"])
@@ -158,6 +161,8 @@ class Shortlist:
                 old.unlink(missing_ok=True)
 
     def _write(self, file: Path) -> None:
+        import faiss
+
         try:
             faiss.write_index(self.index, str(file))
         except RuntimeError as error:
@@ -177,6 +182,8 @@ def _photos(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
 
 def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
     """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
+    import faiss
+
     n = n_each * len(digests)
     n_dims = load(digests[0]).descriptors.shape[1]
     if n < EXACT_BELOW:
