@@ -155,13 +155,14 @@ def test_a_header_that_makes_no_sense_does_not_stop_a_photo(tmp_path):
     assert images.facts(path).taken is None
 
 
-@pytest.mark.parametrize("kind", ["file", "polygon", "outside", "nothing"])
+@pytest.mark.parametrize("kind", ["file", "black", "polygon", "outside", "nothing"])
 def test_a_mask_that_shows_a_speck_is_said_and_the_whole_photo_used(tmp_path, kind):
     path = save(tmp_path / "a.png", scene())
     speck = np.zeros((HEIGHT, WIDTH), np.uint8)
     speck[:10, :10] = 255
     masks = {
         "file": str(save(tmp_path / "speck.png", speck)),
+        "black": str(save(tmp_path / "black.png", np.zeros((HEIGHT, WIDTH), np.uint8))),
         "polygon": "[[0, 0, 10, 0, 10, 10, 0, 10]]",
         "outside": "[[900, 900, 910, 900, 910, 910, 900, 910]]",
         "nothing": json.dumps({"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),

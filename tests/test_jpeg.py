@@ -74,6 +74,14 @@ def test_much_is_not(tmp_path, way, share):
         decoded(tmp_path, data[: int(len(data) * share)])
 
 
+def test_a_progressive_photo_is_judged_by_the_rows_that_its_last_scan_reaches(tmp_path):
+    data = encoded("coarse")
+    start = data.rfind(b"\xff\xda")
+    assert decoded(tmp_path, data[: start + int((len(data) - start) * 0.8)]).flaws == (TRUNCATED,)
+    with pytest.raises(PhotoError, match="much of the whole photo"):
+        decoded(tmp_path, data[: start + int((len(data) - start) * 0.2)])
+
+
 @pytest.mark.parametrize("size", [(64, 48), (120, 40), (40, 300)])
 def test_small_photos_are_judged_by_their_rows_too(tmp_path, size):
     data = encoded("baseline", draw_animal(2, 0, size))

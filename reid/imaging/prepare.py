@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import PhotoError
 from ..records import Box, Photo, PhotoRef
 from .decode import MAX_SIDE, decode
-from .masks import read_mask
+from .masks import laid_out
 
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
 SPECK = 0.01  # share of the photo, or of its box; a mask that shows less has missed the animal
@@ -28,7 +28,7 @@ def prepare(ref: PhotoRef, longest: int, enlarge: bool = False) -> Photo:
         wanted = MAX_SIDE  # boxes and masks are laid on the full photo
     found = decode(ref.path, at_least=wanted)
     pixels, flaws, (width, height) = found.pixels, found.flaws, found.size
-    mask = None if ref.mask is None else read_mask(ref.mask, (width, height))
+    mask = None if ref.mask is None else laid_out(ref.mask, (width, height))
     if ref.crop is not None:
         x0, y0, x1, y1 = pixel_box(ref.crop, (pixels.shape[1], pixels.shape[0]))
         pixels = pixels[y0:y1, x0:x1]
