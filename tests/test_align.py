@@ -50,7 +50,7 @@ def test_the_motion_is_found_and_the_mosaic_shows_both(tmp_path, model):
     low, high = np.minimum(outline.min(axis=0), 0), np.maximum(outline.max(axis=0), (470, 312))
     assert size == pytest.approx(tuple(high - low + 1), abs=3)
     shown = cv2.warpPerspective(picture, np.linalg.inv(way), SIZE).astype(float)  # the reference's own place
-    assert np.abs(shown - images.decode(reference)[0])[5:-5, 5:-5].mean() < 12
+    assert np.abs(shown - images.decode(reference).pixels)[5:-5, 5:-5].mean() < 12
 
 
 def test_a_turned_file_is_aligned_upright(tmp_path):
@@ -58,7 +58,7 @@ def test_a_turned_file_is_aligned_upright(tmp_path):
     query, reference = pair(tmp_path, MOTIONS["affine"])
     exif = Image.Exif()
     exif[0x0112] = 8
-    turned = save(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(images.decode(query)[0], -1)), exif=exif)
+    turned = save(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(images.decode(query).pixels, -1)), exif=exif)
     found, _ = aligned(turned, reference, QUICK)
     assert found.sizes[0] == SIZE
     assert metrics.corner_error(found.motion, MOTIONS["affine"], SIZE) < 1.5

@@ -161,8 +161,8 @@ def test_every_problem_of_a_table_is_printed(animals):
     (animals / "metadata.csv").write_text("path,identity,date\nanimal-1/0.png,a,yesterday\ngone.png,b,\n")
     done = reid("index", "--gallery", animals, *FAST)
     assert done.returncode == 2
-    assert "reid: 1 dates cannot be read and count as none: line 2" in done.stderr
-    assert "reid: metadata.csv, line 3: path: file 'gone.png' is missing" in done.stderr
+    assert "reid: date: 1 date cannot be read and count as none ('yesterday' in line 2)" in done.stderr
+    assert "reid: metadata.csv, line 3: file 'gone.png' is missing (column path)" in done.stderr
 
 
 def test_a_query_that_cannot_be_read_is_exit_1(animals, tmp_path):

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from typer.main import get_command
 
-from reid.catalogue import rows
+from reid.catalogue import columns
 from reid.extractors import REGISTRY
 from reid.extractors.classical import NAMES
 from reid.matchers import MATCHERS
@@ -184,10 +184,10 @@ def test_every_training_stands_in_its_table():
 def test_the_columns_of_a_table_are_those_that_are_read():
     text = section(ROOT / "gallery/README.md", "How a gallery is laid out")
     lines = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
-    assert [name for line in lines for name in re.findall(r"`(\w+)`", line[1])] == list(rows.COLUMNS)
+    assert [name for line in lines for name in re.findall(r"`(\w+)`", line[1])] == list(columns.COLUMNS)
     said = {name for line in lines for name in re.findall(r"`(\w+)`", line[3])}
-    assert set(rows.SYNONYMS) <= said
-    assert said <= set(rows.SYNONYMS) | {name for part in rows.PARTS for name in part} | set(rows.COLUMNS)
+    assert set(columns.SYNONYMS) <= said
+    assert said <= set(columns.SYNONYMS) | {name for part in columns.PARTS for name in part} | set(columns.COLUMNS)
 
 
 def test_the_columns_of_the_csv_are_those_that_are_written():

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"settings", "devices", "weights", "imaging", "catalogue", "formats", "store"},
+    {"formats"},
+    {"settings", "devices", "weights", "imaging", "catalogue", "store"},
     {"scoring", "decision", "retrieval"},
     {"extractors"},
     {"matchers"},

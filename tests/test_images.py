@@ -21,8 +21,9 @@ def scene() -> np.ndarray:
     return (np.stack((x, y, x * y), axis=2) * 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
 @pytest.mark.parametrize("tag", range(1, 9))
-def test_exif_orientation_is_undone(tmp_path, tag):
+def test_exif_orientation_is_undone(tmp_path, tag, suffix):
     wanted = scene()
     undo = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}  # quarter turns counter-clockwise as stored
     stored = np.rot90(wanted, undo[tag]) if tag in (1, 3, 6, 8) else None
@@ -31,8 +32,9 @@ def test_exif_orientation_is_undone(tmp_path, tag):
         stored = flipped[tag]
     exif = Image.Exif()
     exif[0x0112] = tag
-    path = save(tmp_path / "photo.jpg", np.ascontiguousarray(stored), exif=exif, quality=95)
-    pixels, scale, _ = images.decode(path)
+    path = save(tmp_path / f"photo.{suffix}", np.ascontiguousarray(stored), exif=exif, **({} if suffix == "tiff" else {"quality": 95}))
+    found = images.decode(path)
+    pixels, scale = found.pixels, found.scale
     assert pixels.shape == wanted.shape
     assert scale == 1
     assert images.photo_size(path) == (WIDTH, HEIGHT)
@@ -42,7 +44,9 @@ def test_exif_orientation_is_undone(tmp_path, tag):
 def test_a_large_jpeg_is_decoded_small_but_not_too_small(tmp_path):
     big = cv2.resize(scene(), (4710, 3130))
     path = save(tmp_path / "big.jpg", big, quality=90)
-    pixels, scale, _ = images.decode(path, at_least=640)
+    found = images.decode(path, at_least=640)
+    pixels, scale = found.pixels, found.scale
+    assert found.size == (4710, 3130)
     assert 640 <= max(pixels.shape) < 1300
     assert scale == pytest.approx(max(pixels.shape) / 4710)
     small = images.prepare(PhotoRef("big", path), 640)
@@ -79,7 +83,7 @@ def test_the_first_frame_of_an_animation_counts(tmp_path):
     for suffix in ("gif", "webp", "png"):
         path = tmp_path / f"moving.{suffix}"
         first.save(path, save_all=True, append_images=[second], **({"lossless": True} if suffix == "webp" else {}))
-        assert np.abs(images.decode(path)[0].astype(int) - scene()).mean() < 12
+        assert np.abs(images.decode(path).pixels.astype(int) - scene()).mean() < 12
 
 
 def test_heic_is_read(tmp_path):
@@ -87,12 +91,12 @@ def test_heic_is_read(tmp_path):
     heif.register_heif_opener()
     path = save(tmp_path / "phone.heic", scene(), quality=95)
     assert images.photo_size(path) == (WIDTH, HEIGHT)
-    assert np.abs(images.decode(path)[0].astype(int) - scene()).mean() < 4
+    assert np.abs(images.decode(path).pixels.astype(int) - scene()).mean() < 4
 
 
 def test_transparent_pixels_do_not_show_what_they_hide(tmp_path):
     hidden = np.dstack((scene(), np.zeros((HEIGHT, WIDTH), np.uint8)))
-    assert (images.decode(save(tmp_path / "a.png", hidden))[0] == 128).all()
+    assert (images.decode(save(tmp_path / "a.png", hidden)).pixels == 128).all()
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -131,6 +135,49 @@ def test_bad_photos_are_named_in_one_line(tmp_path):
             images.prepare(PhotoRef(name, tmp_path / name), 640)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "tag"), [((9000, 400), 1), ((400, 9000), 6), ((20000, 700), 1)])
+def test_a_panorama_is_named_by_its_real_size(tmp_path, size, tag):
+    """Not by the size of the small copy that is decoded."""
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    path = save(tmp_path / "wide.jpg", np.zeros((size[1], size[0], 3), np.uint8), exif=exif)
+    shown = size if tag == 1 else size[::-1]
+    with pytest.raises(PhotoError, match=f"wide.jpg is {shown[0]} x {shown[1]} px: too long and thin"):
+        images.prepare(PhotoRef("wide", path), 640)
+
+
+def test_a_header_that_makes_no_sense_does_not_stop_a_photo(tmp_path):
+    path = save(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
+    assert images.photo_size(path) == (WIDTH, HEIGHT)
+    assert images.decode(path).pixels.shape == (HEIGHT, WIDTH, 3)
+    assert images.facts(path).taken is None
+
+
+@pytest.mark.parametrize("kind", ["file", "black", "polygon", "outside", "nothing"])
+def test_a_mask_that_shows_a_speck_is_said_and_the_whole_photo_used(tmp_path, kind):
+    path = save(tmp_path / "a.png", scene())
+    speck = np.zeros((HEIGHT, WIDTH), np.uint8)
+    speck[:10, :10] = 255
+    masks = {
+        "file": str(save(tmp_path / "speck.png", speck)),
+        "black": str(save(tmp_path / "black.png", np.zeros((HEIGHT, WIDTH), np.uint8))),
+        "polygon": "[[0, 0, 10, 0, 10, 10, 0, 10]]",
+        "outside": "[[900, 900, 910, 900, 910, 910, 900, 910]]",
+        "nothing": json.dumps({"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),
+    }
+    photo = images.prepare(PhotoRef("a", path, mask=masks[kind]), 128)
+    assert photo.mask is None
+    [flaw] = photo.flaws
+    assert "less than 1 % of the photo" in flaw
+
+
+def test_a_small_animal_that_fills_its_box_is_no_speck(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((600, 800, 3), np.uint8))
+    ref = PhotoRef("a", path, crop=(100, 100, 64, 48), mask="[[100, 100, 160, 100, 160, 148, 100, 148]]")
+    photo = images.prepare(ref, 64)
+    assert photo.flaws == () and photo.mask.mean() > 0.8
 
 
 def test_two_hundred_megapixels_are_read_and_the_limit_of_pillow_is_left_alone(tmp_path):
@@ -200,7 +247,7 @@ def test_mask_images_of_every_kind(tmp_path):
 def test_sixteen_bits_of_which_twelve_are_used(tmp_path):
     path = tmp_path / "camera.png"
     Image.fromarray(scene()[..., 0].astype(np.uint16) * 16).save(path)
-    assert np.abs(images.decode(path)[0][..., 0].astype(int) - scene()[..., 0]).max() <= 1
+    assert np.abs(images.decode(path).pixels[..., 0].astype(int) - scene()[..., 0]).max() <= 1
 
 
 def test_a_mask_is_cropped_and_resized_with_its_photo(tmp_path):

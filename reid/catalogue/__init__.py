@@ -1,8 +1,10 @@
 """What is known: folders and tables in, photos with their animals, encounters, dates and sides out."""
 
-from .folders import photos_in, readable
-from .gallery import FOLDER, Gallery, find_table, read, restrict, unlabelled
+from .filters import restrict
+from .folders import FOLDER, photos_in, readable
+from .gallery import Gallery, read, unlabelled
 from .rows import QUERY_SPLITS
-from .sides import opposite
+from .sides import opposite, side
+from .table import find_table
 
-__all__ = ["FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "opposite", "photos_in", "read", "readable", "restrict", "unlabelled"]
+__all__ = ["FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "opposite", "photos_in", "read", "readable", "restrict", "side", "unlabelled"]

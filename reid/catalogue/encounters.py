@@ -1,87 +1,170 @@
-"""Which photos belong to one encounter: one occasion on which an animal was met.
+"""Which photos were taken on one occasion: as the table says, else derived, so that no promise rests on frames of one burst.
 
-A promise must never rest on photos of one burst, so that every photo has an encounter: the table's, else that of its animal and date, else
-all photos of the animal are of one.
+Photos of one animal are of one encounter where the table, or their names, date them to one day, and where their cameras' times follow one
+another within an hour, over midnight, too. A photo that may be of several encounters makes them one: of a year alone, all of that year; of
+no date, all of its animal. Photos whose encounter the table leaves blank join the one that it gives to others of the same animal and day.
+An undated query is of an encounter by itself, since the table has set it apart. Unnamed photos go with those of their own folder, by
+their dates; without a date they stand by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from itertools import pairwise
 
-from ..records import PhotoRef
-from . import dates
+from .dates import When
+from .values import counted
 
-UNDATED = " (undated)"  # behind the name of an encounter of which no date is known
-GAP = timedelta(hours=1)  # photos of one animal no further apart are of one encounter, over midnight, too
+APART = timedelta(hours=1)  # between photos of two encounters
+COLUMN = "from the column encounter"
+TABLE, EXIF, NAME = "by dates of the table", "by times of photos", "by dates in names of files or folders"
+NOTHING = "of animals that have photos without a date, all photos of such an animal as one (give dates, or a column encounter)"
+ALONE = "of undated photos that are queries or unnamed, each by itself"
+WAYS = (COLUMN, TABLE, EXIF, NAME, NOTHING, ALONE)
 
 
-def derive(refs: Sequence[PhotoRef], taken: Callable[[Path], datetime | None]) -> tuple[list[PhotoRef], dict[str, int]]:
-    """The photos, each with its encounter, and how many encounters were found in which way. `taken` reads a photo's own time, and is asked
-    only where nothing else is known."""
-    found = list(refs)
-    ways: dict[str, set[str]] = {}
-    open_places: dict[str, list[int]] = {}
-    for place, ref in enumerate(refs):
-        if ref.encounter is not None:
-            ways.setdefault("the column encounter", set()).add(ref.encounter)
-        else:
-            animal = ref.identity or f"unnamed in {ref.path.parent}"
-            open_places.setdefault(animal, []).append(place)
-    for animal, places in open_places.items():
-        timed: list[tuple[datetime, int]] = []
-        dated: dict[tuple[date, str], list[int]] = {}
-        nothing: list[int] = []
+@dataclass(slots=True)
+class Sighting:
+    """What is known of one photo's occasion."""
+
+    image_id: str
+    identity: str | None
+    folder: str
+    given: str | None  # the table's encounter
+    when: When | None
+    way: str  # TABLE, EXIF or NAME, where `when` is known
+    is_query: bool = False  # a split that the table says is one, where no date is known
+
+
+def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
+    """The encounter of each photo; and a note that says how many there are and how they were found, unless the table gives all of them."""
+    encounters = [photo.given or "" for photo in photos]
+    taken = {photo.given for photo in photos if photo.given}
+    counts = Counter({COLUMN: len(taken)})
+    owners: dict[tuple[bool, str], list[int]] = {}
+    for place, photo in enumerate(photos):
+        owners.setdefault((photo.identity is not None, photo.identity or photo.folder), []).append(place)
+    for (is_animal, owner), places in owners.items():
+        given = _Given([photos[place] for place in places])
+        waiting: list[int] = []
         for place in places:
-            day, time, way = _when(refs[place], taken)
-            found[place] = replace(refs[place], date=day, taken=time)
-            if time is not None:
-                timed.append((time.replace(tzinfo=None), place))
-            elif day is not None:
-                dated.setdefault((day, way), []).append(place)
+            photo = photos[place]
+            if photo.given:
+                continue
+            if photo.when is None and (photo.is_query or not is_animal):
+                encounters[place] = _free(photo.image_id, taken)
+                counts[ALONE] += 1
+            elif found := given.of(photo):
+                encounters[place] = found
             else:
-                nothing.append(place)
-        for (day, way), group in dated.items():
-            same_day = [time for time, _ in timed if time.date() == day]
-            if same_day:  # some photos of that day have a time: those without are of its first encounter
-                timed += [(min(same_day), place) for place in group]
-            else:
-                _name(found, group, f"{animal} {day.isoformat()}", ways, way)
-        for time, group in _bursts(sorted(timed)):
-            _name(found, group, f"{animal} {time.isoformat(' ', 'minutes')}", ways, "times of photos")
-        if nothing:
-            _name(found, nothing, f"{animal}{UNDATED}", ways, "nothing but the animal, all whose undated photos count as one")
-    return found, {way: len(names) for way, names in ways.items()}
+                waiting.append(place)
+        for group in _groups(photos, waiting):
+            name, way = _name(owner, [photos[place] for place in group])
+            counts[way] += 1
+            free = _free(name, taken)
+            for place in group:
+                encounters[place] = free
+    if counts.total() == counts[COLUMN]:
+        return encounters, []
+    ways = ", ".join(f"{counts[way]:,} {way}" for way in WAYS if counts[way])
+    return encounters, [f"{counted(counts.total(), 'encounter')}: {ways}"]
 
 
-def _when(ref: PhotoRef, taken: Callable[[Path], datetime | None]) -> tuple[date | None, datetime | None, str]:
-    """The day, the time of day where it is known, and how they are known."""
-    if ref.taken is not None or ref.date is not None:
-        return ref.date or (ref.taken.date() if ref.taken else None), ref.taken, "dates"
-    time = taken(ref.path)
-    if time is not None:
-        return time.date(), time, "times of photos"
-    day, time = dates.in_name(ref.path.stem)
-    if day is None:
-        day, time = dates.in_name(ref.path.parent.name)
-    return day, time, "dates in file names"
+class _Given:
+    """The encounters that the table gives to an animal's photos: those of the same day, or of no other, belong to them."""
+
+    def __init__(self, photos: Iterable[Sighting]):
+        self.by_day: dict[date, str] = {}
+        self.names: set[str] = set()
+        for photo in photos:
+            if photo.given:
+                self.names |= set() if photo.is_query else {photo.given}
+                if photo.when is not None and photo.when.first == photo.when.last:
+                    self.by_day.setdefault(photo.when.first, photo.given)
+
+    def of(self, photo: Sighting) -> str | None:
+        if photo.when is None:
+            return next(iter(self.names)) if len(self.names) == 1 else None
+        return self.by_day.get(photo.when.first) if photo.when.first == photo.when.last else None
 
 
-def _bursts(timed: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, list[int]]]:
-    """Photos in order of time, cut where the gap is larger than GAP; each group with its first time."""
-    groups: list[tuple[datetime, list[int]]] = []
-    before: datetime | None = None
-    for time, place in timed:
-        if before is None or time - before > GAP:
-            groups.append((time, []))
-        groups[-1][1].append(place)
-        before = time
-    return groups
+class _Union:
+    """Places that belong together (a disjoint-set forest)."""
+
+    def __init__(self, places: Iterable[int]):
+        self.above = {place: place for place in places}
+
+    def root(self, place: int) -> int:
+        while self.above[place] != place:
+            self.above[place] = place = self.above[self.above[place]]
+        return place
+
+    def unite(self, places: Iterable[int]) -> None:
+        first = None
+        for place in places:
+            if first is None:
+                first = self.root(place)
+            self.above[self.root(place)] = first
+
+    def groups(self) -> list[list[int]]:
+        found: dict[int, list[int]] = {}
+        for place in self.above:
+            found.setdefault(self.root(place), []).append(place)
+        return list(found.values())
 
 
-def _name(found: list[PhotoRef], places: Sequence[int], name: str, ways: dict[str, set[str]], way: str) -> None:
-    for place in places:
-        found[place] = replace(found[place], encounter=name)
-    ways.setdefault(way, set()).add(name)
+def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]]:
+    """Photos of one animal, or unnamed ones of one folder, in encounters."""
+    union = _Union(places)
+    dated = [(place, when) for place in places if (when := photos[place].when) is not None]
+    clocks = sorted((clock, place) for place, when in dated if (clock := _clock(when)) is not None)
+    for (before, one), (after, other) in pairwise(clocks):
+        if after - before <= APART:
+            union.unite((one, other))
+    days: dict[tuple[date, date], list[int]] = {}
+    for place, when in dated:
+        if photos[place].way != EXIF or when.moment is None:
+            days.setdefault((when.first, when.last), []).append(place)
+    for (first, last), alike in days.items():
+        union.unite(alike)
+        if first != last:  # a month or a year
+            union.unite([alike[0], *(place for place, when in dated if when.first <= last and first <= when.last)])
+    for place, when in dated:
+        same_day = days.get((when.first, when.last))
+        if same_day:
+            union.unite((same_day[0], place))
+    undated = [place for place in places if photos[place].when is None]
+    if undated:
+        union.unite([*undated, *(place for place in places if not photos[place].is_query)])
+    return union.groups()
+
+
+def _clock(when: When) -> datetime | None:
+    """What the camera's clock showed, whatever its zone."""
+    return None if when.moment is None else when.moment.replace(tzinfo=None)
+
+
+def _name(owner: str, photos: Sequence[Sighting]) -> tuple[str, str]:
+    """For people: the animal or folder and the first day, with the time where it is known; and how that is known."""
+    owner = owner or "unnamed"
+    dated = [(when.first, _clock(when) or datetime.min, when.last, photo.way) for photo in photos if (when := photo.when) is not None]
+    if len(dated) < len(photos):
+        return f"{owner}, undated", NOTHING
+    first, clock, last, way = min(dated)
+    if clock != datetime.min:
+        return f"{owner}, {clock.isoformat(' ', 'minutes')}", way
+    if first == last:
+        return f"{owner}, {first.isoformat()}", way
+    return f"{owner}, {first:%Y}" if first.month != last.month else f"{owner}, {first:%Y-%m}", way
+
+
+def _free(name: str, taken: set[str]) -> str:
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    taken.add(free)
+    return free

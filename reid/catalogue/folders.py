@@ -1,87 +1,148 @@
-"""Photos under a folder, and a folder for each individual."""
+"""What lies in folders: photos, what is passed over, and a folder for each individual as a gallery."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import GalleryError
-from ..records import PhotoRef
-from . import words
+from .draft import Draft
+from .sides import is_side, side
+from .values import counted, said, some
 
+FOLDER = ".reid"  # everything that reid writes is under it
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .heic .heif .avif .gif .bmp".split())
+SYSTEM = frozenset(
+    (
+        "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@__thumb", "@transcode", "#recycle", "#snapshot", "~snapshot",
+        "$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "__macosx", "network trash folder",
+        "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "thumbnails", "thumbs", "__pycache__",
+        "_gsdata_",
+    )
+)  # fmt: skip
+SYSTEM_FORMS = re.compile(r"found\.\d{3}|.+\.(lrdata|lrcat-data|cocatalog)", re.IGNORECASE)
+MASKS = frozenset(("mask", "masks", "segmentation", "segmentations", "segmentation mask", "segmentation masks"))
 
 
-def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(photos, other files) below `folder`, sorted; hidden files and folders, and those of the system, are not looked at.
+@dataclass(frozen=True)
+class Contents:
+    """What lies below a folder, sorted."""
 
-    Raises GalleryError."""
-    photos, others, _ = walk(folder)
-    return photos, others
+    photos: list[str]  # below the folder, with the system's strokes between names
+    others: list[str]  # files that are not photos by their names
+    system: Counter[str]  # names of folders and files of systems and tools, hidden ones included
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self.others:
+            notes.append(f"passed over {some(map(readable, self.others))}: not photos by their names")
+        if self.system:
+            names = some([f"{name.strip()} ({n:,})" if n > 1 else name.strip() for name, n in sorted(self.system.items())], most=6)
+            notes.append(f"passed over what systems and tools keep: {names}")
+        return notes
 
 
-def walk(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """(photos, other files, folders of the system that were passed over)."""
-    photos: list[Path] = []
-    others: list[Path] = []
-    passed: list[Path] = []
+def is_system(name: str) -> bool:
+    """Whether a folder or file belongs to a system or a tool: nobody is called @eaDir, #recycle or masks."""
+    return name.startswith(".") or name.casefold() in SYSTEM or said(name) in MASKS or SYSTEM_FORMS.fullmatch(name) is not None
+
+
+def contents(folder: Path) -> Contents:
+    """Everything below `folder`. Raises GalleryError."""
+    photos: list[str] = []
+    others: list[str] = []
+    system: Counter[str] = Counter()
     seen: set[str] = set()
+    top = str(folder)
 
     def unreadable(error: OSError) -> None:
         raise GalleryError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for path, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        here = "" if path == top else path.removeprefix(top).lstrip(os.sep) + os.sep
         seen.add(os.path.realpath(path))
-        passed += [Path(path, name) for name in folders if words.is_system(name)]
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not words.is_system(name))
+        system.update(name for name in (*folders, *names) if is_system(name) and name != FOLDER)
+        folders[:] = sorted(name for name in folders if not is_system(name))
         for name in folders:
             if os.path.realpath(os.path.join(path, name)) in seen:
                 raise GalleryError(f"{os.path.join(path, name)} is a link to a folder that is read already; remove it")
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
-                (photos if Path(name).suffix.lower() in SUFFIXES else others).append(Path(path, name))
+        for name in names:
+            if not is_system(name):
+                (photos if is_photo(name) else others).append(here + name)
         # a folder named like a photo counts as one: it is named as not readable later
-        photos += [Path(path, name) for name in folders if Path(name).suffix.lower() in SUFFIXES]
-        folders[:] = [name for name in folders if Path(name).suffix.lower() not in SUFFIXES]
-    return sorted(photos), sorted(others), sorted(passed)
+        photos += [here + name for name in folders if is_photo(name)]
+        folders[:] = [name for name in folders if not is_photo(name)]
+    return Contents(_sorted(photos), _sorted(others), system)
 
 
-def readable(path: Path) -> str:
-    """The path as text that can be printed and written, whatever bytes the file system holds."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+def is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _sorted(paths: list[str]) -> list[str]:
+    return sorted(paths, key=lambda path: path.split(os.sep))
 
 
-def references(root: Path) -> tuple[list[PhotoRef], list[str]]:
-    """The photos of a folder per individual, and notes. A folder below an individual's that is called by a side is the side of its photos.
+def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(photos, other files) below `folder`, sorted; what is hidden or of a system or a tool is not looked at. Raises GalleryError."""
+    found = contents(folder)
+    return [folder / path for path in found.photos], [folder / path for path in found.others]
+
+
+def readable(path: Path | str) -> str:
+    """The path as text that can be printed and written, whatever bytes the file system holds; with / between names."""
+    text = path.replace(os.sep, "/") if isinstance(path, str) else path.as_posix()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str]]:
+    """The photos of a gallery without a table: the first folder names the individual, one below it may say the side.
 
     Raises GalleryError."""
-    photos, others, passed = walk(root)
-    refs, stray = [], []
-    for path in photos:
-        parts = path.relative_to(root).parts
+    found = contents(root)
+    rows = [(path, tuple(path.split(os.sep))) for path in found.photos]
+    side_first = not names_as_written and _sides_stand_first([parts for _, parts in rows])
+    drafts: list[Draft] = []
+    stray: list[str] = []
+    for path, parts in rows:
+        view = None
+        if side_first and len(parts) > 1:
+            view, parts = parts[0], parts[1:]
         if len(parts) == 1:
-            stray.append(path.name)
+            stray.append(readable(path))
             continue
-        name = readable(Path(*parts))
-        sides = [words.SIDES[part.lower()] for part in parts[1:-1] if part.lower() in words.SIDES]
-        identity = words.clean(name.partition("/")[0])
-        refs.append(PhotoRef(image_id=name, path=path, identity=identity, orientation=sides[-1] if sides else None))
-    notes = []
-    if passed:
-        notes.append(f"passed over {some([readable(path.relative_to(root)) for path in passed])}: no animal's folder by its name")
-    if others:
-        notes.append(f"passed over {some([readable(path.relative_to(root)) for path in others])}: not photos by their names")
-    if stray and not refs:
-        n = f"{len(stray)} photos lie" if len(stray) > 1 else "1 photo lies"
-        way_out = "make a folder for each animal, or a metadata.csv with the columns path and identity"
-        raise GalleryError(f"{n} directly in {root}, in no individual's folder; {way_out}")
+        view = view or next((part for part in parts[1:-1] if is_side(part)), None)
+        drafts.append(Draft(readable(path), root / path, readable(parts[0]), orientation=side(view) if view else None))
+    if not drafts:
+        raise GalleryError(_nobodys(root, stray, found))
+    notes = found.notes()
     if stray:
-        notes.append(f"left out {some(stray)}: in no individual's folder")
-    if not refs:
-        raise GalleryError(f"{root} holds no photos; a gallery has a folder per individual with photos in it, or a metadata.csv")
-    return refs, notes
+        notes.insert(0, f"left out {some(stray)}: {counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder")
+    if side_first:
+        notes.append("the first folders are sides, so the folders in them are taken as individuals")
+    names = {draft.name for draft in drafts}
+    if len(names) == 1 and len({parts[1] for _, parts in rows if len(parts) > 2}) > 1 and not side_first:
+        (name,) = names
+        notes.append(
+            f"all photos lie in {name!r}, and so are of one individual; if the folders in it are the individuals, open {root / name}"
+        )
+    return drafts, notes
+
+
+def _sides_stand_first(paths: list[tuple[str, ...]]) -> bool:
+    """Left/<individual>/*.jpg: every first folder is a side, and not every second one is."""
+    deep = [parts for parts in paths if len(parts) > 1]
+    return bool(deep) and all(is_side(parts[0]) for parts in deep) and any(len(parts) > 2 for parts in deep)
+
+
+def _nobodys(root: Path, stray: list[str], found: Contents) -> str:
+    way_out = "a gallery has a folder per individual with photos in it, or a metadata.csv"
+    if stray:
+        where = "directly in" if not any("/" in name for name in stray) else "in no individual's folder of"
+        return f"{counted(len(stray), 'photo lies', 'photos lie')} {where} {root}; make a folder for each individual, or a metadata.csv"
+    if found.system or found.others:
+        return f"{root} holds no photos, only {some([*sorted(found.system), *map(readable, found.others)])}; {way_out}"
+    return f"{root} holds no photos; {way_out}"

@@ -1,28 +1,40 @@
-"""A folder per individual, or a table -> PhotoRefs: what a gallery knows of its photos. Nothing is decoded here."""
+"""A folder per individual, or a table -> PhotoRefs with their animals, encounters, sides and dates.
+
+Everything is checked before work starts, every problem is listed. Nothing is decoded here; `facts(path)` is handed in by the caller and
+asked only for photos with a box, and for those of which no date is known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GalleryError, PhotoError
-from ..records import PhotoRef
-from . import encounters, folders, rows, table, words
-from .rows import Facts
+from ..records import PhotoFacts, PhotoRef
+from .columns import meanings
+from .dates import When, date_in_name
+from .draft import Draft
+from .encounters import EXIF, NAME, TABLE, Sighting, derive
+from .folders import photos_in, read_folders
+from .names import identities
+from .rows import read_rows
+from .table import TABLE as TABLE_NAME
+from .table import Table, find_table, read_table
+from .values import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = ".reid"  # everything that reid writes is under it
-MOST_HINTS = 5  # pairs of names that are shown
+ALIKE = 3  # problems of one kind that a note lists; more are counted
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a folder or a table holds. `notes` are for the user's eyes: files passed over, rows left out, what was guessed."""
+    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, read otherwise than it is written, derived."""
 
     root: Path
     references: tuple[PhotoRef, ...]
@@ -36,141 +48,132 @@ class Gallery:
 
 def read(
     root: Path,
-    facts: Facts,
+    facts: Callable[[Path], PhotoFacts],
     *,
     table: Path | pd.DataFrame | None = None,
     skip_bad: bool = False,
-    join: Mapping[str, str] | None = None,
+    join: Mapping[str, str] = {},
     names_as_written: bool = False,
 ) -> Gallery:
-    """The gallery at `root`, by its own table, the one that is given, or its folders; every photo has an encounter.
+    """The gallery at `root`. Raises GalleryError with every problem found; with `skip_bad` bad rows become notes instead.
 
-    `facts` gives what a photo's header says, and is asked only where it is needed. `join` maps names to the names they are to be read as.
-    Raises GalleryError with every problem found; with `skip_bad` bad rows become notes instead."""
+    `table` is a file or a DataFrame; without one the folder's own metadata.csv, .xlsx or .parquet counts, if it has one. `join` maps names
+    to the names that they are read as. With `names_as_written` no name but `unknown` and a blank is taken to name nobody."""
     if not root.is_dir():
-        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a metadata.csv")
-    joined = {words.clean(name): words.clean(other) for name, other in (join or {}).items()}
+        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
     if isinstance(table, Path) and not table.is_file():
         raise GalleryError(f"the table {table} does not exist")
-    source = table if table is not None else find_table(root)
-    if source is None:
-        references, notes = folders.references(root)
-        named = [_named(ref, joined, names_as_written) for ref in references]
-        n_unknown = sum(ref.identity is None for ref in named)
-        if n_unknown:
-            notes.append(f"{n_unknown} photos are taken as unnamed, since their folder says so; --names-as-written takes it for a name")
-        queries: list[PhotoRef] = []
+    if table is None:
+        table = find_table(root)
+    facts = cache(facts)  # two animals in one photo are asked about once
+    if table is None:
+        drafts, notes = read_folders(root, names_as_written)
     else:
-        named, queries, notes = _of_table(root, source, facts, skip_bad, joined, names_as_written)
-
-    def taken(path: Path) -> datetime | None:
-        try:
-            return facts(path).taken
-        except PhotoError:
-            return None  # it is named when it is decoded
-
-    everything, ways = encounters.derive([*named, *queries], taken)
-    with_encounters, queries = everything[: len(named)], [_apart(ref) for ref in everything[len(named) :]]
-    if any(way != "the column encounter" for way in ways):
-        how = ", ".join(f"{n} by {way}" for way, n in sorted(ways.items()))
-        notes.append(f"{sum(ways.values())} encounters: {how}")
-    notes += _hints(named, joined)
-    references_found, queries_found = _unique_ids(with_encounters), _unique_ids(queries)
-    return Gallery(root, tuple(references_found), tuple(queries_found), tuple(notes))
+        drafts, notes = _read_table(root, table, facts, skip_bad)
+    names, told = identities([draft.name for draft in drafts], join, names_as_written)
+    notes += told
+    refs, told = _photos(drafts, names, facts)
+    references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
+    queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
+    return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
 
 
-def _apart(query: PhotoRef) -> PhotoRef:
-    """A query of which neither date nor encounter is known is of one by itself: the table has set it apart from the references."""
-    undated = (query.encounter or "").endswith(encounters.UNDATED)
-    return replace(query, encounter=f"{query.image_id}{encounters.UNDATED}") if undated else query
-
-
-def find_table(root: Path) -> Path | None:
-    """The gallery's own table; None where folders say which photo is whose. Raises GalleryError where there are two."""
-    return table.find(root)
-
-
-def unlabelled(root: Path, facts: Facts) -> Gallery:
+def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:
     """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
 
     Raises GalleryError for what is no folder."""
     if not root.is_dir():
         raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
     if find_table(root) is None:
-        return Gallery(root, tuple(PhotoRef(str(path), path) for path in folders.photos_in(root)[0]))
+        return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
     return read(root, facts)
 
 
-def _named(ref: PhotoRef, joined: Mapping[str, str], names_as_written: bool) -> PhotoRef:
-    name = ref.identity or ""
-    unknown = name == "unknown" or (not names_as_written and words.is_unknown(name))
-    return replace(ref, identity=None if unknown else joined.get(name, name))
+def _read_table(
+    root: Path, source: Path | pd.DataFrame, facts: Callable[[Path], PhotoFacts], skip_bad: bool
+) -> tuple[list[Draft], list[str]]:
+    table = read_table(source)
+    columns = meanings(table)
+    name = str(source) if isinstance(source, Path) else table.name
+    notes = [*table.notes, *columns.notes]
+    if columns.problems:
+        raise GalleryError(f"{name}: {counted(len(columns.problems), 'problem')}", (*notes, *columns.problems))
+    found = read_rows(root, table, columns, facts)
+    notes += found.notes
+    bad = [f"{table.at(where)}: {text}" for _, where, text in found.problems]
+    if bad and not skip_bad:
+        message = f"{name}: {counted(len(bad), 'problem')}; mend the table, or leave the bad rows out with --skip-bad"
+        raise GalleryError(message, (*notes, *bad))
+    if not any(not draft.is_query for draft in found.drafts):
+        raise GalleryError(f"{name} names no usable reference photo", (*notes, *bad))
+    return found.drafts, notes + _left_out(table, found.problems)
 
 
-def _of_table(
-    root: Path, source: Path | pd.DataFrame, facts: Facts, skip_bad: bool, joined: Mapping[str, str], names_as_written: bool
-) -> tuple[list[PhotoRef], list[PhotoRef], list[str]]:
-    read_table = table.read(source)
-    where, problems, notes = rows.columns_of(read_table)
-    title = str(source) if isinstance(source, Path) else read_table.name
-    if problems:
-        raise GalleryError(f"{title}: {len(problems)} problem(s)", tuple([*notes, *problems]))
-    found = rows.read(root, read_table, where, facts, joined, names_as_written)
-    if found.problems and not skip_bad:
-        message = f"{title}: {len(found.problems)} problem(s); mend the table, or leave the bad rows out with --skip-bad"
-        raise GalleryError(message, tuple([*notes, *found.notes, *found.problems]))
-    if not found.references:
-        raise GalleryError(f"{title} names no usable reference photo", tuple([*notes, *found.notes, *found.problems]))
-    notes += [*found.notes, *(f"left out {text}" for text in found.problems)]
-    return found.references, found.queries, notes
+def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A note for each problem; where many are of one kind, one for all of them."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for kind, where, text in problems:
+        kinds.setdefault(kind, []).append((where, text))
+    notes = []
+    for alike in kinds.values():
+        if len(alike) <= ALIKE:
+            notes += [f"left out {table.at(where)}: {text}" for where, text in alike]
+        else:
+            (where, text), *others = alike
+            notes.append(f"left out {table.at(where)}: {text}; and for the like {some([where for where, _ in others])}")
+    return notes
 
 
-def _hints(refs: Sequence[PhotoRef], joined: Mapping[str, str]) -> list[str]:
-    pairs = words.twins({ref.identity for ref in refs if ref.identity})
-    if not pairs:
-        return []
-    shown = ", ".join(f"{one} and {other}" for one, other in pairs[:MOST_HINTS])
-    more = f" and {len(pairs) - MOST_HINTS} more pairs" if len(pairs) > MOST_HINTS else ""
-    first = pairs[0]
-    return [f"names that may be one animal's: {shown}{more}; --join '{first[1]}={first[0]}' reads one as the other"]
+def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:
+    """With dates and encounters; a note says how the encounters were found."""
+    sightings: list[Sighting] = []
+    dates: list[tuple[date | None, datetime | None]] = []
+    for draft, name in zip(drafts, names, strict=True):
+        when, way = draft.when, TABLE
+        if when is None:
+            when, way = _by_camera(draft.path, facts), EXIF
+        dates.append((None, None) if when is None else (when.first, when.moment))
+        if when is None and draft.encounter is None:  # a name is no proof of a date, but of what belongs together
+            when, way = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
+        folder = draft.path.parent.name
+        sightings.append(Sighting(draft.image_id, name, folder, draft.encounter, when, way, draft.is_query))
+    encounters, told = derive(sightings)
+    refs = [
+        PhotoRef(
+            image_id=draft.image_id,
+            path=draft.path,
+            identity=name,
+            orientation=draft.orientation,
+            encounter=encounter,
+            date=day,
+            taken=moment,
+            crop=draft.crop,
+            mask=draft.mask,
+            columns=draft.columns,
+        )
+        for draft, name, encounter, (day, moment) in zip(drafts, names, encounters, dates, strict=True)
+    ]
+    return refs, told
+
+
+def _by_camera(path: Path, facts: Callable[[Path], PhotoFacts]) -> When | None:
+    try:
+        taken = facts(path).taken
+    except PhotoError:  # named when it is decoded
+        return None
+    return None if taken is None else When(taken.date(), taken.date(), taken)
 
 
 def _unique_ids(refs: Sequence[PhotoRef]) -> list[PhotoRef]:
-    """Ids that two photos share, such as two animals' in one photo, get a number; never one that another photo has."""
-    taken = {ref.image_id for ref in refs}
-    used: set[str] = set()
-    numbers: dict[str, int] = {}
-    unique = []
+    """What shares its id with a photo before it gets a number, one that makes an id that no photo has."""
+    written = {ref.image_id for ref in refs}
+    taken: set[str] = set()
+    unique: list[PhotoRef] = []
     for ref in refs:
-        name, number = ref.image_id, numbers.get(ref.image_id, 2)
-        while name in used or (name != ref.image_id and name in taken):
-            name, number = f"{ref.image_id}#{number}", number + 1
-        used.add(name)
-        numbers[ref.image_id] = number
-        unique.append(ref if name == ref.image_id else replace(ref, image_id=name))
+        image_id, number = ref.image_id, 1
+        while image_id in taken or (number > 1 and image_id in written):
+            number += 1
+            image_id = f"{ref.image_id}#{number}"
+        taken.add(image_id)
+        unique.append(ref if number == 1 else replace(ref, image_id=image_id))
     return unique
-
-
-def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | None = None) -> tuple[Gallery, str | None]:
-    """The gallery with only the references that fit, and the filter in words; raises GalleryError if none does.
-
-    `where` holds `column=value` conditions that must all hold; several values of a column are separated by commas."""
-    kept = list(gallery.references)
-    said = []
-    for condition in where:
-        column, equals, values = condition.partition("=")
-        column = column.strip()
-        if not equals:
-            raise GalleryError(f"--where {condition!r} is not of the form column=value")
-        known = sorted({name for ref in gallery.references for name in ref.columns})
-        if column not in known:
-            raise GalleryError(f"--where {condition!r}: the gallery has no column {column!r}; it has {', '.join(known) or 'no table'}")
-        wanted = {value.strip() for value in values.split(",")}
-        kept = [ref for ref in kept if ref.columns.get(column, "") in wanted]
-        said.append(f"{column}={','.join(sorted(wanted))}")
-    if orientation is not None:
-        kept = [ref for ref in kept if ref.orientation == words.side(orientation)]
-        said.append(f"orientation={orientation}")
-    if not kept:
-        raise GalleryError(f"no photo of the gallery fits {' and '.join(said)}")
-    return replace(gallery, references=tuple(kept)), " and ".join(said) or None

@@ -1,14 +1,42 @@
-"""Which views of an animal can show the same marks: sides as words in, yes or no out."""
+"""Sides and views as words: one value for each, however it is written, and which views of an animal can show the same marks."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
+
+from .values import is_given
 
 OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "bottom"), ("top", "below"), ("above", "below"),
              ("dorsal", "ventral"))  # fmt: skip
-WORDS = frozenset(word for pair in OPPOSITES for word in pair)
-FILLERS = frozenset(("flank", "side", "view"))
+ORDER = ("top", "above", "bottom", "below", "dorsal", "ventral", "front", "back", "rear", "left", "right")  # topleft, not lefttop
+WORDS = frozenset(ORDER)
+FILLERS = frozenset(("flank", "side", "view", "lateral", "lado", "flanco", "flanc", "cote", "seite", "flanke"))
+OTHER_WORDS = {
+    "l": "left", "lhs": "left", "izquierda": "left", "izquierdo": "left", "izq": "left", "links": "left", "linke": "left",
+    "gauche": "left", "esquerda": "left", "esquerdo": "left", "sinistra": "left", "sinistro": "left",
+    "r": "right", "rhs": "right", "derecha": "right", "derecho": "right", "rechts": "right", "rechte": "right", "droite": "right",
+    "droit": "right", "direita": "right", "direito": "right", "destra": "right", "destro": "right",
+}  # fmt: skip
+RUN = re.compile(f"({'|'.join(sorted(WORDS | FILLERS))})+")
+WORD = re.compile("|".join(sorted(WORDS | FILLERS)))
+
+
+@lru_cache(4096)
+def side(text: str) -> str | None:
+    """One value for a side or view: L, Left and `left flank` are left, `Top-Left` is topleft; what is not known here is in lower case.
+
+    None where nothing is said."""
+    if not is_given(text):
+        return None
+    return _known(text) or " ".join(text.casefold().split())
+
+
+@lru_cache(4096)
+def is_side(text: str) -> bool:
+    """Whether a folder's name says a side and nothing else."""
+    return _known(text) is not None
 
 
 @lru_cache(4096)  # a query asks it of every reference, and there are few views
@@ -22,11 +50,24 @@ def opposite(a: str | None, b: str | None) -> bool:
     return any(one in words_a and other in words_b for one, other in pairs)
 
 
+def _runs(view: str | None) -> list[str]:
+    plain = unicodedata.normalize("NFKD", (view or "").casefold())
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return [OTHER_WORDS.get(run, run) for run in re.findall(r"[^\W\d_]+", letters)]
+
+
 def _words(view: str | None) -> set[str]:
     """Of each run of letters that is nothing but words known here: `topleft` is two, `upright` none; L and R are short for left, right."""
     found: set[str] = set()
-    for run in re.findall(r"[a-z]+", (view or "").lower()):
-        run = {"l": "left", "r": "right"}.get(run, run)
-        if re.fullmatch(f"({'|'.join(sorted(WORDS | FILLERS))})+", run):
-            found |= {word for word in re.findall("|".join(sorted(WORDS | FILLERS)), run) if word in WORDS}
+    for run in _runs(view):
+        if RUN.fullmatch(run):
+            found |= {word for word in WORD.findall(run) if word in WORDS}
     return found
+
+
+def _known(text: str) -> str | None:
+    """The one value of a text that holds nothing but words known here."""
+    if not all(RUN.fullmatch(run) for run in _runs(text)) or re.search(r"\d", text):
+        return None
+    words = _words(text)
+    return "".join(word for word in ORDER if word in words) or None

@@ -1,144 +1,139 @@
-"""A table of a gallery as columns and rows of text, whatever program wrote it: csv in any usual encoding, xlsx, parquet, a DataFrame."""
+"""A table of photos in any of the forms that people keep, as rows of text: csv, xlsx, parquet, a DataFrame. No cell is understood here."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import math
-from collections.abc import Iterable
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import GalleryError
+from .encodings import decoded
+from .values import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = ("metadata.csv", "metadata.xlsx", "metadata.parquet")  # of the table of a gallery, one of them
+TABLE = "metadata.csv"
+TABLES = (TABLE, "metadata.xlsx", "metadata.parquet")
 SEPARATORS = ",;\t|"
+SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # what Excel writes, and reads, above the header
+LONGEST_CELL = 1 << 26  # characters; outlines of animals are long
+_field_limit = threading.Lock()  # csv has one limit for all
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; empty columns and rows are left out."""
+    """A header and its rows, cells as text without blanks around them; rows that hold nothing are left out."""
 
     name: str  # for messages
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]  # the number of its line or row, as a person counts them, and its cells
+    rows: tuple[tuple[str, tuple[str, ...]], ...]  # where it stands (line 3), and its cells
+    header: str  # where the header stands
     notes: tuple[str, ...] = ()
 
-
-def find(root: Path) -> Path | None:
-    """The gallery's own table. Raises GalleryError where there are two."""
-    there = [root / name for name in NAMES if (root / name).exists()]
-    if len(there) > 1:
-        names = " and ".join(file.name for file in there)
-        raise GalleryError(f"{root} holds {names}; leave one of them, or name it with --metadata")
-    return there[0] if there else None
+    def at(self, where: str) -> str:
+        return f"{self.name}, {where}" if where else self.name
 
 
-def read(source: Path | pd.DataFrame) -> Table:
+def find_table(root: Path) -> Path | None:
+    """The table of a gallery, whatever its capitals; None where it has none. Raises GalleryError where it has two."""
+    try:
+        found = sorted(path for path in root.iterdir() if path.name.lower() in TABLES and path.is_file())
+    except OSError as error:
+        raise GalleryError(f"{root} cannot be read: {error.strerror}") from error
+    if len(found) > 1:
+        raise GalleryError(f"{root} holds {' and '.join(path.name for path in found)}; keep one, or say which with --metadata")
+    return found[0] if found else None
+
+
+def read_table(source: Path | pd.DataFrame) -> Table:
     """Raises GalleryError."""
     if not isinstance(source, Path):
-        return _of_frame(source, "the DataFrame", first_row=0)
+        return _frame(source)
     try:
-        if source.suffix.lower() in (".xlsx", ".xlsm"):
-            return _of_workbook(source)
-        if source.suffix.lower() in (".parquet", ".pq"):
-            return _of_parquet(source)
-        return _of_text(source)
-    except GalleryError:
-        raise
-    except ImportError as error:
-        raise GalleryError(f"{source} takes a package that is not installed ({error.name}); pip install 'animal-reid[parquet]'") from error
-    except Exception as error:  # each reader has its own exceptions
-        raise GalleryError(f"{source} cannot be read as a table ({' '.join(str(error).split())[:200]})") from error
+        with open(source, "rb") as file:
+            start = file.read(8)
+        if start.startswith(b"PK\x03\x04"):
+            from .workbooks import read_xlsx
+
+            return read_xlsx(source)
+        if start.startswith(b"PAR1"):
+            return _parquet(source)
+        if start.startswith(b"\xd0\xcf\x11\xe0"):
+            raise GalleryError(f"{source} is a workbook of the old kind (xls); save it as xlsx or as csv")
+        return _csv(source)
+    except OSError as error:
+        raise GalleryError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
-def _of_text(file: Path) -> Table:
-    data = file.read_bytes()
-    text, said = _decoded(data, file)
-    notes = [f"{file.name} is read as {said}; save it as UTF-8 if names look wrong"] if said else []
-    lines = text.split("\n", 1)
-    first_line, separator = 1, None
-    if lines[0].strip().lower().startswith("sep=") and len(lines) > 1:
-        separator, text, first_line = lines[0].strip()[4:5] or None, lines[1], 2
-    header = text.split("\n", 1)[0]
-    separator = separator or max(SEPARATORS, key=header.count)
+def filled(rows: Iterator[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((where, tuple(cells)) for where, cells in rows if any(cells))
+
+
+def _csv(source: Path) -> Table:
+    try:
+        text, told = decoded(source.read_bytes())
+    except ValueError as error:
+        raise GalleryError(f"{source} {error}") from error
+    first, _, rest = text.partition("\n")
+    above, separator = 0, ""
+    if match := SEP_LINE.fullmatch(first.rstrip("\r")):
+        text, above, separator = rest, 1, match[1]
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    separator = separator or max(SEPARATORS, key=header.count)  # spreadsheets of half the world write semicolons
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        rows = [(reader.line_num + first_line - 1, row) for row in reader]
+        with _long_cells():
+            rows = [(f"line {reader.line_num + above}", [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
-        at = f"{file}, line {reader.line_num + first_line - 1}"
-        raise GalleryError(f"{at}: {error}; put values that hold quotes or commas in quotes") from error
-    return _made(file.name, rows[0][1] if rows else [], rows[1:], notes)
+        raise GalleryError(f"{source}, line {reader.line_num + above} cannot be read ({error})") from error
+    return _table(source.name, rows, () if told is None else (f"{source.name} {told}",))
 
 
-def _decoded(data: bytes, file: Path) -> tuple[str, str | None]:
-    """The text, and its encoding where that had to be found out."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16"), None
-    if b"\0" in data[:200]:  # UTF-16 without its mark: every other byte of plain letters is zero
-        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be"), "UTF-16"
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    with _field_limit:
+        before = csv.field_size_limit(LONGEST_CELL)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _table(name: str, rows: list[tuple[str, list[str]]], notes: tuple[str, ...]) -> Table:
+    """The first row that holds anything is the header."""
+    held = filled(iter(rows))
+    if not held:
+        raise GalleryError(f"{name} is empty; the columns path and identity are needed")
+    (where, columns), *others = held
+    return Table(name, columns, tuple(others), where, notes)
+
+
+def _parquet(source: Path) -> Table:
     try:
-        return data.decode("utf-8-sig"), None
-    except UnicodeDecodeError:
-        pass
+        import pyarrow.parquet
+    except ImportError as error:
+        raise GalleryError(f"{source} takes the package pyarrow: pip install pyarrow, or save it as csv") from error
     try:
-        text = data.decode("cp1252")
-    except UnicodeDecodeError:
-        raise GalleryError(
-            f"{file} is in an encoding that cannot be told, perhaps Mac Roman or a Cyrillic one; save it as CSV UTF-8 (in Excel: Save As, "
-            "CSV UTF-8) and run again"
-        ) from None
-    return text, "Windows-1252"
+        read = pyarrow.parquet.read_table(source)
+        columns = [str(name) for name in read.column_names]
+        cells = [[as_text(cell) for cell in column.to_pylist()] for column in read.columns]
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise GalleryError(f"{source} cannot be read as a table ({' '.join(str(error).split())})") from error
+    rows = ((f"row {number}", list(row)) for number, row in enumerate(zip(*cells)))
+    return Table(source.name, tuple(columns), filled(rows), "")
 
 
-def _of_workbook(file: Path) -> Table:
-    import openpyxl
-
-    sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-    rows = [(number, [_text(cell) for cell in row]) for number, row in enumerate(sheet.iter_rows(values_only=True), start=1)]
-    return _made(file.name, rows[0][1] if rows else [], rows[1:], [])
-
-
-def _of_parquet(file: Path) -> Table:
-    import pandas as pd
-
-    return _of_frame(pd.read_parquet(file), file.name, first_row=1)
-
-
-def _of_frame(frame: pd.DataFrame, name: str, first_row: int) -> Table:
-    rows = [(number, [_text(cell) for cell in row]) for number, row in enumerate(frame.itertuples(index=False), start=first_row)]
-    return _made(name, [str(column) for column in frame.columns], rows, [])
-
-
-def _text(cell: Any) -> str:
-    """A cell of a table with types as a person would write it."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, bool):
-        return str(cell).upper()
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
-        return str(int(cell))
-    if hasattr(cell, "tolist") and not isinstance(cell, (str, bytes)):  # NumPy's
-        return _text(cell.tolist())
-    if isinstance(cell, (list, tuple, dict)):
-        return json.dumps(cell)
-    return "" if str(cell) in ("NaT", "<NA>") else str(cell)
-
-
-def _made(name: str, header: Iterable[str], rows: Iterable[tuple[int, list[str]]], notes: list[str]) -> Table:
-    columns = [column.strip() for column in header]
-    kept = [(line, [value.strip() for value in row]) for line, row in rows if any(value.strip() for value in row)]
-    used = [place for place, column in enumerate(columns) if column or any(len(row) > place and row[place] for _, row in kept)]
-    nameless = [place for place in used if not columns[place]]
-    if nameless:
-        raise GalleryError(f"{name}: column {nameless[0] + 1} has no name but holds values; name it, or empty it")
-    found = []
-    for line, row in kept:
-        extra = [value for value in row[len(columns) :] if value]
-        found.append((line, (*(row[place] if place < len(row) else "" for place in used), *extra)))
-    return Table(name, tuple(columns[place] for place in used), tuple(found), tuple(notes))
+def _frame(frame: pd.DataFrame) -> Table:
+    """Rows are told by the labels of the index."""
+    if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
+        raise GalleryError(f"a table is a path or a DataFrame, not {type(frame).__name__}")
+    cells = [[as_text(cell) for cell in frame.iloc[:, place].tolist()] for place in range(len(frame.columns))]
+    rows = ((f"row {label}", list(row)) for label, row in zip(frame.index.tolist(), zip(*cells)))
+    return Table("the table", tuple(str(name).strip() for name in frame.columns), filled(rows), "")

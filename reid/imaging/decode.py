@@ -1,37 +1,39 @@
 """From a file to upright pixels. Formats are an allow-list, sizes are limited before anything is decoded, the first frame of an animation
-counts.
+counts. A JPEG that lacks a little is used, and what was forgiven is said.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import datetime, timedelta, timezone
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import PhotoError
+from ..formats import exif
 from ..records import PhotoFacts
+from . import jpeg
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
 MAX_SIDE = 65_535  # px, JPEG's own limit
-MOST_LOST = 0.05  # of a JPEG's rows that may be missing at its end
-FILL = 128  # grey level that the decoder writes where nothing is left to read
-ZEROS = 32  # zero bytes in a row that are remarked on
+TURNS = {  # what makes a photo upright, by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _pillow = threading.Lock()  # Pillow's size limit is one global number
 
 
 @contextmanager
-def opened(path: Path, locked: bool = False) -> Iterator[Image.Image]:
-    """An image whose header has been read and whose size is within the limits. `locked`: the caller holds Pillow's lock."""
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose header has been read and whose size is within the limits."""
     try:
         if path.is_dir():
             raise PhotoError(f"{path} is a folder, not a photo")
@@ -39,7 +41,7 @@ def opened(path: Path, locked: bool = False) -> Iterator[Image.Image]:
             raise PhotoError(f"{path} is a link to a file that is gone" if path.is_symlink() else f"{path} does not exist")
         if path.stat().st_size == 0:
             raise PhotoError(f"{path} is empty")
-        with nullcontext() if locked else _pillow:
+        with _pillow:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours, checked below, is higher
             try:
                 image = Image.open(path, formats=_formats())
@@ -76,109 +78,72 @@ def line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An upright photo, perhaps at a smaller scale, and what was forgiven in reading it."""
+
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
+    size: tuple[int, int]  # (width, height) of the photo at full scale, px
+    flaws: tuple[str, ...] = ()  # phrases that name no photo, so that they can be counted
+
+    @property
+    def scale(self) -> float:
+        """To the full size."""
+        return float(max(self.pixels.shape[:2]) / max(self.size))
+
+
 def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright photo, from its header alone. Raises PhotoError."""
     with opened(path) as image:
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception as error:  # a PNG's EXIF may lie behind its pixels, and those may be cut off
-            raise PhotoError(f"{path} is damaged ({line(error)})") from error
-        return image.size[::-1] if turned else image.size
-
-
-class Decoded(NamedTuple):
-    """A photo's pixels, and what was forgiven in reading them."""
-
-    pixels: NDArray[np.uint8]  # (H, W, 3) RGB, upright
-    scale: float  # to the full size
-    flaws: tuple[str, ...] = ()  # phrases that name no photo, so that they can be counted
+        return _upright_size(image, path)
 
 
 def facts(path: Path) -> PhotoFacts:
-    """What the header says: the size of the upright photo, and when it was taken (EXIF DateTimeOriginal). Raises PhotoError."""
-    size = photo_size(path)
-    try:
-        with opened(path) as image:
-            exif = image.getexif().get_ifd(0x8769)
-        text, part = str(exif.get(0x9003) or "").strip("\0 "), str(exif.get(0x9291) or "").strip("\0 ")
-        taken = datetime.strptime(text[:19].replace("-", ":"), "%Y:%m:%d %H:%M:%S")
-        taken = taken.replace(microsecond=int(part[:6].ljust(6, "0")) if part.isdigit() else 0)
-        offset = re.fullmatch(r"([+-])(\d{2}):(\d{2})", str(exif.get(0x9011) or "").strip("\0 "))
-        if offset:
-            minutes = (60 * int(offset[2]) + int(offset[3])) * (1 if offset[1] == "+" else -1)
-            taken = taken.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-        return PhotoFacts(size, taken if 1900 < taken.year < 2100 else None)
-    except Exception:  # EXIF is what cameras and programs make of it; without a time that can be read there is none
-        return PhotoFacts(size)
+    """What the header says: the size of the upright photo, and when it was taken. Raises PhotoError for what is no photo."""
+    return PhotoFacts(photo_size(path), exif.read(path).taken)
 
 
 def decode(path: Path, at_least: int | None = None) -> Decoded:
     """The whole photo; a JPEG may come smaller, its longest side `at_least` px or more.
 
     A JPEG whose end is missing is read as far as it goes, if little is lost. Raises PhotoError."""
-    try:
-        return _decoded(path, at_least)
-    except _Torn as error:
-        reason = str(error)
-    with _pillow:  # Pillow's switch is one for all threads
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
-        try:
-            found = _decoded(path, None, locked=True, upright=False)
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
-    lost = _unread_rows(found.pixels) / len(found.pixels)
-    if lost > MOST_LOST:
-        raise PhotoError(f"{path} is damaged: its last {100 * lost:.0f} % are missing ({reason})")
     with opened(path) as image:
-        turned = _turned(found.pixels, image.getexif().get(0x0112, 1))
-    return Decoded(turned, 1.0, ("the end of the file is missing; it is used as far as it goes",))
-
-
-class _Torn(Exception):
-    """A JPEG that ends too early."""
-
-
-def _decoded(path: Path, at_least: int | None, *, locked: bool = False, upright: bool = True) -> Decoded:
-    with opened(path, locked) as image:
-        full = max(image.size)
         try:
-            if at_least is not None and image.format in ("JPEG", "MPO") and full >= 2 * at_least:
-                smallest = max(1, min(image.size) * at_least // full)
-                image.draft("RGB", (smallest, smallest))
+            size = _upright_size(image, path)
+            bits = None
+            if image.format in ("JPEG", "MPO"):
+                if at_least is not None and max(size) >= 2 * at_least:
+                    smallest = max(1, min(size) * at_least // max(size))
+                    image.draft("RGB", (smallest, smallest))
+                bits = jpeg.open_bits(image, path)
             image.seek(0)
             image.load()
             if image.mode == "F":
                 raise PhotoError(f"the pixels of {path} are floating-point numbers; save it with 8 or 16 bits")
-            whole = ImageOps.exif_transpose(image) if upright else image
-            flaws = _runs_of_zeros(path) if image.format in ("JPEG", "MPO") else ()
-            return Decoded(_rgb(whole), max(whole.size) / full, flaws)
+            turn = TURNS.get(_turn(image, path))  # now, since Pillow turns a TIFF as it loads it
+            return Decoded(_rgb(image if turn is None else image.transpose(turn)), size, bits.flaws() if bits else ())
         except PhotoError:
             raise
         except Exception as error:  # truncated or damaged: every decoder has its own exceptions
-            if image.format in ("JPEG", "MPO") and "truncated" in str(error):
-                raise _Torn(line(error)) from error
             raise PhotoError(f"{path} is damaged ({line(error)})") from error
 
 
-def _unread_rows(pixels: NDArray[np.uint8]) -> int:
-    """Rows at the end that the decoder has filled with its own grey."""
-    grey = (pixels == FILL).all(axis=(1, 2))
-    return len(grey) if grey.all() else int(np.argmin(grey[::-1]))
+def _upright_size(image: Image.Image, path: Path) -> tuple[int, int]:
+    """Before its pixels are loaded. Raises PhotoError."""
+    size = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions of Pillow give it turned already
+        size = int(image.tag_v2[256]), int(image.tag_v2[257])
+    return size[::-1] if _turn(image, path) in SIDEWAYS else size
 
 
-def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Upright, by EXIF's orientation."""
-    if orientation in (2, 4, 5, 7):
-        pixels = pixels[:, ::-1]
-    quarters = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
-    return np.ascontiguousarray(np.rot90(pixels, quarters))
-
-
-def _runs_of_zeros(path: Path) -> tuple[str, ...]:
-    """A remark where a JPEG's compressed pixels hold a run of zero bytes, which its coding hardly ever makes: bad cards leave such."""
-    data = path.read_bytes()
-    start = data.rfind(b"\xff\xda")
-    return ("a run of zero bytes lies in its pixels; a part of it may be damaged",) if bytes(ZEROS) in data[start:] else ()
+def _turn(image: Image.Image, path: Path) -> int:
+    """EXIF's orientation, 1 where nothing that can be read says it. Raises PhotoError for a PNG that is cut off."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception as error:
+        if image.format == "PNG":  # its EXIF may lie behind its pixels, and those may be cut off
+            raise PhotoError(f"{path} is damaged ({line(error)})") from error
+        return 1  # whoever wrote it, the pixels are there
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -19,7 +19,15 @@ from .decode import MAX_SIDE, line, opened
 def read_mask(source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) bool, True on the animal: from a mask image of the upright photo's shape, COCO polygons or COCO run lengths.
 
-    Raises PhotoError."""
+    Raises PhotoError, also for a mask image that is black all over."""
+    mask = laid_out(source, size)
+    if not mask.any() and not source.strip().startswith(("[", "{")):
+        raise PhotoError(f"the mask {source} is black all over: it shows no animal")
+    return mask
+
+
+def laid_out(source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """As `read_mask`, of whatever the mask shows, and be it nothing. Raises PhotoError for what is no mask of this photo."""
     width, height = size
     text = source.strip()
     if not text.startswith(("[", "{")):
@@ -37,7 +45,7 @@ def read_mask(source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _mask_image(path: Path) -> NDArray[np.bool_]:
-    """White or opaque on the animal; a mask of 0 and 1 is one too. Raises PhotoError for one that shows no animal."""
+    """White or opaque on the animal; a mask of 0 and 1 is one too."""
     with opened(path) as image:
         try:
             upright = ImageOps.exif_transpose(image)
@@ -45,8 +53,6 @@ def _mask_image(path: Path) -> NDArray[np.bool_]:
         except Exception as error:
             raise PhotoError(f"the mask {path} is damaged ({line(error)})") from error
     grey = bands if bands.ndim == 2 else bands[..., :3].max(axis=2).astype(np.uint16) * bands[..., 3] // 255
-    if not grey.any():
-        raise PhotoError(f"the mask {path} is black all over: it shows no animal")
     mask: NDArray[np.bool_] = grey > grey.max() // 2
     return mask
 

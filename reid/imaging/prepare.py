@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from ..errors import PhotoError
 from ..records import Box, Photo, PhotoRef
-from .decode import MAX_SIDE, decode, photo_size
-from .masks import read_mask
+from .decode import MAX_SIDE, decode
+from .masks import laid_out
 
 CLIP_LIMIT, TILES = 4.0, 8  # of CLAHE: times the mean count a bin may have; tiles along a side
-SPECK = 0.01  # of the photo; a mask that shows less is a mistake
+SPECK = 0.01  # share of the photo, or of its box; a mask that shows less has missed the animal
+SPECK_MASK = "the mask shows less than 1 % of the photo, so the whole photo is used"
 MIN_SIDE = 32  # px; less holds no pattern to recognise
 
 
@@ -25,27 +26,24 @@ def prepare(ref: PhotoRef, longest: int, enlarge: bool = False) -> Photo:
     wanted = longest
     if ref.crop is not None or ref.mask is not None:
         wanted = MAX_SIDE  # boxes and masks are laid on the full photo
-    pixels, _, flaws = decode(ref.path, at_least=wanted)
-    upright = pixels.shape[1], pixels.shape[0]
-    mask = None if ref.mask is None else read_mask(ref.mask, upright)
-    if mask is not None and mask.mean() < SPECK:
-        flaws += (f"the mask shows less than {100 * SPECK:.0f} % of the photo; the whole photo is used",)
-        mask = None
+    found = decode(ref.path, at_least=wanted)
+    pixels, flaws, (width, height) = found.pixels, found.flaws, found.size
+    mask = None if ref.mask is None else laid_out(ref.mask, (width, height))
     if ref.crop is not None:
-        x0, y0, x1, y1 = pixel_box(ref.crop, upright)
+        x0, y0, x1, y1 = pixel_box(ref.crop, (pixels.shape[1], pixels.shape[0]))
         pixels = pixels[y0:y1, x0:x1]
         mask = None if mask is None else mask[y0:y1, x0:x1]
-    height, width = pixels.shape[:2]
-    where = " in its box" if ref.crop else ""
+        width, height = max(0, x1 - x0), max(0, y1 - y0)
     if min(width, height) < MIN_SIDE:
+        where = " in its box" if ref.crop else ""
         raise PhotoError(f"{ref.path} has {width} x {height} px{where}; {MIN_SIDE} px a side are the least to work on")
+    if mask is not None and mask.mean() < SPECK:
+        mask, flaws = None, (*flaws, SPECK_MASK)
     size = prepared_size((width, height), longest, enlarge)
     if min(size) < MIN_SIDE:
-        full = (width, height) if ref.crop else photo_size(ref.path)
-        shape = f"{full[0]} x {full[1]} px{where}"
-        raise PhotoError(f"{ref.path} has {shape}: too long and thin to be resized to {longest} px; crop it to the animal")
-    if size != (width, height):
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if size[0] <= width else cv2.INTER_CUBIC)
+        raise PhotoError(f"{ref.path} is {width} x {height} px: too long and thin to be resized to {longest} px; crop it")
+    if size != (pixels.shape[1], pixels.shape[0]):
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if size[0] <= pixels.shape[1] else cv2.INTER_CUBIC)
         mask = None if mask is None else cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
     return Photo(ref.image_id, _turned(pixels, ref), None if mask is None else _turned(mask, ref), flaws)
 

@@ -1,6 +1,8 @@
-"""What a file's path, size and time of change stand for: its sha256, and what its header says; <folder>/digests.sqlite.
+"""What is known of a photo's file as long as its size and time of change stay: its sha256, and what its header says.
 
-Usable from any thread and process: every thread has a connection of its own.
+    <folder>/digests.sqlite
+
+Usable from any thread and process: each thread has its own connection, writers wait for one another, readers wait for nobody.
 """
 
 from __future__ import annotations
@@ -13,30 +15,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import PhotoError, StoreError
 from ..records import PhotoFacts, PhotoRef
 
-TABLES = (
+FILE = "digests.sqlite"
+PATIENCE = 60.0  # seconds to wait for another writer
+TABLES = (  # facts_1: another number when headers are read otherwise
     "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT)",
-    "CREATE TABLE IF NOT EXISTS facts (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT)",
+    "CREATE TABLE IF NOT EXISTS facts_1 (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT)",
 )
 
 
 class Digests:
-    """sha256 of photos with their crop and mask, and the facts of their headers; files are read again only when their size or time of
-    change differs, or when they are to be checked."""
+    """sha256 of photos with their crop and mask, and facts from their headers. A file is read again only when its size or its time of
+    change differs, or where the caller asks for it. Nothing is written before the first question."""
 
     def __init__(self, folder: Path):
-        self.folder, self.file = folder, folder / "digests.sqlite"
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self.folder = folder
+        self._own = threading.local()
+        self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
         self._lock = threading.Lock()
 
     def of(self, ref: PhotoRef, check: bool = False) -> str:
-        """64 hex digits that name what the features of `ref` depend on; with `check` its files are read whatever they look like.
-
-        Raises PhotoError."""
+        """64 hex digits that name what the features of `ref` depend on; with `check` its files are read, whatever their size and time of
+        change say. Raises PhotoError."""
         parts = [self._file(ref.path, check)]
         if ref.crop is not None:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
@@ -47,85 +51,112 @@ class Digests:
         return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def facts(self, path: Path, read: Callable[[Path], PhotoFacts]) -> PhotoFacts:
-        """What `read` gives for this file, or what it gave before. Raises what it raises."""
-        try:
-            key, size, changed = self._state(path)
-        except OSError:
-            return read(path)
-        with self._database() as database:
-            row = database.execute("SELECT size, changed, width, height, taken FROM facts WHERE path = ?", (key,)).fetchone()
+        """What `read` gives for this file, or what it gave before. Raises what it raises, and PhotoError for a file that is gone."""
+        key, size, changed = _state(path)
+        row = self._row("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", key)
         if row is not None and row[:2] == (size, changed):
-            return PhotoFacts((row[2], row[3]), datetime.fromisoformat(row[4]) if row[4] else None)
+            _, _, width, height, taken = row
+            return PhotoFacts((width, height), None if taken is None else datetime.fromisoformat(taken))
         found = read(path)
-        taken = found.taken.isoformat() if found.taken else None
-        with self._database() as database:
-            database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
+        taken = None if found.taken is None else found.taken.isoformat()
+        self._keep("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
         return found
 
     def _file(self, path: Path, check: bool) -> str:
+        key, size, changed = _state(path)
+        row = self._row("SELECT size, changed, digest FROM digests WHERE path = ?", key)
+        if row is not None and row[:2] == (size, changed) and not check:
+            return str(row[2])
         try:
-            key, size, changed = self._state(path)
-            with self._database() as database:
-                row = database.execute("SELECT size, changed, digest FROM digests WHERE path = ?", (key,)).fetchone()
-            if row is not None and row[:2] == (size, changed) and not check:
-                return str(row[2])
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            if isinstance(error, StoreError):
-                raise
-            reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
-            raise PhotoError(f"{path} {reason}") from error
-        with self._database() as database:
-            database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
+            raise PhotoError(_unreadable(path, error)) from error
+        if row != (size, changed, digest):
+            self._keep("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
+        if check and row is not None and row[2] != digest:  # its header may say something else, too
+            self._keep("DELETE FROM facts_1 WHERE path = ?", (key,))
         return digest
 
-    @staticmethod
-    def _state(path: Path) -> tuple[bytes, int, int]:
-        stat = path.stat()
-        return os.fsencode(os.path.realpath(path)), stat.st_size, stat.st_mtime_ns
+    def _row(self, question: str, key: bytes) -> tuple[Any, ...] | None:
+        with self._guard():
+            row: tuple[Any, ...] | None = self._connection().execute(question, (key,)).fetchone()
+        return row
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, in a transaction."""
-        try:
-            if getattr(self._local, "database", None) is None:
-                self._local.database = self._connect()
-            with self._local.database as database:
-                yield database
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use {self.file} ({error}); make it writable or delete it, it is made anew") from error
+    def _keep(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._guard(), self._connection() as connection:
+            connection.execute(statement, values)
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's; a process that was forked opens its own."""
+        if getattr(self._own, "process", None) != os.getpid():
+            self._own.connection, self._own.process = self._connect(), os.getpid()
+        connection: sqlite3.Connection = self._own.connection
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
+        file = self.folder / FILE
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                database = self._made()
+                connection = _opened(file)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:  # damaged: it only saves reading files again
-                self.file.unlink()
-                database = self._made()
+                for part in (file, *(file.with_name(FILE + end) for end in ("-wal", "-shm"))):
+                    part.unlink(missing_ok=True)
+                connection = _opened(file)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"cannot write under {self.folder} ({error}); make it writable, or give another folder with --cache"
             ) from error
         with self._lock:
-            self._open.append(database)
-        return database
+            self._open.append((os.getpid(), connection))
+        return connection
 
-    def _made(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.file, timeout=60, check_same_thread=False)  # `close` is called by another thread
-        database.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
-        with database:
-            for table in TABLES:
-                database.execute(table)
-        return database
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot use the table of digests ({error}); delete {FILE}, it is made anew") from error
 
     def close(self) -> None:
-        """Close every thread's connection; the next use opens one again."""
+        """Close every thread's connection; the next question opens one again."""
         with self._lock:
-            for database in self._open:
-                database.close()
-            self._open.clear()
-            self._local = threading.local()
+            connections, self._open = self._open, []
+        self._own = threading.local()
+        for process, connection in connections:
+            if process == os.getpid():
+                connection.close()
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=PATIENCE, check_same_thread=False)
+    try:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()  # where the file system cannot, it stays as it was
+        except sqlite3.OperationalError:
+            pass  # another process is at it; both ways go together
+        connection.execute("PRAGMA synchronous = OFF")  # a lost row is a file read once more
+        with connection:
+            for statement in TABLES:
+                connection.execute(statement)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _state(path: Path) -> tuple[bytes, int, int]:
+    """The file that the path leads to, its size and its time of change. Raises PhotoError."""
+    try:
+        stat = path.stat()
+        return os.fsencode(os.path.realpath(path)), stat.st_size, stat.st_mtime_ns
+    except OSError as error:
+        raise PhotoError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
+    return f"{path} {reason}"

@@ -1,0 +1,122 @@
+"""Which column of a table means what: WildlifeDatasets' names, whatever their capitals, and what other tools call the same."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .folders import is_photo
+from .table import Table
+from .values import counted, is_given, some
+
+COLUMNS = ("path", "identity", "image_id", "date", "orientation", "encounter", "bbox", "segmentation", "mask", "species", "site", "split")
+SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and strokes do not matter
+    "file_path": "path", "image_path": "path", "file_name": "path", "file": "path", "image": "path", "photo": "path",
+    "individual": "identity", "individual_id": "identity", "individual_name": "identity", "animal_id": "identity",
+    "animal_name": "identity", "animal": "identity", "name": "identity",
+    "date_time_original": "date", "datetime": "date", "timestamp": "date", "date_taken": "date", "event_date": "date",
+    "position": "orientation", "viewpoint": "orientation", "side": "orientation", "view": "orientation", "flank": "orientation",
+    "encounter_id": "encounter", "sighting": "encounter", "sighting_id": "encounter", "event_id": "encounter",
+    "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
+}  # fmt: skip
+SURE = ("position", "viewpoint", "side")  # that need no remark
+GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
+SIZES, CORNERS = "sizes", "corners"
+PARTS = {  # four columns that hold a box
+    ("bbox_x", "bbox_y", "bbox_w", "bbox_h"): SIZES, ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): SIZES,
+    ("bbox1", "bbox2", "bbox3", "bbox4"): SIZES, ("x1", "y1", "x2", "y2"): CORNERS, ("xmin", "ymin", "xmax", "ymax"): CORNERS,
+}  # fmt: skip
+LOOKED_AT = 200  # rows from which a guess is checked
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places of the columns by their meaning."""
+
+    names: tuple[str, ...]  # as the table writes them; those without a name get one
+    of: dict[str, int]
+    box: tuple[int, ...]  # four columns that hold a box, where no column holds all of it
+    corners: bool  # whether they hold two corners, not a corner and a size
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def name(self, meaning: str) -> str:
+        return self.names[self.of[meaning]]
+
+
+def folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def meanings(table: Table) -> Columns:
+    """What the columns mean; problems are missing, doubled and misspelt ones, notes those that were guessed or mean nothing here."""
+    head = table.at(table.header)
+    held = {place for _, cells in table.rows for place, cell in enumerate(cells) if cell} if table.rows else set()
+    used = [place for place, name in enumerate(table.columns) if name or place in held]
+    names = tuple(name or f"column {place + 1}" for place, name in enumerate(table.columns))
+    of: dict[str, int] = {}
+    problems: list[str] = []
+    for place in used:
+        meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
+        if meaning is not None and meaning in of:
+            problems.append(f"{head}: column {names[place]!r} stands twice, as {names[of[meaning]]!r}" if names[place] != names[of[meaning]]
+                            else f"{head}: column {meaning!r} stands twice")  # fmt: skip
+        elif meaning is not None:
+            of[meaning] = place
+    guessed = _other_names(table, names, [place for place in used if place in held], of)
+    kind, box = _box(names, used) if "bbox" not in of else (SIZES, ())
+    known = {*of.values(), *box}
+    extra = [place for place in used if place not in known and place in held]
+    more, others = _misspelt([names[place] for place in extra], of, head)
+    problems += [f"{head}: column {name!r} is missing; the table has {some(list(map(repr, names)), most=12)}"
+                 for name in ("path", "identity") if name not in of] + more  # fmt: skip
+    notes = [f"{table.name}: {some(guessed, most=8)}"] if guessed else []
+    if others:
+        tail = "it can be used with --where" if len(others) == 1 else "they can be used with --where"
+        notes.append(f"{table.name}: {counted(len(others), 'column means', 'columns mean')} nothing here ({some(others, most=8)}); {tail}")
+    return Columns(names, of, box, kind == CORNERS, tuple(problems), tuple(notes))
+
+
+def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: dict[str, int]) -> list[str]:
+    """Find columns by what other tools call them, add them to `of`, and say which."""
+    told = []
+    for word, meaning in SYNONYMS.items():
+        place = next((place for place in used if folded(names[place]) == folded(word) and place not in of.values()), None)
+        if meaning in of or place is None or not _fits(table, place, meaning):
+            continue
+        of[meaning] = place
+        if word not in SURE:
+            told.append(f"column {names[place]!r} is taken for {meaning!r}{', a guess' if word in GUESSES else ''}")
+    return told
+
+
+def _fits(table: Table, place: int, meaning: str) -> bool:
+    """A path looks like a photo's, and an identity does not."""
+    if meaning not in ("path", "identity"):
+        return True
+    cells = [cells[place] for _, cells in table.rows[:LOOKED_AT] if place < len(cells) and is_given(cells[place])]
+    n_files = sum(map(is_photo, cells))
+    return 2 * n_files >= len(cells) if meaning == "path" else 2 * n_files < max(1, len(cells))
+
+
+def _box(names: Sequence[str], used: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    places = {folded(names[place]): place for place in reversed(used)}
+    for words, kind in PARTS.items():
+        if all(folded(word) in places for word in words):
+            return kind, tuple(places[folded(word)] for word in words)
+    return SIZES, ()
+
+
+def _misspelt(extra: Sequence[str], of: dict[str, int], head: str) -> tuple[list[str], list[str]]:
+    """(problems, other names): a name like one that the table lacks is likely meant to be it."""
+    problems, others = [], []
+    missing = [known for known in COLUMNS if known not in of]
+    for name in extra:
+        near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+        if near:
+            problems.append(f"{head}: unknown column {name!r}; did you mean {near[0]!r}?")
+        else:
+            others.append(repr(name))
+    return problems, others

@@ -1,0 +1,58 @@
+"""A part of a gallery, by conditions that are said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import GalleryError
+from ..records import PhotoRef
+from .columns import SYNONYMS, folded
+from .sides import side
+from .values import some
+
+if TYPE_CHECKING:
+    from .gallery import Gallery
+
+MEANINGS = {folded(word): meaning for word, meaning in SYNONYMS.items()}
+
+
+def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | None = None) -> tuple[Gallery, str | None]:
+    """The gallery with only the references that fit, and the filter in words; raises GalleryError if none does.
+
+    `where` holds `column=value` conditions that must all hold; several values of a column are separated by commas. Sides are compared by
+    what they mean, so that `L` is left."""
+    kept = list(gallery.references)
+    said = []
+    for condition in where:
+        column, equals, values = condition.partition("=")
+        column = column.strip()
+        if not equals:
+            raise GalleryError(f"--where {condition!r} is not of the form column=value")
+        known = sorted({name for ref in gallery.references for name in ref.columns})
+        name = next((one for one in known if one == column), None) or next((one for one in known if folded(one) == folded(column)), None)
+        if name is None:
+            raise GalleryError(f"--where {condition!r}: the gallery has no column {column!r}; it has {', '.join(known) or 'no table'}")
+        wanted = {value.strip() for value in values.split(",")}
+        kept = [ref for ref in kept if _fits(ref, name, wanted)]
+        said.append(f"{column}={','.join(sorted(wanted))}")
+    if orientation is not None:
+        wanted_side = side(orientation)
+        kept = [ref for ref in kept if ref.orientation == wanted_side]
+        said.append(f"orientation={wanted_side or orientation}")
+    if not kept:
+        seen = sorted({ref.orientation for ref in gallery.references if ref.orientation})
+        sides = f"; it has {some(seen, most=8)}" if orientation is not None and seen else ""
+        raise GalleryError(f"no photo of the gallery fits {' and '.join(said)}{sides}")
+    return replace(gallery, references=tuple(kept)), " and ".join(said) or None
+
+
+def _fits(ref: PhotoRef, column: str, wanted: set[str]) -> bool:
+    """By the cell as it is written; of an identity or a side also by what it is read as."""
+    if ref.columns.get(column, "") in wanted:
+        return True
+    meaning = MEANINGS.get(folded(column), column)
+    if meaning == "identity":
+        return ref.identity in wanted
+    return meaning == "orientation" and ref.orientation in {side(value) for value in wanted}
