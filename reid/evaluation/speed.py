@@ -254,7 +254,7 @@ def _votes(features: Sequence[Features], n: int, folder: Path, listener: Listene
     large.update(digests, draw, partial(listener.progress, f"photos of {n:,}"))
     yield Row(f"{n:,} references: index laid out and filled", "ms a photo", (time.perf_counter() - started - drawn) / n * 1e3)
     yield Row(
-        f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.folder.rglob("*") if file.is_file()) / n / 1024
+        f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.root.rglob("*") if file.is_file()) / n / 1024
     )
     large = Shortlist(folder, str(n))
     seconds, _ = _alternate(lambda: large.votes(features[0], digests), None, listener, "rounds")
@@ -281,7 +281,7 @@ query = Features("drawn", (100, 100), np.zeros((512, 2)), np.zeros(512), rows / 
 before = resident()
 index = Shortlist(Path(sys.argv[1]), sys.argv[2])
 for _ in range(10):
-    index.votes(query, list(index.numbers))
+    index.votes(query, [f"{number:064x}" for number in range(int(sys.argv[2]))])
 print(resident() - before)
 """
 
