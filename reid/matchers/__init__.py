@@ -6,6 +6,7 @@ What a pair gets is a function of the pair: never of the other references. Match
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,16 +93,17 @@ def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
 
 def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:
     """The matcher that the settings name, its weights loaded, on `device`."""
-    from . import adalam, lightglue, nearest, verified
-
     name = weights_name(extract, match)
-    matcher: Any = (
-        {"nearest": nearest.NearestMatcher, "adalam": adalam.AdalamMatcher}[match.matcher](match, device)
-        if name is None
-        else lightglue.LightGlueMatcher(match, name, entry(extract.extractor).n_dims, device)
+    adapter: Any = import_module(f".{match.matcher}", __package__)
+    matcher: Matcher = (
+        adapter.create(match, device) if name is None else adapter.create(match, device, name, entry(extract.extractor).n_dims)
     )
     model = verification(match)
-    return matcher if model is None else verified.VerifiedMatcher(matcher, model)
+    if model is None:
+        return matcher
+    from .verified import VerifiedMatcher
+
+    return VerifiedMatcher(matcher, model)
 
 
 def verification(match: MatchSettings) -> str | None:

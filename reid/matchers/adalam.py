@@ -59,3 +59,7 @@ class AdalamMatcher:
             return laf_from_center_scale_ori(xy)
         scales, angles = (torch.tensor(one, device=self.device) for one in (photo.scales, photo.angles))
         return laf_from_center_scale_ori(xy, scales[None, :, None, None], angles.rad2deg()[None, :, None])
+
+
+def create(match: MatchSettings, device: str) -> AdalamMatcher:
+    return AdalamMatcher(match, device)
