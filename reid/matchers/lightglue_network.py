@@ -55,7 +55,8 @@ class _Table:
         rows = torch.arange(max(counts), device=query.state.device)
         return cls(
             torch.cat([photo.state for photo in photos]), torch.cat([photo.rotation for photo in photos]),
-            torch.cat([rows[:n] for n in counts]), [place for place, _ in block], [a + b for a, b in zip(counts[::2], counts[1::2])], counts,
+            torch.cat([rows[:n] for n in counts]), [place for place, _ in block],
+            [a + b for a, b in zip(counts[::2], counts[1::2])], counts,
         )  # fmt: skip
 
     def select(self, keep: Tensor, going_on: Sequence[bool], counts: list[int]) -> _Table:
