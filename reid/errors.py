@@ -5,7 +5,7 @@ ReidError
 |- PhotoError(OSError)              a photo that cannot be read
 |- GalleryError(ValueError)         a gallery, metadata table or box file that cannot be used
 |- AlignmentError(ValueError)       two photos that nothing aligns
-|- StoreError(OSError)              features or nulls that cannot be written or read
+|- StoreError(OSError)              features or other results that cannot be written or read
 `- WeightsError(OSError)            a network's weights that are missing, damaged or cannot be fetched
 """
 

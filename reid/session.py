@@ -285,7 +285,7 @@ class Session:
         return found
 
     def compare(self, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
-        """`evaluate` each extractor with each matcher, one pipeline each. Raises SettingsError where none of them can work."""
+        """`evaluate` each extractor with each matcher, fused with what the settings fuse (`fuse="none"`: each by itself)."""
         from .evaluation.run import compare
 
         return compare(self, extractors, matchers, limit=limit)

@@ -8,7 +8,7 @@ import torch
 from conftest import draw_animal
 
 from reid import extractors, weights
-from reid.extractors import aliked, keynet, superpoint
+from reid.extractors import aliked, cells, keynet, superpoint
 from reid.records import Photo
 from reid.settings import ExtractSettings
 
@@ -142,12 +142,12 @@ def test_superpoint_is_built_as_its_weights_want(monkeypatch):
     assert superpoint.heatmap(logits).shape == (1, 24, 40)
     assert descriptors.shape == (256, 3, 5)
     centres = torch.tensor([[3.5, 3.5], [11.5, 3.5], [35.5, 19.5]])
-    assert torch.allclose(superpoint.sample(descriptors, centres), descriptors[:, [0, 0, 2], [0, 1, 4]].T, atol=1e-5)
+    assert torch.allclose(cells.sample(descriptors, centres), descriptors[:, [0, 0, 2], [0, 1, 4]].T, atol=1e-5)
 
 
 def test_non_maximum_suppression_keeps_peaks_apart():
     scores = torch.rand(80, 60, generator=torch.Generator().manual_seed(1))
-    rows, columns = torch.nonzero(superpoint.local_maxima(scores, 4), as_tuple=True)
+    rows, columns = torch.nonzero(cells.local_maxima(scores, 4), as_tuple=True)
     gaps = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
     assert len(rows) > 20
     assert gaps[~torch.eye(len(rows), dtype=torch.bool)].min() > 4

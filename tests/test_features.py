@@ -12,6 +12,7 @@ from reid.errors import GalleryError, SettingsError
 from reid.evaluation import features, metrics
 from reid.extractors import classical
 from reid.formats import sequences
+from reid.imaging import geometry
 from reid.records import Features, Photo
 from reid.report import plots, tables
 
@@ -69,7 +70,7 @@ def test_a_broken_sequence_is_named(tmp_path, name, text, said):
 def test_homographies_follow_the_pixels_when_photos_are_resized(tmp_path, frame):
     """The centre of a blob in the resized photos, against where the homography takes it."""
     spot = np.array([[230.0, 150.0]])
-    there = metrics.project(spot, WAY)
+    there = geometry.project(spot, WAY)
     for name, size, centre in (("img1.png", SIZE, spot[0]), ("img2.png", (390, 401), there[0])):
         columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
         light = 250 * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (2 * 6.0**2))
@@ -87,7 +88,7 @@ def test_homographies_follow_the_pixels_when_photos_are_resized(tmp_path, frame)
         assert first.photo.size == second.photo.size == frame
     else:
         assert first.photo.size == (min(frame, 471), round(313 * min(1, frame / 471)))
-    assert np.allclose(metrics.project(centre_of(first.photo), second.homography), centre_of(second.photo), atol=0.1)
+    assert np.allclose(geometry.project(centre_of(first.photo), second.homography), centre_of(second.photo), atol=0.1)
 
 
 def test_classical_detectors_against_scikit_image():

@@ -74,6 +74,16 @@ def test_importing_loads_and_changes_nothing():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_features_and_matches_need_no_more_than_they_compute_with():
+    """The default extractor and matcher run where only torch, numpy, OpenCV and safetensors are installed: on a bare GPU machine, say."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['faiss', 'kornia', 'pandas', 'jinja2', 'typer', 'rich']);"
+        "from reid import extractors, matchers; from reid.settings import Settings; settings = Settings();"
+        "extractors.create(settings.extract, 'cpu'); matchers.create(settings.extract, settings.match, 'cpu')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_no_file_is_longer_than_400_lines():
     long = {path.relative_to(ROOT): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 400}
     assert not long

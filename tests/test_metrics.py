@@ -5,6 +5,7 @@ import pytest
 import skimage.transform
 
 from reid.evaluation import metrics
+from reid.imaging import geometry
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
 
@@ -13,7 +14,7 @@ def test_projecting_agrees_with_scikit_image():
     rng = np.random.default_rng(0)
     way = np.array([[1.1, 0.1, 5], [-0.05, 0.9, 3], [1e-4, -2e-4, 1]])
     points = rng.uniform(0, 300, (20, 2))
-    assert np.allclose(metrics.project(points, way), skimage.transform.ProjectiveTransform(way)(points))
+    assert np.allclose(geometry.project(points, way), skimage.transform.ProjectiveTransform(way)(points))
 
 
 def test_repeatability_by_hand():
@@ -35,7 +36,7 @@ def test_chance_is_what_random_points_get():
 
 def test_what_is_visible_and_what_is_right():
     points = np.array([[0, 4], [0, 3], [69.4, 10], [69.6, 10]])
-    assert metrics.visible(points, SHIFT, (80, 60)).tolist() == [True, False, True, False]
+    assert geometry.visible(points, SHIFT, (80, 60)).tolist() == [True, False, True, False]
     assert metrics.correct([[0, 10], [0, 10]], [[10, 9], [10, 9.1]], SHIFT, eps=3).tolist() == [True, False]
     assert metrics.correct(np.zeros((0, 2)), np.zeros((0, 2)), SHIFT).shape == (0,)
 
@@ -60,7 +61,7 @@ def test_points_on_the_mask_alone_are_visible():
     mask = np.zeros((60, 80), bool)
     mask[10, 20] = True
     points = np.array([[10, 14], [10.4, 14.4], [10.6, 14], [9.6, 13.6], [0, 3]])  # the mask's pixel is seen from (10, 14)
-    assert metrics.visible(points, SHIFT, (80, 60), mask).tolist() == [True, True, False, True, False]
+    assert geometry.visible(points, SHIFT, (80, 60), mask).tolist() == [True, True, False, True, False]
 
 
 def test_chance_on_a_part_of_the_image():

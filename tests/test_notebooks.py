@@ -27,7 +27,7 @@ def test_a_notebook_defines_nothing(notebook):
 
 @pytest.mark.parametrize(
     ("notebook", "said"),
-    [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match", "signed W1, all keypoints"))],
+    [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match", "signed W1, all keypoints                         top-1 100.0 %"))],
     ids=lambda value: str(value)[-20:],
 )
 def test_a_notebook_runs(notebook, said, monkeypatch, capsys):

@@ -480,6 +480,7 @@ def test_adalam_has_results_of_its_own(animals, tmp_path):
     assert len({work.first.fingerprints.of_matches for work in works}) == 3
 
 
+@pytest.mark.isa
 def test_what_is_stored_never_depends_on_what_was_asked_before(animals, tmp_path):
     """Identify, add an animal, identify again: as if it had been there from the start."""
     settings = FAST.replace(extractor="aliked-n16", matcher="lightglue", fuse="none", max_keypoints=60, coarse=False)

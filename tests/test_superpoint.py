@@ -361,7 +361,7 @@ def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_th
     found = extractors.create(settings, "cpu").extract(Photo("a", draw_animal(1, 0, (313, 241))))
     assert found.size == (313, 241) and found.descriptors.shape == (50, 256)
     with pytest.raises(WeightsError, match="holds weights of magicpoint, not of superpoint"):
-        extractors.create(settings.replace(weights=str(drawn)), "cpu")
+        extractors.create(ExtractSettings(extractor="superpoint", weights=str(drawn)), "cpu")
 
 
 def test_a_crop_is_labelled_for_32_pairs_and_four_a_photo_at_most():

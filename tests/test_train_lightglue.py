@@ -257,9 +257,13 @@ def trained(file, card, n_dims=64, shape=TINY):
     return Settings.of(extractor="aliked-t16", lightglue_weights=str(file), max_keypoints=64)
 
 
+def weights_name(settings):
+    return matchers.weights_name(settings.extract, settings.match)
+
+
 def test_a_trained_file_is_used_where_there_was_no_lightglue(tmp_path):
     settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"))
-    assert matchers.weights_name(settings.extract, settings.match) == "lightglue"
+    assert weights_name(settings) == "lightglue"
     matcher = matchers.create(settings.extract, settings.match, "cpu")
     assert matcher.network.shape == replace(TINY, projects=True) and matchers.n_finalists(settings.extract, settings.match) == 48
     references = [random_features(n, n, 64) for n in (30, 20)]
@@ -284,16 +288,16 @@ def own_card(extractor):
 )
 def test_a_file_for_other_features_is_refused(tmp_path, card, message):
     with pytest.raises(SettingsError, match=message) as caught:
-        matchers.weights_name(trained(tmp_path / "own.safetensors", card))
+        weights_name(trained(tmp_path / "own.safetensors", card))
     assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_file_is_refused(tmp_path):
     settings = trained(tmp_path / "own.safetensors", own_card("aliked-t16"), n_dims=128)
     with pytest.raises(WeightsError, match=r"own\.safetensors: these are no weights of this LightGlue"):
-        matchers.create(settings, "cpu")
+        matchers.create(settings.extract, settings.match, "cpu")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        matchers.weights_name(settings.replace(lightglue_weights=str(tmp_path / "none.safetensors")))
+        weights_name(settings.replace(lightglue_weights=str(tmp_path / "none.safetensors")))
 
 
 def test_a_training_begins_with_weights_of_its_own_or_says_what_it_lacks(refs, tmp_path, monkeypatch):

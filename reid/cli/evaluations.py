@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Table, names_in, takes
+from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
 from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
 
-Json = Annotated[Path | None, typer.Option(help="Write the figures.")]
+Json = Annotated[Path | None, typer.Option(help="Write the figures as JSON.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)]
 
 
@@ -25,6 +25,9 @@ def evaluate(
     plots: Annotated[Path | None, typer.Option(help="Folder for plots: CMC, ROC, reliability, scores.")] = None,
     limit: Limit = None,
     cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
 ) -> None:
     """Measure how often the answers are right.
 
@@ -34,7 +37,13 @@ def evaluate(
     from ..report import tables
 
     check_writable(json)
-    with listening() as listener, session.open(gallery, settings, table=metadata, cache=cache, listener=listener) as opened:
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
         found, answers = run.evaluate(opened, limit=limit)
     for table in tables.of_evaluation(found):
         show(table)
@@ -65,6 +74,9 @@ def compare(
     json: Json = None,
     limit: Limit = None,
     cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
 ) -> None:
     """Find out which features and which matcher recognise these animals best.
 
@@ -74,7 +86,13 @@ def compare(
 
     which = names_in(extractors, "extractor"), names_in(matchers, "matcher")
     check_writable(json)
-    with listening() as listener, session.open(gallery, settings, table=metadata, cache=cache, listener=listener) as opened:
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
         found = opened.compare(*which, limit=limit)
     if found.evaluations:
         show(tables.of_comparison(found.evaluations))

@@ -15,7 +15,9 @@ from .screen import calibration_in_words, impostors_in_words, listening, report_
 def index(
     gallery: Gallery,
     settings: Settings,
-    check: Annotated[bool, typer.Option("--check", help="Read every photo and every stored file again.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every photo and every stored file again: for photos that were changed in place.")
+    ] = False,
     metadata: Table = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,

@@ -51,7 +51,7 @@ HELP = {  # of the settings that have an option
     "enlarge": "Whether smaller photos are enlarged to --resize.",
     "equalize": "Even out light and haze before features are extracted.",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
-    "matcher": "`reid models` lists them.",
+    "matcher": "How features are matched; `reid models` lists the matchers.",
     "lightglue_weights": "File of weights for LightGlue, from `reid train`.",
     "shortlist": "Match only so many references, those with most votes; 0: all.",
     "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
@@ -62,12 +62,12 @@ HELP = {  # of the settings that have an option
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
     "score": "What references are ranked by.",
     "fuse": "Further pipelines whose scores are fused: extractor+matcher, several with commas between; or none.",
-    "encounters": "The photos of one encounter are one query; of one folder where no encounter is known.",
+    "encounters": "Take the photos of one encounter as one query; where no encounter is known, those of one folder.",
     "calibration_queries": "Photos of the gallery that calibrate it.",
-    "max_false_match": "Share of new animals that may be called a match.",
-    "max_false_new": "Share of known animals that may be called new.",
+    "max_false_match": "Share of new animals that may be called a match, about.",
+    "max_false_new": "Share of known animals that may be called new, about.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
-    "device": "What computes.",
+    "device": "The device that computes; auto takes the fastest.",
     "top": "Individuals shown for each photo.",
 }
 NAMES = {"encounters": "encounter"}  # options that are called otherwise than their setting
@@ -115,7 +115,7 @@ def _config() -> inspect.Parameter:
 
 
 def _preset() -> inspect.Parameter:
-    told = typer.Option(help="What is given up for speed, or the other way round; several times to combine. (default: balanced)")
+    told = typer.Option(help="Trade speed for right answers; may be given several times, the later one wins. (default: balanced)")
     return _parameter("preset", list[Preset] | None, told)
 
 

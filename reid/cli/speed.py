@@ -34,7 +34,7 @@ def bench(
     what: Annotated[Bench, typer.Argument(help="What is timed.", show_default=False)],
     settings: Settings,
     gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="Photos to measure on. (default: drawn noise)")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write rows and machine.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the rows and what they were measured on as JSON.")] = None,
     cache: Cache = None,
 ) -> None:
     """Time this machine, beside kornia's networks.
@@ -72,9 +72,9 @@ def features(
     resize: Annotated[int, typer.Option(help="Longest side of the photos, in pixels.", min=64, max=8192)] = 640,
     max_keypoints: Annotated[int, typer.Option(help="Keypoints of a photo, the strongest.", min=8, max=20000)] = 1000,
     limit: Annotated[int, typer.Option(help="Only so many of your own photos.", min=1)] = 100,
-    seed: Annotated[int, typer.Option(help="Of the warps.", min=0)] = 0,
-    device: Annotated[Device, typer.Option(help="What computes.")] = Device.auto,
-    json: Annotated[Path | None, typer.Option(help="Write the figures.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random warps.", min=0)] = 0,
+    device: Annotated[Device, typer.Option(help="The device that computes.")] = Device.auto,
+    json: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots: repeatability, matches, homographies.")] = None,
 ) -> None:
     """Measure local features where the true homography is known.

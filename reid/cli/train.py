@@ -26,11 +26,11 @@ def train(
     network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
     photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
     begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
     weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
-    device: Annotated[Device, typer.Option(help="What computes.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="The device that computes.")] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="fast: bfloat16 where the device is faster with it.")] = Precision.fast,
     steps: Annotated[int | None, typer.Option(help="Steps of each stage.", min=1, rich_help_panel=LENGTH)] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs a step.", min=1, rich_help_panel=LENGTH)] = None,
@@ -40,12 +40,12 @@ def train(
     rotation: Annotated[
         float | None, typer.Option(help="Degrees by which pairs are turned at most.", min=0, max=180, rich_help_panel=DATA)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of crops, warps and noise.", min=0, rich_help_panel=DATA)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of crops, warps and noise.", min=0, rich_help_panel=DATA)] = 0,
 ) -> None:
     """Train features, or a matcher for them, on your own photos.
 
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
-    out; `--weights`, for a matcher `--lightglue-weights`, takes it everywhere."""
+    out; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
     from ..report.plots import save_training
     from ..training.run import train as run
 
