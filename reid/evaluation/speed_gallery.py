@@ -25,7 +25,7 @@ from ..stages import Listener
 from . import timing
 from .timing import Row, alternate, some, usable
 
-SIZES = (1_000, 10_000, 100_000)  # photos of the galleries that the shortlist is asked among
+SIZES = (1_000, 10_000, 100_000)  # photos of the galleries in which the shortlist is timed
 
 
 def shortlist(opened: Session) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from ..session import Session
 from ..stages.extract import AT_ONCE
 from .timing import Row, alternate, some, usable
 
-PAIRS = {"cpu": 12, "mps": 12, "cuda": 192}  # references that a query meets in a round
+PAIRS = {"cpu": 12, "mps": 12, "cuda": 192}  # references that a query is matched with in a round
 PHOTOS = {"cpu": 8, "mps": 8, "cuda": 128}  # photos in a round of extraction
 
 

@@ -41,7 +41,7 @@ class AdalamMatcher:
             yield place, (indices, (confidence + is_kept.astype(np.float32)) / 2)
 
     def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
-        """That of `nearest`: motions are looked for in full alone."""
+        """That of `nearest`; motions are looked for in full matches alone."""
         return self.nearest.coarse(query, references)
 
     @torch.inference_mode()
