@@ -1,12 +1,16 @@
 """The benchmark's table has every row that it promises, with figures; how large they are is the machine's business."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 import reid
 from reid import cli
+from reid.errors import GalleryError
 from reid.evaluation import speed as bench
+from reid.evaluation import speed_gallery, speed_networks, timing
 from reid.settings import Settings
 
 SMALL = Settings.of(max_keypoints=64, resize=160, shortlist=40)
@@ -14,10 +18,10 @@ SMALL = Settings.of(max_keypoints=64, resize=160, shortlist=40)
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(bench, "ROUNDS", 1)
-    monkeypatch.setattr(bench, "PAIRS", 3)
-    monkeypatch.setattr(bench, "PHOTOS", {"cpu": 2})
-    monkeypatch.setattr(bench, "SIZES", (30, 200))
+    monkeypatch.setattr(timing, "ROUNDS", 1)
+    monkeypatch.setattr(speed_networks, "PAIRS", {"cpu": 3})
+    monkeypatch.setattr(speed_networks, "PHOTOS", {"cpu": 2})
+    monkeypatch.setattr(speed_gallery, "SIZES", (30, 200))
 
 
 @pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 2, 2)])
@@ -31,6 +35,30 @@ def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
     assert found["machine"]["threads"] >= 1
     assert found["machine"]["versions"]["torch"]
     json.dumps(found)
+
+
+def test_networks_are_timed_where_little_else_is_installed(tmp_path):
+    """A machine with a GPU may have no kornia, no FAISS and no typer: nothing imports them, and there is no peer."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("kornia", "faiss", "typer"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from reid.evaluation import speed, speed_networks, timing
+timing.ROUNDS, speed_networks.PAIRS, speed_networks.PHOTOS = 1, {"cpu": 2}, {"cpu": 2}
+speed_networks.find_spec = lambda name: None
+sys.argv = ["speed", "--device", "cpu", "--max-keypoints", "64", "--json", sys.argv[1]]
+speed.main()
+"""
+    file = tmp_path / "speed.json"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert [len(found[what]["rows"]) for what in ("matching", "extraction")] == [5, 2]
+    assert all(row["peer"] is None for one in found.values() for row in one["rows"])
+    assert "every layer, 64 keypoints" in done.stdout and "a second" in done.stdout
 
 
 def test_the_shortlists_rows_are_there_for_every_size(quick, animals):
@@ -64,5 +92,5 @@ def test_a_gallery_too_small_to_measure_on_says_so(animals):
     for folder in sorted(animals.glob("animal-*"))[3:]:
         for photo in folder.iterdir():
             photo.unlink()
-    with pytest.raises(bench.GalleryError, match="needs 13 photos, the gallery has 6"):
+    with pytest.raises(GalleryError, match="needs 13 photos, the gallery has 6"):
         bench.run("matching", animals, SMALL, None, reid.Listener())

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import draw_animal, in_order, random_features
+from conftest import draw_animal, in_order, random_features, save
 
+import reid
 from reid import devices, extractors, matchers
 from reid.matchers import blocks
 from reid.records import Photo
@@ -105,3 +106,23 @@ def test_blocks_are_all_of_one_size_and_change_nothing_else():
             assert torch.allclose(blocks.in_blocks(layer, rows[:n]), wanted, atol=1e-6)
             assert torch.allclose(blocks.added_in_blocks(layer, rows[:n], to=state[:n]), state[:n] + wanted, atol=1e-6)
             assert torch.allclose(blocks.dot_in_blocks(one, rows[:n]), one(rows[:n])[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_gallery_that_grows_answers_as_one_that_was_always_so_large(tmp_path, monkeypatch, coarse):
+    """Ten references, then an eleventh: what was stored of the ten is what a fresh store would hold."""
+    monkeypatch.setitem(reid.retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
+    settings = SETTINGS.replace(max_keypoints=150, resize=320, fuse="none", impostor_pairs=0, coarse=coarse)
+    root, query = tmp_path / "gallery", save(tmp_path / "query.png", draw_animal(2, 7))
+    for identity in range(10):
+        save(root / f"animal-{identity}" / "0.png", draw_animal(identity, identity))
+
+    def answer(cache):
+        with reid.open(root, settings, cache=tmp_path / cache) as gallery:
+            return gallery.identify(query).rankings
+
+    before = answer("kept")
+    save(root / "animal-2" / "1.png", draw_animal(2, 3))
+    kept, fresh = answer("kept"), answer("fresh")
+    assert kept == fresh != before
+    assert kept[0].candidates[0].identity == "animal-2"

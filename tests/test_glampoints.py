@@ -19,8 +19,6 @@ from reid.training import glampoints, loop, pairs, validation
 from reid.training.pairs import Pair
 from reid.training.photos import Crops
 
-pytestmark = pytest.mark.slow
-
 PHOTO = (471, 313)  # width, height
 
 
@@ -308,6 +306,7 @@ def lattice(scores, valid, radius=NMS_RADIUS):
     return points.float(), scores[points[:, 1], points[:, 0]]
 
 
+@pytest.mark.slow
 def test_ten_steps_lower_the_loss(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "N_HELD_OUT", 2)
     monkeypatch.setattr(glampoints, "single_peaks", lattice)
@@ -323,6 +322,7 @@ def test_ten_steps_lower_the_loss(crops, tmp_path, monkeypatch):
     assert statistics and all(torch.equal(value, torch.full_like(value, value[0])) for value in statistics)  # as they began
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "N_HELD_OUT", 2)
     whole = run(crops, tmp_path / "whole")

@@ -23,8 +23,6 @@ from reid.training import loop, shapes, superpoint, validation
 from reid.training.photos import Crops
 from reid.training.run import train
 
-pytestmark = pytest.mark.slow
-
 SIDE = 96
 
 
@@ -319,6 +317,7 @@ def run(task, out, steps, resume, stop):
     return loop.train(task, loop.Plan(steps, 1, 1e-3, 0.0, 5), out, resume, progress)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["magicpoint", "superpoint"])
 def test_ten_steps_lower_each_stages_loss_and_a_killed_run_ends_as_if_it_had_not_been(stage, crops, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "N_HELD_OUT", 2)
@@ -339,6 +338,7 @@ def test_ten_steps_lower_each_stages_loss_and_a_killed_run_ends_as_if_it_had_not
     assert weights.card(again)["network"] == stage
 
 
+@pytest.mark.slow
 def test_the_command_runs_its_stages_keeps_the_labels_and_the_extractor_takes_the_result(tmp_path, monkeypatch):
     for name, value in (("N_DRAWN", 1), ("DRAWN", 1), ("N_WARPS", 3), ("PER_PHOTO", 1), ("VIEWS", 1), ("THRESHOLD", 0.0)):
         monkeypatch.setattr(superpoint, name, value)

@@ -17,8 +17,6 @@ from reid.stages import Listener, Pipeline
 from reid.training import validation
 from reid.training.run import train
 
-pytestmark = pytest.mark.slow
-
 LITTLE = {"steps": 2, "batch": 1, "side": 64, "begin": "scratch"}
 
 
@@ -100,6 +98,7 @@ def pipeline(settings, folder):
     return Pipeline(settings, folder / "store", Listener())
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own_identify_and_have_a_store_of_their_own(animals, trained, tmp_path):
     own = Settings.of(
         extractor="goodpoint", matcher="nearest", fuse="none", weights=str(trained[0]), impostor_pairs=20, max_keypoints=128, resize=256
@@ -126,6 +125,7 @@ def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
         weights.load("goodpoint", str(tmp_path / "old.pth"))
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_says_where_the_weights_are(photos, tmp_path):
     command = [sys.executable, "-m", "reid", "train", "goodpoint", "--photos", str(photos), "--out", str(tmp_path / "o")]
     options = ["--steps", "1", "--batch", "1", "--side", "64", "--begin", "scratch"]

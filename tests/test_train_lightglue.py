@@ -25,8 +25,6 @@ from reid.training import lightglue, loop
 from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
 from reid.training.photos import Crops
 
-pytestmark = pytest.mark.slow
-
 TINY = Shape(32, 2, 3)
 MOVE = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])  # takes (x, y) to (x + 10, y)
 

@@ -17,8 +17,6 @@ from reid.records import PhotoRef
 from reid.training import goodpoint, loop, validation
 from reid.training.photos import Crops, unlabelled
 
-pytestmark = pytest.mark.slow
-
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
 
 
@@ -226,6 +224,7 @@ def loss_of(network, crops):
     return float(goodpoint.loss(*outputs, pairs, "code", torch.Generator().manual_seed(0))["loss"])
 
 
+@pytest.mark.slow
 def test_ten_steps_lower_the_loss_and_a_killed_run_ends_as_if_it_had_not_been(crops, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "N_HELD_OUT", 2)
     torch.manual_seed(0)

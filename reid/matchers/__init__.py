@@ -6,6 +6,7 @@ What a pair gets is a function of the pair: never of the other references. Match
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,19 +94,10 @@ def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
 def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:
     """The matcher that the settings name, its weights loaded, on `device`."""
     name = weights_name(extract, match)
-    matcher: Matcher
-    if name is not None:
-        from .lightglue import LightGlueMatcher
-
-        matcher = LightGlueMatcher(match, name, entry(extract.extractor).n_dims, device)
-    elif match.matcher == "nearest":
-        from .nearest import NearestMatcher
-
-        matcher = NearestMatcher(match, device)
-    else:
-        from .adalam import AdalamMatcher  # and kornia, which takes a second to import
-
-        matcher = AdalamMatcher(match, device)
+    adapter: Any = import_module(f".{match.matcher}", __package__)
+    matcher: Matcher = (
+        adapter.create(match, device) if name is None else adapter.create(match, device, name, entry(extract.extractor).n_dims)
+    )
     model = verification(match)
     if model is None:
         return matcher

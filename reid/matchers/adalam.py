@@ -41,7 +41,7 @@ class AdalamMatcher:
             yield place, (indices, (confidence + is_kept.astype(np.float32)) / 2)
 
     def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
-        """That of `nearest`: motions are looked for in full alone."""
+        """That of `nearest`; motions are looked for in full matches alone."""
         return self.nearest.coarse(query, references)
 
     @torch.inference_mode()
@@ -59,3 +59,7 @@ class AdalamMatcher:
             return laf_from_center_scale_ori(xy)
         scales, angles = (torch.tensor(one, device=self.device) for one in (photo.scales, photo.angles))
         return laf_from_center_scale_ori(xy, scales[None, :, None, None], angles.rad2deg()[None, :, None])
+
+
+def create(match: MatchSettings, device: str) -> AdalamMatcher:
+    return AdalamMatcher(match, device)

@@ -51,3 +51,7 @@ class LightGlueMatcher:
         rest = iter(references)
         while block := list(islice(rest, self.at_once)):
             yield from self.network.encode(block)
+
+
+def create(match: MatchSettings, device: str, weights_name: str, n_dims: int) -> LightGlueMatcher:
+    return LightGlueMatcher(match, weights_name, n_dims, device)

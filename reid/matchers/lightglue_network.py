@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -50,21 +50,14 @@ class _Table:
     @classmethod
     def of(cls, query: Encoded, block: Sequence[tuple[int, Encoded]]) -> _Table:
         """Of pairs whose photos all have points."""
-        n, device = len(query.state), query.state.device
-        rows = torch.arange(max(n, *(len(photo.state) for _, photo in block)), device=device)
-        tables = [
-            cls(
-                torch.cat((query.state, photo.state)), torch.cat((query.rotation, photo.rotation)),
-                torch.cat((rows[:n], rows[: len(photo.state)])), [place], [n + len(photo.state)], [n, len(photo.state)],
-            )
-            for place, photo in block
-        ]  # fmt: skip
-
-        def together(name: str) -> Any:
-            parts = [getattr(table, name) for table in tables]
-            return torch.cat(parts) if isinstance(parts[0], Tensor) else [value for part in parts for value in part]
-
-        return cls(*(together(field.name) for field in fields(cls)))
+        photos = [photo for _, reference in block for photo in (query, reference)]
+        counts = [len(photo.state) for photo in photos]
+        rows = torch.arange(max(counts), device=query.state.device)
+        return cls(
+            torch.cat([photo.state for photo in photos]), torch.cat([photo.rotation for photo in photos]),
+            torch.cat([rows[:n] for n in counts]), [place for place, _ in block],
+            [a + b for a, b in zip(counts[::2], counts[1::2])], counts,
+        )  # fmt: skip
 
     def select(self, keep: Tensor, going_on: Sequence[bool], counts: list[int]) -> _Table:
         """The points of `keep` and the pairs that go on; `counts` as they are then."""

@@ -67,3 +67,7 @@ def _ratio(first: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(first)
     nearest, second = ((2 - 2 * cosine).clamp(min=0).sqrt() for cosine in (first, others.amax(dim=1)))
     return torch.where(nearest < second, nearest / second.clamp(min=1e-9), 1.0)
+
+
+def create(match: MatchSettings, device: str) -> NearestMatcher:
+    return NearestMatcher(match, device)

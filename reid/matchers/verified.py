@@ -31,5 +31,5 @@ class VerifiedMatcher:
             yield place, (indices[kept], confidence[kept])
 
     def coarse(self, query: Features, references: Sequence[Features]) -> Iterator[tuple[int, float]]:
-        """The other matcher's: the motion is asked for in full alone."""
+        """The matcher's own; a motion is estimated for full matches alone."""
         return self.matcher.coarse(query, references)

@@ -7,13 +7,20 @@ the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVP
     <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and the name of its file
     <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         the index; it is mapped into memory, not read, when it is searched
 
-Galleries may share a folder: several indexes stand beside each other, and the one that has most photos of a gallery is the gallery's.
+Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
+share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,8 @@ TRAINING = 64  # descriptors for each inverted list, to find its centre
 AT_ONCE = 64  # photos added at a time
 SAVE_EVERY = 60.0  # seconds
 LEFTOVER_AGE = 3600.0  # seconds after which an index that was replaced is nobody's any more
+UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
+PHOTOS = "photos.safetensors"
 
 Load = Callable[[str], Features]
 
@@ -40,87 +49,97 @@ def describe() -> dict[str, object]:
     return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": TRAINING}
 
 
+@dataclass(frozen=True)
+class _Index:
+    """An index as it is stored. Once it is built nothing of it changes, so several threads may search it."""
+
+    folder: Path
+    numbers: dict[str, int]  # of its photos, by digest
+    n_trained: int  # photos that there were when the lists were laid out
+    file: str = ""
+    n_bytes: int = 0  # of the file; 0 where no photo has a keypoint, and there is none
+    faiss: Any = None  # once it is opened
+
+    def shared(self, wanted: Iterable[str]) -> int:
+        return len(self.numbers.keys() & wanted)
+
+    def fits(self, wanted: Iterable[str]) -> bool:
+        """Whether two in three of its photos are wanted. The others may be another gallery's."""
+        return 3 * self.shared(wanted) >= 2 * len(self.numbers)
+
+    def opened(self, writable: bool = False) -> _Index:
+        """Raises FileNotFoundError where the file is gone or is not what was written."""
+        import faiss
+
+        path = self.folder / self.file
+        try:
+            if self.n_bytes and path.stat().st_size != self.n_bytes:  # a file cut short must not be mapped
+                raise FileNotFoundError(path)
+            found = faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP) if self.n_bytes else None
+        except RuntimeError as error:
+            raise FileNotFoundError(path) from error
+        return replace(self, faiss=found)
+
+
 class Shortlist:
-    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` asks it."""
+    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. Usable from several threads."""
 
     def __init__(self, folder: Path, features_fingerprint: str):
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
-        self.folder = self.root  # of the index that is open
-        self.index: Any = None
-        self.numbers: dict[str, int] = {}  # of the photos in the index, by digest
-        self.n_trained = 0  # photos that there were when the lists were laid out
+        self._index: _Index | None = None
+        self._lock = threading.Lock()  # of who opens or updates
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the photos in the index that is open."""
+        return list(self._index.numbers) if self._index else []
 
     def update(self, digests: Sequence[str], load: Load, progress: Callable[[int, int], None]) -> None:
-        """Add the photos that are not in the index and store it. A new one is laid out beside the old for four times the photos that it was
-        made for, and where every third photo in it is none of the gallery's, which may be another gallery's."""
+        """Add the photos that the index lacks and store it. A new one is laid out, beside what is stored, where no index fits the gallery,
+        and for four times the photos that the old was made for."""
         wanted = dict.fromkeys(digests)
-        self._open_best(wanted)
-        n_gone = len(self.numbers.keys() - wanted.keys())
-        fits = bool(self.numbers) and 3 * n_gone <= len(self.numbers)
-        if fits and wanted.keys() <= self.numbers.keys():
-            return
+        with self._lock:
+            if self._index is None or not self._index.fits(wanted) or not wanted.keys() <= self._index.numbers.keys():
+                self._index = self._best(wanted, fitting=True)
+            if self._index is not None and wanted.keys() <= self._index.numbers.keys():
+                return
+            self._extend(list(wanted), load, progress)
+
+    def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
+        fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            if not fits or len(wanted) > 4 * self.n_trained:
-                raise FileNotFoundError
-            self._open(self.folder, writable=True)
-        except FileNotFoundError:  # never laid out, not any more, or not for such a gallery
-            self.index, self.numbers, self.n_trained = None, {}, len(wanted)
-            self.folder = self.root / fingerprint(sorted(wanted))
-        new = [digest for digest in wanted if digest not in self.numbers]
-        saved = time.monotonic()
+            before = self._index.opened(writable=True) if self._index is not None and fits else None
+        except FileNotFoundError:
+            before = None
+        index = before or _Index(self._free(wanted), {}, len(wanted))
+        index = replace(index, numbers=dict(index.numbers))
+        new = [digest for digest in wanted if digest not in index.numbers]
+        saved, made = time.monotonic(), set[str]()
         for start in range(0, len(new), AT_ONCE):
             progress(start, len(new))
-            self._add(new, start, load)
+            index = _added(index, new, start, load)
             if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
-                self._save()
+                index = _saved(index, made)
                 saved = time.monotonic()
         progress(len(new), len(new))
-        self._save()
-
-    def _open_best(self, wanted: Mapping[str, Any]) -> None:
-        """The stored index that has most of these photos, where the open one lacks some."""
-        if wanted.keys() <= self.numbers.keys():
-            return
-        best = (len(wanted.keys() & self.numbers.keys()), self.folder)
-        for folder in sorted(self.root.glob("*/")):
-            try:
-                numbers, _ = _photos(folder)
-            except FileNotFoundError:
-                continue
-            best = max(best, (len(wanted.keys() & numbers.keys()), folder))
-        if best[0]:
-            try:
-                self._open(best[1])
-            except FileNotFoundError:
-                self.index, self.numbers, self.n_trained = None, {}, 0
-
-    def _add(self, digests: Sequence[str], start: int, load: Load) -> None:
-        part = digests[start : start + AT_ONCE]
-        descriptors = [load(digest).descriptors for digest in part]
-        numbers = np.arange(len(self.numbers), len(self.numbers) + len(part))
-        self.numbers |= zip(part, numbers.tolist())
-        if not any(map(len, descriptors)):
-            return
-        if self.index is None:
-            self.index = _laid_out(digests, load, sum(map(len, descriptors)) / len(part))
-        owners = np.repeat(numbers, [len(one) for one in descriptors])
-        self.index.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
+        self._index = _saved(index, made)
+        self._collect()
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
         import faiss
 
-        self._open_best(dict.fromkeys(digests))
-        numbers = np.array([self.numbers[digest] for digest in digests], int)
-        votes = np.zeros(len(self.numbers), np.float32)
-        if self.index is None or not len(query) or not len(numbers):
-            return np.zeros(len(numbers), np.float32)
+        index = self._holding(digests)
+        if index is None or index.faiss is None or not len(query) or not len(digests):
+            return np.zeros(len(digests), np.float32)
+        numbers = np.array([index.numbers[digest] for digest in digests], int)
+        votes = np.zeros(len(index.numbers), np.float32)
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        inverted = isinstance(self.index, faiss.IndexIVF)
+        inverted = isinstance(index.faiss, faiss.IndexIVF)
         how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
-        similarity, photo = self.index.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
+        similarity, photo = index.faiss.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
@@ -130,54 +149,112 @@ class Shortlist:
         of_wanted: NDArray[np.float32] = votes[numbers]
         return of_wanted
 
-    def _open(self, folder: Path, writable: bool = False) -> None:
-        """Raises FileNotFoundError where nothing is stored, or what is stored is damaged."""
-        import faiss
+    def _holding(self, digests: Sequence[str]) -> _Index | None:
+        """The open index, or where it lacks one of these photos the stored one that has most of them."""
+        index = self._index
+        if index is None or not all(digest in index.numbers for digest in digests):
+            with self._lock:
+                index = self._index = self._best(dict.fromkeys(digests)) or self._index
+        return index
 
-        for last in (False, True):  # another process may replace the index between its manifest and its file
-            numbers, about = _photos(folder)
-            file = folder / str(about["file"])
+    # -- files
+
+    def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> _Index | None:
+        """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
+        for again in (False, True):  # another process may replace an index between the list of its photos and its file
+            found = [one for one in self._stored() if one.shared(wanted) and (not fitting or one.fits(wanted))]
+            for one in sorted(found, key=lambda one: (-one.shared(wanted), len(one.numbers), one.folder)):
+                try:
+                    opened = one.opened()
+                    os.utime(one.folder / PHOTOS)  # it is used
+                    return opened
+                except FileNotFoundError:
+                    if again:
+                        (one.folder / PHOTOS).unlink(missing_ok=True)  # damaged: it is laid out again
+                        continue
+                    break
+            else:
+                return None
+        return None
+
+    def _stored(self) -> Iterator[_Index]:
+        for folder in sorted(self.root.glob("*/")):
             try:
-                if about["bytes"] and file.stat().st_size != about["bytes"]:  # a file cut short must not be mapped
-                    raise FileNotFoundError(file)
-                self.index = faiss.read_index(str(file), 0 if writable else faiss.IO_FLAG_MMAP) if about["bytes"] else None
-            except (FileNotFoundError, RuntimeError) as error:
-                if last:
-                    raise FileNotFoundError(file) from error
+                tensors, about = read_tensors(folder / PHOTOS)
+                numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
+                yield _Index(folder, numbers, int(about["n_trained"]), str(about["file"]), int(about["bytes"]))
+            except (FileNotFoundError, DamagedFile, KeyError, TypeError, ValueError):
                 continue
-            self.folder, self.numbers, self.n_trained = folder, numbers, int(about["n_trained"])
-            return
 
-    def _save(self) -> None:
-        file = self.folder / f"{fingerprint(list(self.numbers), self.n_trained)}.faiss"
-        if self.index is not None:
-            write_atomically(file, self._write)
-        digests = np.frombuffer(bytes.fromhex("".join(self.numbers)), np.uint8).reshape(len(self.numbers), -1)
-        n_bytes = file.stat().st_size if self.index is not None else 0
-        about = {"file": file.name, "bytes": n_bytes, "n_trained": self.n_trained}
-        write_tensors(self.folder / "photos.safetensors", {"digests": digests}, about)
-        for old in self.folder.glob("*.faiss"):  # a process that has read the manifest before may be about to open it
-            if old != file and time.time() - old.stat().st_mtime > LEFTOVER_AGE:
-                old.unlink(missing_ok=True)
+    def _free(self, wanted: list[str]) -> Path:
+        """A folder for a new index of these photos."""
+        taken = {one.folder for one in self._stored()}
+        folders = (self.root / fingerprint(sorted(wanted), number) for number in count())
+        return next(folder for folder in folders if folder not in taken)
 
-    def _write(self, file: Path) -> None:
-        import faiss
+    def _collect(self) -> None:
+        """Delete what nobody needs: files that were replaced an hour ago, indexes that nobody has opened for a month."""
+        now, named = time.time(), {one.folder: one.file for one in self._stored()}
+        for folder in self.root.glob("*/"):
+            try:
+                if folder in named and now - (folder / PHOTOS).stat().st_mtime > UNUSED_FOR:
+                    shutil.rmtree(folder)
+                    continue
+                for file in folder.glob("*.faiss"):
+                    if file.name != named.get(folder) and now - file.stat().st_mtime > LEFTOVER_AGE:
+                        file.unlink()
+            except OSError:
+                continue  # another process was faster, or maps it
 
+
+def _added(index: _Index, digests: list[str], start: int, load: Load) -> _Index:
+    """The index with the next photos added to it; laid out first, if need be, for all that are to come. Its table of photos is changed."""
+    part = digests[start : start + AT_ONCE]
+    descriptors = [load(digest).descriptors for digest in part]
+    places = np.arange(len(index.numbers), len(index.numbers) + len(part))
+    index.numbers.update(zip(part, places.tolist()))
+    if not any(map(len, descriptors)):
+        return index
+    if index.faiss is None:
+        index = replace(index, faiss=_laid_out(digests, load, sum(map(len, descriptors)) / len(part)))
+    owners = np.repeat(places, [len(one) for one in descriptors])
+    index.faiss.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
+    return index
+
+
+def _saved(index: _Index, made: set[str]) -> _Index:
+    """The index, stored under a name of its content, and then the list of its photos in the place of the one before. The file that it named
+    before becomes a leftover; if this run has `made` it, it goes at once."""
+    name, n_bytes = "none.faiss", 0
+    if index.faiss is not None:
+        part = index.folder / f"{secrets.token_hex(8)}.faiss"
+        write_atomically(part, lambda file: _write(index.faiss, file))
+        n_bytes = part.stat().st_size
+        name = f"{fingerprint(list(index.numbers), index.n_trained, n_bytes)}.faiss"
         try:
-            faiss.write_index(self.index, str(file))
-        except RuntimeError as error:
-            raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
-
-
-def _photos(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """The photos of a stored index by their digests, and what is said of its file. Raises FileNotFoundError where there is none, or it is
-    damaged."""
+            os.replace(part, index.folder / name)
+        except PermissionError:  # Windows, where another process maps a file of this name, and so of this content
+            part.unlink()
+    digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
+    write_tensors(index.folder / PHOTOS, {"digests": digests}, {"file": name, "bytes": n_bytes, "n_trained": index.n_trained})
     try:
-        tensors, about = read_tensors(folder / "photos.safetensors")
-        numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
-        return numbers, {name: about[name] for name in ("file", "bytes", "n_trained")}
-    except (DamagedFile, KeyError, TypeError, ValueError) as error:
-        raise FileNotFoundError(folder) from error
+        if index.file in made - {name}:
+            (index.folder / index.file).unlink()
+        elif index.file not in ("", name):
+            os.utime(index.folder / index.file)
+    except OSError:
+        pass  # it has gone, or a process maps it
+    made.add(name)
+    return replace(index, file=name, n_bytes=n_bytes)
+
+
+def _write(index: Any, file: Path) -> None:
+    import faiss
+
+    try:
+        faiss.write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
 
 
 def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
