@@ -224,6 +224,7 @@ def run_reid(*words):
     return subprocess.run([sys.executable, "-m", "reid", *map(str, words)], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_gallery_that_changed_or_is_too_small(herd, animals, store):
     with pytest.raises(GalleryError, match="too small to be calibrated"):
         calibrate(animals)
@@ -269,6 +270,7 @@ def test_what_cannot_be_compared_is_not_called_new(herd, tmp_path, store):
     assert answer.because[-1] == "23 individuals have no photo of a side that could be compared."
 
 
+@pytest.mark.slow
 def test_turning_the_query_does_not_make_a_match_less_sure(herd, tmp_path):
     """The impostor distribution holds the best of all turns already: a reference counts once, however often it was compared."""
     query = PhotoRef("q", save(tmp_path / "q.png", draw_animal(5, 9)))

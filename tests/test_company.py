@@ -91,16 +91,16 @@ def test_a_row_gets_the_same_at_every_place_of_a_block(threads, dtype):
             layer = torch.nn.Linear(n_in, n_out).to(dtype)
             rows = torch.randn(blocks.ROWS["cpu"], n_in).to(dtype)
             once = blocks.product_in_blocks(layer, rows)
-            for step in (1, 3, 5, 16, 100, 255):
+            for step in (1, 3, 5, 16, 100, 255, 700):
                 assert torch.equal(blocks.product_in_blocks(layer, rows.roll(step, 0)).roll(-step, 0), once)
 
 
 def test_blocks_are_all_of_one_size_and_change_nothing_else():
     torch.manual_seed(0)
-    layer, one, state = torch.nn.Linear(12, 8), torch.nn.Linear(12, 1), torch.randn(1000, 8)
-    rows = torch.randn(1000, 12)
+    layer, one, state = torch.nn.Linear(12, 8), torch.nn.Linear(12, 1), torch.randn(2500, 8)
+    rows = torch.randn(2500, 12)
     with torch.inference_mode():
-        for n in (0, 1, 255, 256, 257, 1000):
+        for n in (0, 1, 255, 1023, 1024, 1025, 2500):
             wanted = layer(rows[:n])
             assert torch.allclose(blocks.product_in_blocks(layer, rows[:n]), wanted, atol=1e-6)
             assert torch.allclose(blocks.in_blocks(layer, rows[:n]), wanted, atol=1e-6)

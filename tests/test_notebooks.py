@@ -30,6 +30,7 @@ def test_a_notebook_defines_nothing(notebook):
     [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match", "signed W1, all keypoints                         top-1 100.0 %"))],
     ids=lambda value: str(value)[-20:],
 )
+@pytest.mark.slow
 def test_a_notebook_runs(notebook, said, monkeypatch, capsys):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt

@@ -58,6 +58,7 @@ def test_keypoints_beside_the_animal_are_dropped_and_a_mask_of_ones_own_wins(tmp
     assert inside[False] < 0.6 < 0.9 < inside[True]
 
 
+@pytest.mark.slow
 def test_a_photo_in_which_nothing_stands_out_is_named(tmp_path):
     notes = []
 
