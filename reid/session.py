@@ -198,7 +198,7 @@ class Session:
         given = [photos] if isinstance(photos, (str, Path)) else list(photos)
         if not given:
             raise PhotoError("no photo to identify")
-        refs, failures = stages.photos(given, self.gallery, work.listener)
+        refs, failures = stages.photos(given, self.gallery, self._facts, work.listener)
         references = self.references
         chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
@@ -264,7 +264,7 @@ class Session:
         """A pair by the pipeline whose scores exceed impostors' by most, as a picture shows it."""
         best = self.work.first
         if len(self.work.pipelines) > 1:
-            best = stages.loudest(query, reference, self.work, self.judges.impostors)
+            best = stages.strongest(query, reference, self.work, self.judges.impostors)
         photo, found = stages.match_pair(query, reference, best, self.work.digests)
         return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found)
 

@@ -193,9 +193,9 @@ class Settings:
         return cls().replace(**values)
 
     @classmethod
-    def load(cls, file: str | Path | None = None, presets: Iterable[str] = (), **overrides: Any) -> Settings:
-        """The defaults, then each preset in turn, then what the TOML file says, then every override that is not None."""
-        found = cls()
+    def load(cls, file: str | Path | None = None, presets: Iterable[str] = (), base: Settings | None = None, **overrides: Any) -> Settings:
+        """`base` or the defaults, then each preset in turn, then what the TOML file says, then every override that is not None."""
+        found = base or cls()
         for name in presets:
             if name not in PRESETS:
                 raise SettingsError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

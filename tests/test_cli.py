@@ -199,6 +199,8 @@ def test_compare_evaluates_what_there_is_and_names_the_rest(animals, tmp_path):
     rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 3 else 'gallery'}" for i in range(8) for v in range(2)]
     (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
     words = ["--extractors", "sift,aliked-t16", "--matchers", "nearest,lightglue", "--max-keypoints", "100", "--resize", "320"]
+    (tmp_path / "few.toml").write_text("[match]\nshortlist = 100\n")  # a file does not bring back what compare leaves out: fused pipelines
+    words += ["--config", tmp_path / "few.toml"]
     done = reid("compare", "--gallery", animals, "--json", tmp_path / "c.json", "--limit", 2, *words)
     assert done.returncode == 1, done.stderr
     found = json.loads((tmp_path / "c.json").read_text())

@@ -12,6 +12,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 from conftest import draw_animal, save
+from PIL import Image
 from test_images import bad_photos
 
 import reid
@@ -327,6 +328,20 @@ def test_the_photos_of_an_encounter_are_one_query(animals, tmp_path):
     assert best == alone.rankings[1].candidates[0]
     assert (tuesday.query_id, tuesday.verdict in ("new", "unsure")) == ("tuesday", True)
     assert monday.p_impostor == alone.rankings[1].p_impostor  # a photo without keypoints was compared with nobody
+
+
+def test_cameras_take_the_photos_of_one_folder_apart(animals, tmp_path):
+    """Two animals of one field day, met at ten and at noon, in one folder: two queries, not one of both."""
+    for name, identity, hour in (("a", 3, 10), ("b", 3, 10), ("c", 5, 12)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2026:05:01 {hour}:12:00"
+        save(tmp_path / "today" / f"{name}.jpg", draw_animal(identity, 5 if name != "b" else 6), exif=exif, quality=95)
+    settings = FAST.replace(encounters=True)
+    report = identify(tmp_path / "today", animals, settings)
+    found = [(one.query_id, one.candidates[0].identity) for one in report.rankings]
+    assert found == [("today, 2026-05-01 10:12", "animal-3"), ("c.jpg", "animal-5")]
+    save(tmp_path / "today" / "d.png", draw_animal(3, 5))  # of any occasion: the folder is one encounter
+    assert [one.query_id for one in identify(tmp_path / "today", animals, settings).rankings] == ["today"]
 
 
 def test_encounters_of_one_name_stay_apart_and_so_do_two_animals_on_one_photo(animals, tmp_path):

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from reid import scoring
 from reid.errors import SettingsError
-from reid.settings import GROUPS, PRESETS, MatchSettings, ScoreSettings, Settings, Verify
+from reid.settings import GROUPS, PRESETS, MatchSettings, ScoreName, ScoreSettings, Settings, Verify
 from reid.store import fingerprint
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -43,6 +44,19 @@ def test_overrides_win_over_the_file_and_the_file_over_presets(tmp_path):
     loaded = Settings.load(file, ["best"], shortlist=7, resize=None)
     assert (loaded.match.matcher, loaded.extract.max_keypoints, loaded.match.shortlist) == ("nearest", 100, 7)
     assert loaded.extract.resize == Settings().extract.resize
+
+
+def test_a_commands_own_defaults_stand_under_everything_that_is_given(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[extract]\nmax_keypoints = 100\n")
+    base = Settings.of(fuse="none", max_keypoints=99)
+    found = Settings.load(file, base=base)
+    assert (found.score.fuse, found.extract.max_keypoints) == ("none", 100)
+    assert Settings.load(file, base=base, fuse="disk+nearest").score.fuse == "disk+nearest"
+
+
+def test_the_scores_that_can_be_chosen_are_those_that_are_computed():
+    assert tuple(ScoreName) == scoring.SCORES
 
 
 def test_presets_compose():

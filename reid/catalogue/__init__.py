@@ -1,10 +1,14 @@
 """What is known: folders and tables in, photos with their animals, encounters, dates and sides out."""
 
+from .encounters import occasions
 from .filters import restrict
 from .folders import FOLDER, photos_in, readable
-from .gallery import Gallery, read, unlabelled
+from .gallery import Gallery, read, taken_at, unlabelled
 from .rows import QUERY_SPLITS
 from .sides import opposite, side
 from .table import find_table
 
-__all__ = ["FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "opposite", "photos_in", "read", "readable", "restrict", "side", "unlabelled"]
+__all__ = [
+    "FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "occasions", "opposite", "photos_in", "read", "readable", "restrict", "side",
+    "taken_at", "unlabelled",
+]  # fmt: skip

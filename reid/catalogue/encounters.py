@@ -73,6 +73,13 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
     return encounters, [f"{counted(counts.total(), 'encounter')}: {ways}"]
 
 
+def occasions(times: Sequence[datetime | None]) -> list[list[int]]:
+    """Places of photos that were taken within an hour of one another, by their cameras' clocks; all of them where one has no time."""
+    whens = [None if time is None else When(time.date(), time.date(), time) for time in times]
+    photos = [Sighting(str(place), None, "", None, when, EXIF) for place, when in enumerate(whens)]
+    return _groups(photos, range(len(photos)))
+
+
 class _Given:
     """The encounters that the table gives to an animal's photos: those of the same day, or of no other, belong to them."""
 

@@ -131,7 +131,8 @@ def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callabl
     for draft, name in zip(drafts, names, strict=True):
         when, way = draft.when, TABLE
         if when is None:
-            when, way = _by_camera(draft.path, facts), EXIF
+            taken = taken_at(draft.path, facts)
+            when, way = None if taken is None else When(taken.date(), taken.date(), taken), EXIF
         dates.append((None, None) if when is None else (when.first, when.moment))
         if when is None and draft.encounter is None:  # a name is no proof of a date, but of what belongs together
             when, way = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
@@ -156,12 +157,12 @@ def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callabl
     return refs, told
 
 
-def _by_camera(path: Path, facts: Callable[[Path], PhotoFacts]) -> When | None:
+def taken_at(path: Path, facts: Callable[[Path], PhotoFacts]) -> datetime | None:
+    """When a photo was taken, by its header; None where that does not say, or cannot be read."""
     try:
-        taken = facts(path).taken
+        return facts(path).taken
     except PhotoError:  # named when it is decoded
         return None
-    return None if taken is None else When(taken.date(), taken.date(), taken)
 
 
 def _unique_ids(refs: Sequence[PhotoRef]) -> list[PhotoRef]:

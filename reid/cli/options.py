@@ -83,21 +83,19 @@ def takes(*names: str, preset: bool = True, required: str = "", without: tuple[s
 ]:  # fmt: skip
     """For a command with a parameter `settings`: it gets an option for each of these settings, `--preset` and `--config`.
 
-    One of its own options may be `required`, and some left out (`without`). `otherwise` are settings of this command alone where neither
-    the command line nor a file gives them."""
+    One of its own options may be `required`, and some left out (`without`). `otherwise` are this command's own defaults of settings."""
+    base = Settings.of(**otherwise)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(**given: Any) -> None:
             chosen = {name: given.pop(name) for name in names}
             config, presets = given.pop("config"), given.pop("preset", None) or []
-            if config is None:
-                chosen = {name: otherwise.get(name) if value is None else value for name, value in chosen.items()}
-            command(settings=Settings.load(config, [str(one) for one in presets], **chosen), **given)
+            command(settings=Settings.load(config, [str(one) for one in presets], base, **chosen), **given)
 
         own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in ("settings", *without)]
         own = [one.replace(default=inspect.Parameter.empty) if one.name == required else one for one in own]
-        shared = [_config(), *([_preset()] if preset else []), *(_option(name, otherwise) for name in names)]
+        shared = [_config(), *([_preset()] if preset else []), *(_option(name, base) for name in names)]
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -119,9 +117,8 @@ def _preset() -> inspect.Parameter:
     return _parameter("preset", list[Preset] | None, told)
 
 
-def _option(name: str, otherwise: dict[str, str]) -> inspect.Parameter:
-    default = DEFAULTS.get(name)
-    usual = otherwise.get(name, default)
+def _option(name: str, base: Settings) -> inspect.Parameter:
+    default, usual = DEFAULTS.get(name), base.get(name)
     kind: Any = type(default) if isinstance(default, StrEnum) else type(usual)
     option = NAMES.get(name, name).replace("_", "-")
     flag = [f"--{option}/--no-{option}" if default is True else f"--{option}"]

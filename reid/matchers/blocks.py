@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Rows of a block, by measurement on a processor: fewer cost up to a third of the speed with AMX, which packs the weights anew each time; more
-# are wasted on a pair that is matched alone. A GPU has more to fill.
+# Rows of a block. On a processor measured: fewer cost up to a quarter of the speed with AMX, which packs the weights anew for each block;
+# more are wasted on a pair that is matched alone. A GPU has more to fill.
 ROWS = {"cpu": 1024, "mps": 1024, "cuda": 8192}
 
 

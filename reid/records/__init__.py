@@ -5,11 +5,11 @@ Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) a
 """
 
 from .answer import Candidate, Failure, Health, IdentityRanking, Mislabel, Report, Twins
-from .pair import PairMatches, Score
+from .pair import PairMatches
 from .photo import UNKNOWN, Box, Features, Photo, PhotoFacts, PhotoRef, Quality
 from .query import Indexed, Query
 
 __all__ = [
     "UNKNOWN", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Indexed", "Mislabel", "PairMatches", "Photo",
-    "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Score", "Twins",
+    "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Twins",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a matcher finds between a query and a reference, and how alike they are."""
+"""What a matcher finds between a query and a reference."""
 
 from __future__ import annotations
 
@@ -27,13 +27,3 @@ class PairMatches:
             raise ValueError(f"PairMatches.indices point outside {self.n_keypoints} keypoints")
         if len(self.confidence) and not (self.confidence.min() >= 0 and self.confidence.max() <= 1):
             raise ValueError("PairMatches.confidence lies outside 0..1")
-
-
-@dataclass(frozen=True)
-class Score:
-    """How alike a query and a reference are; larger is more alike, whatever the score."""
-
-    query_id: str
-    reference_id: str
-    value: float  # by which references are ranked, and the best one is judged known or new
-    n_matches: int  # matches above the settings' `min_confidence`

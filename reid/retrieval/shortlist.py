@@ -82,7 +82,7 @@ class _Index:
 
 
 class Shortlist:
-    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. Usable from several threads."""
+    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads."""
 
     def __init__(self, folder: Path, features_fingerprint: str):
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)

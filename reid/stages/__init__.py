@@ -12,11 +12,11 @@ from .listener import Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
-from .score import compare, impostor_pairs, impostors, loudest, without_encounter
+from .score import compare, impostor_pairs, impostors, strongest, without_encounter
 from .workspace import Workspace
 
 __all__ = [
     "Judges", "Listener", "Pipeline", "Recall", "Workspace", "calibrate", "compare", "extract", "features_of", "health", "identify",
-    "impostor_pairs", "impostors", "judge", "judges", "learn", "loudest", "match_pair", "photos", "queries", "rank", "read", "recall",
-    "trials", "update_index", "without_encounter",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read", "recall",
+    "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

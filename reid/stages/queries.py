@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .. import catalogue
 from ..catalogue import Gallery
 from ..errors import PhotoError
-from ..records import Failure, Indexed, PhotoRef, Query
+from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
 from .listener import Listener
 
 
-def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
+def photos(
+    given: Iterable[str | Path], gallery: Gallery, facts: Callable[[Path], PhotoFacts], listener: Listener
+) -> tuple[list[PhotoRef], list[Failure]]:
     """The photos named, and those in the folders named. A photo that stands in the gallery's table brings its boxes, masks and sides
-    along, each a photo by itself. Raises PhotoError where there is none at all."""
+    along, each a photo by itself; of another its header says when it was taken. Raises PhotoError where there is none at all."""
     known: dict[str, list[PhotoRef]] = {}
     for ref in (*gallery.references, *gallery.queries):
         known.setdefault(os.path.realpath(ref.path), []).append(ref)
@@ -37,7 +39,8 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
                 listener.note(f"{path} is itself a reference of the gallery, and is found as such")
             image_id = catalogue.readable(path.relative_to(name) if is_folder else Path(path.name))
             image_id = catalogue.readable(path) if image_id in taken else image_id
-            for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
+            rows = known.get(real) or [PhotoRef("", path, taken=catalogue.taken_at(path, facts))]
+            for number, row in enumerate(rows, start=1):
                 own = _free(image_id if number == 1 else f"{image_id}#{number}", taken)
                 refs.append(replace(row, image_id=own, path=path, identity=None))
     if not refs and not failures:
@@ -46,7 +49,7 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
 
 
 def queries(items: Sequence[Indexed], encounters: bool, labelled: bool = False) -> list[Query]:
-    """Each photo, or those of each encounter together; those of one folder where no encounter is known.
+    """Each photo, or those of each encounter together; where none is known, those of one folder that are of one occasion by their times.
 
     With `labelled` photos, as in an evaluation, a photo without an encounter is a query by itself, and no query is of two animals. Two
     boxes of one photo are two animals."""
@@ -64,8 +67,13 @@ def queries(items: Sequence[Indexed], encounters: bool, labelled: bool = False) 
     found: list[Query] = []
     taken: set[str] = set()
     for (kind, unit, _, box_name), group in groups.items():
-        name = group[0].ref.image_id if len(group) == 1 else (Path(unit).name if kind == "folder" else unit) + box_name
-        found.append(Query(_free(name, taken), tuple(group)))
+        occasions = catalogue.occasions([item.ref.taken for item in group]) if kind == "folder" else [list(range(len(group)))]
+        for places in occasions:
+            items_of = tuple(group[place] for place in places)
+            name = Path(unit).name if kind == "folder" else unit
+            if len(occasions) > 1:
+                name += min(f"{item.ref.taken:, %Y-%m-%d %H:%M}" for item in items_of)
+            found.append(Query(_free(items_of[0].ref.image_id if len(items_of) == 1 else name + box_name, taken), items_of))
     return found
 
 

@@ -109,11 +109,6 @@ def without_encounter(photos: Sequence[Indexed], references: Sequence[Indexed]) 
     return [item for item in references if all(apart(photo, item) for photo in photos)]
 
 
-def loudest(query: Indexed, reference: Indexed, work: Workspace, impostors: ImpostorDistribution) -> Pipeline:
+def strongest(query: Indexed, reference: Indexed, work: Workspace, impostors: ImpostorDistribution) -> Pipeline:
     """The pipeline whose scores of this pair exceed impostors' by most."""
-    judged = zip(work.pipelines, (impostors, *impostors.fused), strict=True)
-    found = []
-    for pipeline, own in judged:
-        pair = [(variant, variant.places) for variant in variants(query, [reference], pipeline, work.digests)]
-        found.append(float(_scores(pair, query, [reference], pipeline, own, work).excess[0]))
-    return work.pipelines[found.index(max(found))]
+    return work.pipelines[int(compare(query, [reference], work, impostors).strongest[0])]

@@ -89,5 +89,5 @@ def remove_leftovers(folder: Path, older_than: float) -> None:
 
 
 def _parts(folder: Path) -> Iterable[Path]:
-    """Features lie three folders deep, matches two, nulls one."""
+    """Features lie three folders deep, matches two, impostor distributions one."""
     return (part for depth in ("*", "*/*", "*/*/*") for part in folder.glob(f"{depth}/.*.part"))
