@@ -1,4 +1,4 @@
-"""One error tree: what a user can cause or mend. Each message is one line that says what to do.
+"""One error tree: what a user can cause or fix. Each message is one line that says what to do.
 
 ReidError
 |- SettingsError(ValueError)        a setting, option or TOML file that cannot be used
@@ -11,7 +11,7 @@ ReidError
 
 
 class ReidError(Exception):
-    """Anything that the user of reid can mend; the command line prints it as one line, without a traceback."""
+    """Anything that the user of reid can fix; the command line prints it as one line, without a traceback."""
 
 
 class SettingsError(ReidError, ValueError):

@@ -10,6 +10,7 @@ needed, and a second query costs matching only. Everything computed is stored, s
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,9 +91,9 @@ def open(
     is computed is stored under `cache`, otherwise in the gallery's `.reid`. With `skip_bad` rows that have a problem are left out.
     `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names.
 
-    Raises SettingsError, StoreError; GalleryError when the gallery is first needed."""
+    Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
     root = Path(gallery)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a metadata.csv")
     chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
@@ -190,12 +191,13 @@ class Session:
     def _update_index(self) -> None:
         stages.update_index(self.references, self.work.first)
 
-    def identify(self, photos: Photos, *, where: Iterable[str] = (), orientation: str | None = None) -> Report:
+    def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work
         given = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        where = [where] if isinstance(where, str) else where
         if not given:
             raise PhotoError("no photo to identify")
         refs, failures = stages.photos(given, self.gallery, self._facts, work.listener)
@@ -239,7 +241,7 @@ class Session:
         Raises GalleryError where the gallery has too few animals, or too few that were met twice; else as `index` does."""
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
-            raise SettingsError(f"calibration_queries is {least}; a calibration takes {decision.LEAST} at the least")
+            raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
         if not self.references:
             raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
         self._update_index()
@@ -247,17 +249,18 @@ class Session:
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
-                f"{self.root} is too small to be calibrated: it takes {decision.LEAST} encounters, of {FOLDS} animals, whose animal "
-                "has another encounter; without a column `encounter` the photos of one animal and date are one. `identify` goes on without"
+                f"{self.root} is too small to be calibrated: it needs {decision.LEAST} encounters of {FOLDS} or more animals that were "
+                "met again, and as many without their animal; dates or a column `encounter` tell encounters apart. `identify` works without"
             )
         return found
 
     def extract(self, photo: str | Path) -> Features:
-        """The local features of a photo. Raises PhotoError."""
+        """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""
         return self.work.first.load(self._item(photo))
 
     def match(self, query: str | Path, reference: str | Path) -> PairMatches:
-        """The matches of two photos, whichever gallery they are of. Raises PhotoError."""
+        """The matches of two photos, whichever gallery they are of, by the pipeline whose scores exceed impostors' by most; `view` has the
+        features that their indices are rows of. Raises PhotoError, WeightsError."""
         return self.view(self._item(query), self._item(reference)).matches
 
     def view(self, query: Indexed, reference: Indexed) -> PairView:
@@ -298,7 +301,7 @@ class Session:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over all that changes an answer, the precision that is fast on this device included; the number shown does not."""
+        """16 hex digits over settings, weights, constants and precision: all that changes an answer but the gallery and its calibration."""
         return self.work.fingerprints.of_answers
 
     def _item(self, photo: str | Path) -> Indexed:

@@ -153,9 +153,9 @@ class ScoreSettings(_Checked):
 class DecideSettings(_Checked):
     """From a ranking to a verdict."""
 
-    calibration_queries: int = _within(300, 0, 10**6)  # photos of the gallery that calibrate it; 0: never
-    max_false_match: float = _within(0.05, 0, 1)  # of new animals at most this share is called a match
-    max_false_new: float = _within(0.05, 0, 1)  # of known animals at most this share is called new
+    calibration_queries: int = _within(300, 0, 10**6)  # most queries that calibrate: photos, or encounters; evaluate: 0 for none
+    max_false_match: float = _within(0.05, 0, 1)  # share of new animals called a match, about; see decision/conformal.py
+    max_false_new: float = _within(0.05, 0, 1)  # share of known animals called new, about
     prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery (Good-Turing)
     match_below: float = _within(0.005, 0, 1)  # not calibrated: `match` if impostors look as alike with at most this probability
     new_above: float = _within(0.5, 0, 1)  # not calibrated: `new` if they do with at least this one
@@ -212,6 +212,9 @@ class Settings:
         for name in changes:
             if name not in GROUP_OF and name not in GROUPS:
                 raise SettingsError(f"unknown setting {name!r}; known: {', '.join(GROUP_OF)}")
+        for name, kind in GROUPS.items():
+            if name in changes and name not in GROUP_OF and not isinstance(changes[name], kind):
+                raise SettingsError(f"{name} is {changes[name]!r}; it is a group of settings")
         whole = [name for name, value in changes.items() if not GROUP_OF.get(name) or (name in GROUPS and isinstance(value, _Checked))]
         values: dict[str, Any] = {name: changes.pop(name) for name in whole}
         for group in GROUPS:
@@ -227,11 +230,11 @@ class Settings:
     def pipelines(self) -> tuple[Settings, ...]:
         """This pipeline, then those that are fused with it, each as settings of its own; only the joint score fuses.
 
-        A further pipeline matches what it is given, upright, with the published weights. One that is the first over again is left out."""
+        A further pipeline matches photos as they are, with the published weights. A repeat of the first pipeline is dropped."""
         first = self.extract.extractor, self.match.matcher
         pairs = sorted({(one, other) for one, other in self.score.fused} - {first}) if self.score.score == ScoreName.joint else []
         own = self.replace(fuse="none")
-        plain = own.replace(shortlist=0, rotations=1, weights="", lightglue_weights="")
+        plain = own.replace(shortlist=0, rotations=1, mirror=False, weights="", lightglue_weights="")
         return own, *(plain.replace(extractor=extractor, matcher=matcher) for extractor, matcher in pairs)
 
     def as_dict(self) -> dict[str, Any]:

@@ -137,8 +137,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(name: str, file: str = "", progress: Callable[[int, int | None], None] | None = None) -> dict[str, torch.Tensor]:
-    """The state dictionary of `name` on the CPU, fetched first if need be; or that of a `file` that `reid train` wrote for this network.
+def load(name: str, file: str = "") -> dict[str, torch.Tensor]:
+    """The state dictionary of `name` on the CPU; or that of a `file` that `reid train` wrote for this network.
 
     Raises WeightsError if the file cannot be had or is not the one this registry knows, or if it is of another network."""
     import torch
@@ -146,11 +146,13 @@ def load(name: str, file: str = "", progress: Callable[[int, int | None], None] 
     if file:
         return _trained(name, Path(file))
     entry = REGISTRY[name]
-    path = locate(entry) or fetch(name, progress)
+    path = locate(entry)
+    if path is None:
+        raise WeightsError(f"the weights {name!r} are not on this machine; run `reid models fetch {name}`")
     if sha256(path) != entry.sha256:
         raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
     if path.suffix == ".safetensors":
-        return (load(entry.base, progress=progress) if entry.base else {}) | _trained(name, path)
+        return (load(entry.base) if entry.base else {}) | _trained(name, path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state

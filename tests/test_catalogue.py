@@ -67,7 +67,7 @@ def test_folders_of_the_system_are_nobody(tmp_path):
         photo(tmp_path / "amber" / name / "a.png")
     found = read(tmp_path)
     assert [ref.image_id for ref in found.references] == ["amber/1.png"]
-    [said] = [note for note in found.notes if "passed over" in note]
+    [said] = [note for note in found.notes if "skipped" in note]
     assert "#recycle (2)" in said and "@eaDir (2)" in said
 
 

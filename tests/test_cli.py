@@ -143,7 +143,10 @@ def test_index_says_what_it_did_and_exits_1_with_a_bad_photo(animals):
         ),
         (["identify", "none.jpg", "--gallery", "GALLERY", "--rotations", "3"], "rotations is 3; it is 1, 2 or 4"),
         (["calibrate", "--gallery", "GALLERY", *FAST], "too small to be calibrated"),
-        (["calibrate", "--gallery", "GALLERY", *FAST, "--calibration-queries", "3"], "calibration_queries is 3; a calibration takes 20"),
+        (
+            ["calibrate", "--gallery", "GALLERY", *FAST, "--calibration-queries", "3"],
+            "calibration_queries is 3; a calibration needs at least 20",
+        ),
         (["compare", "--gallery", "GALLERY", "--extractors", ","], "name at least one extractor"),
         (["compare", "--gallery", "GALLERY", "--extractor", "disk"], "No such option"),
     ],

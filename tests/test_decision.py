@@ -171,7 +171,7 @@ def test_a_burst_counts_as_one_encounter():
         assert a.p_match == pytest.approx(b.p_match, abs=1e-3)
         assert a.interval == pytest.approx(b.interval, abs=1e-2)
     assert calibrate([one for one in crowd(5, LEAST - 1) for _ in range(10)], 0.4) is None
-    with pytest.raises(SettingsError, match="from 99 encounters of new animals, and there are 40"):
+    with pytest.raises(SettingsError, match="needs 99 encounters of new animals to calibrate on; there are 40"):
         tenfold.carries(0.01, 0.05)
 
 
@@ -267,10 +267,10 @@ def test_verdicts_where_nothing_is_calibrated():
 def test_a_promise_that_the_sample_cannot_carry_is_refused_with_the_number_it_takes(calibration):
     calibration.carries(0.05, 0.05)
     calibration.carries(0.0, 0.0)  # never, which needs no sample
-    said = "max_false_match 0.001 takes calibration queries from 999 encounters of new animals, and there are 150; 0.0067 is the least"
+    said = "max_false_match 0.001 needs 999 encounters of new animals to calibrate on; there are 150, which allow 0.0067 at best"
     with pytest.raises(SettingsError, match=said):
         calibration.carries(0.001, 0.05)
-    with pytest.raises(SettingsError, match=r"max_false_new 0\.006 takes calibration queries from 166 encounters of known"):
+    with pytest.raises(SettingsError, match=r"max_false_new 0\.006 needs 166 encounters of known"):
         calibration.carries(0.05, 0.006)
     nineteen = made(known=[5.0] * 19, new=[1.0] * 19)
     nineteen.carries(0.05, 0.05)
@@ -381,11 +381,11 @@ def test_reasons_count_encounters():
     apart = made(known=[5.0] * 9, new=[1.0] * 9)
     said = reasons(apart.decide(Standing(6.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)
     assert said == (
-        "Of 9 encounters whose animal had been taken out of the gallery, 0 had a best individual that stood as well.",
-        "Of 9 encounters whose animal was in the gallery, 9 had a best individual that stood no better.",
+        "Of 9 encounters whose animal had been taken out of the gallery, 0 had a first individual at least as convincing.",
+        "Of 9 encounters whose animal was in the gallery, 9 had a first individual no more convincing.",
     )
     odd = reasons(apart.decide(Standing(3.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)
-    assert odd[-1] == "Few new animals stand as well, and few known ones as badly: the photo is like neither."
+    assert odd[-1] == "Few new animals look this convincing, and few known ones this little: the photo is like neither."
     assert of_quality((), 1) is of_sides(0) is None
     assert of_quality(("dark", "blurred"), 1) == "The photo is dark, blurred: even of known animals fewer such photos are recognised."
     assert of_quality(("dark",), 2).startswith("The best of the photos is dark")

@@ -2,13 +2,13 @@
 
 from .encounters import occasions
 from .filters import restrict
-from .folders import FOLDER, photos_in, readable
+from .folders import FOLDER, is_photo, photos_in, readable
 from .gallery import Gallery, read, taken_at, unlabelled
 from .rows import QUERY_SPLITS
 from .sides import opposite, side
 from .table import find_table
 
 __all__ = [
-    "FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "occasions", "opposite", "photos_in", "read", "readable", "restrict", "side",
-    "taken_at", "unlabelled",
+    "FOLDER", "QUERY_SPLITS", "Gallery", "find_table", "is_photo", "occasions", "opposite", "photos_in", "read", "readable", "restrict",
+    "side", "taken_at", "unlabelled",
 ]  # fmt: skip

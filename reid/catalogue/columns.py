@@ -58,15 +58,19 @@ def meanings(table: Table) -> Columns:
     names = tuple(name or f"column {place + 1}" for place, name in enumerate(table.columns))
     of: dict[str, int] = {}
     problems: list[str] = []
-    for place in used:
+    for place in [place for place in used if place in held]:
         meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
         if meaning is not None and meaning in of:
-            problems.append(f"{head}: column {names[place]!r} stands twice, as {names[of[meaning]]!r}" if names[place] != names[of[meaning]]
-                            else f"{head}: column {meaning!r} stands twice")  # fmt: skip
+            as_what = f", as {names[of[meaning]]!r}" if names[place] != names[of[meaning]] else ""
+            problems.append(f"{head}: column {names[place]!r} appears twice{as_what}")
         elif meaning is not None:
             of[meaning] = place
     guessed = _other_names(table, names, [place for place in used if place in held], of)
-    kind, box = _box(names, used) if "bbox" not in of else (SIZES, ())
+    for place in used:  # an empty column means something where no other does
+        meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
+        if meaning is not None and place not in held:
+            of.setdefault(meaning, place)
+    kind, box = _box(names, used) if of.get("bbox") not in held else (SIZES, ())
     known = {*of.values(), *box}
     extra = [place for place in used if place not in known and place in held]
     more, others = _misspelt([names[place] for place in extra], of, head)

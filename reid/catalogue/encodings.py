@@ -41,7 +41,7 @@ def decoded(data: bytes) -> tuple[str, str | None]:
         broken = error
     line = data[: broken.start].count(b"\n") + 1
     if _mostly_utf8(data):
-        raise ValueError(f"is UTF-8 but for line {line}, where a letter is broken; mend that line")
+        raise ValueError(f"is UTF-8 but for line {line}, where a letter is broken; fix that line")
     best = max(CANDIDATES, key=lambda name: _plausible(data, name))  # the first of equals
     if _plausible(data, best) < PLAUSIBLE:
         best = ""

@@ -24,6 +24,7 @@ SYSTEM = frozenset(
     )
 )  # fmt: skip
 SYSTEM_FORMS = re.compile(r"found\.\d{3}|.+\.(lrdata|lrcat-data|cocatalog)", re.IGNORECASE)
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MASKS = frozenset(("mask", "masks", "segmentation", "segmentations", "segmentation mask", "segmentation masks"))
 
 
@@ -38,10 +39,10 @@ class Contents:
     def notes(self) -> list[str]:
         notes = []
         if self.others:
-            notes.append(f"passed over {some(map(readable, self.others))}: not photos by their names")
+            notes.append(f"skipped {some(map(readable, self.others))}: not photos by their names")
         if self.system:
             names = some([f"{name.strip()} ({n:,})" if n > 1 else name.strip() for name, n in sorted(self.system.items())], most=6)
-            notes.append(f"passed over what systems and tools keep: {names}")
+            notes.append(f"skipped files of systems and tools: {names}")
         return notes
 
 
@@ -67,8 +68,12 @@ def contents(folder: Path) -> Contents:
         system.update(name for name in (*folders, *names) if is_system(name) and name != FOLDER)
         folders[:] = sorted(name for name in folders if not is_system(name))
         for name in folders:
-            if os.path.realpath(os.path.join(path, name)) in seen:
-                raise GalleryError(f"{os.path.join(path, name)} is a link to a folder that is read already; remove it")
+            child = os.path.join(path, name)
+            real = os.path.realpath(child)
+            if os.path.islink(child) and (real in seen or real.startswith(os.path.realpath(top) + os.sep)):
+                raise GalleryError(f"{child} is a link to a folder that is read itself, and photos would be read twice; remove it")
+            if real in seen:
+                raise GalleryError(f"{child} is read already, by way of a link to a folder; remove that link")
         for name in names:
             if not is_system(name):
                 (photos if is_photo(name) else others).append(here + name)
@@ -95,6 +100,7 @@ def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
 def readable(path: Path | str) -> str:
     """The path as text that can be printed and written, whatever bytes the file system holds; with / between names."""
     text = path.replace(os.sep, "/") if isinstance(path, str) else path.as_posix()
+    text = CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -6,6 +6,7 @@ asked only for photos with a box, and for those of which no date is known.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -59,10 +60,10 @@ def read(
 
     `table` is a file or a DataFrame; without one the folder's own metadata.csv, .xlsx or .parquet counts, if it has one. `join` maps names
     to the names that they are read as. With `names_as_written` no name but `unknown` and a blank is taken to name nobody."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
-    if isinstance(table, Path) and not table.is_file():
-        raise GalleryError(f"the table {table} does not exist")
+    if isinstance(table, Path) and not os.path.isfile(table):
+        raise GalleryError(f"there is no table {table}; name a file, csv, xlsx or parquet")
     if table is None:
         table = find_table(root)
     facts = cache(facts)  # two animals in one photo are asked about once
@@ -82,7 +83,7 @@ def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:
     """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
 
     Raises GalleryError for what is no folder."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
     if find_table(root) is None:
         return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
@@ -102,7 +103,7 @@ def _read_table(
     notes += found.notes
     bad = [f"{table.at(where)}: {text}" for _, where, text in found.problems]
     if bad and not skip_bad:
-        message = f"{name}: {counted(len(bad), 'problem')}; mend the table, or leave the bad rows out with --skip-bad"
+        message = f"{name}: {counted(len(bad), 'problem')}; fix the table, or leave the bad rows out with --skip-bad"
         raise GalleryError(message, (*notes, *bad))
     if not any(not draft.is_query for draft in found.drafts):
         raise GalleryError(f"{name} names no usable reference photo", (*notes, *bad))

@@ -119,7 +119,7 @@ def _parquet(source: Path) -> Table:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise GalleryError(f"{source} takes the package pyarrow: pip install pyarrow, or save it as csv") from error
+        raise GalleryError(f"reading {source} needs the package pyarrow: pip install pyarrow, or save it as csv") from error
     try:
         read = pyarrow.parquet.read_table(source)
         columns = [str(name) for name in read.column_names]

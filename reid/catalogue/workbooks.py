@@ -24,7 +24,7 @@ def read_xlsx(source: Path) -> Table:
     try:
         import openpyxl
     except ImportError as error:
-        raise GalleryError(f"{source} takes the package openpyxl: pip install openpyxl, or save it as csv") from error
+        raise GalleryError(f"reading {source} needs the package openpyxl: pip install openpyxl, or save it as csv") from error
     try:
         _check_size(source)
         with open(source, "rb") as file:  # not by its name, which may say csv

@@ -41,7 +41,7 @@ def _identify(
     from ..report import tables
     from ..store import write_atomically
 
-    check_writable(csv, json, report)
+    check_writable(csv, json, report, reads=(*photos, gallery, metadata), folder=matches)
     with (
         listening() as listener,
         session.open(
@@ -73,7 +73,7 @@ def _identify(
             page = html.as_html(found, _Exhibits(found, opened), opened.judges.impostors, opened.health())
             write_atomically(report, page.encode("utf-8", "backslashreplace"))
             print(f"the report is in {report}")
-    raise typer.Exit(1 if found.failures else 0)
+    raise typer.Exit(0 if not found.failures else 1 if found.rankings else 2)
 
 
 def _remark(found: Report) -> None:
@@ -87,7 +87,12 @@ def _remark(found: Report) -> None:
     if found.gallery["calibration"] is None:
         print(
             "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that "
-            "the animal is new; `reid calibrate` gives that"
+            "the animal is new; "
+            + (
+                "a calibration is of the whole gallery, and only a part of it was searched"
+                if found.gallery["filter"]
+                else "`reid calibrate`, with the same options for features and matching, gives that"
+            )
         )
 
 

@@ -36,7 +36,7 @@ def evaluate(
     from ..evaluation import run
     from ..report import tables
 
-    check_writable(json)
+    check_writable(json, reads=(gallery, metadata))
     with (
         listening() as listener,
         session.open(
@@ -85,7 +85,7 @@ def compare(
     from ..report import tables
 
     which = names_in(extractors, "extractor"), names_in(matchers, "matcher")
-    check_writable(json)
+    check_writable(json, reads=(gallery, metadata))
     with (
         listening() as listener,
         session.open(

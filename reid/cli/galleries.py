@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, impostors_in_words, listening, report_failures
 
 
@@ -40,7 +40,7 @@ def index(
         done = opened.index(check=check)
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if not check:
-        print("photos of which size and time of change are as before were not read again; --check reads them")
+        print("photos whose size and time of change are as before were not read again; --check reads them all")
     if done.impostors is not None:
         print(f"impostor distribution: {impostors_in_words(done.impostors.source, done.impostors.n_pairs)}")
     if done.calibration is not None:
@@ -54,7 +54,7 @@ def index(
     raise typer.Exit(1 if done.failures else 0)
 
 
-@takes(*FEATURES, *SEARCH, "calibration_queries", *PROMISES)
+@takes(*FEATURES, *SEARCH, "calibration_queries")
 def calibrate(
     gallery: Gallery,
     settings: Settings,

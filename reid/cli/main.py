@@ -6,12 +6,14 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ..errors import GalleryError, ReidError
 from . import answers, evaluations, galleries, models, pictures, speed, train
+
+INTERRUPTED = 130  # exit status
 
 app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (galleries, answers, evaluations, pictures, train, speed):
@@ -31,9 +33,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main(run: Callable[[], Any] = app) -> None:
     """Run the command line; a user's mistake is one line on standard error, never a traceback."""
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait give the processor away: two runs at once do not fight for it
-    for stream in (sys.stdout, sys.stderr):  # file names may hold bytes that are no text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
+            out = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
+            # file names may hold bytes that are no text
+            own = io.TextIOWrapper(out, stream.encoding, "backslashreplace", line_buffering=True)
+            setattr(sys, name, own)
     try:
         run()
     except GalleryError as error:
@@ -41,11 +47,26 @@ def main(run: Callable[[], Any] = app) -> None:
     except ReidError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("reid: interrupted; what is stored stays, run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # `reid ... | head`
-        sys.stderr.close()
-        sys.exit(0)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer has made it of a KeyboardInterrupt
+            _interrupted()
+        raise
+
+
+class _Pipe(io.FileIO):
+    """A stream whose reader may leave, as `| head` does: the work goes on, and its files are written."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+
+
+def _interrupted() -> NoReturn:
+    print("reid: interrupted; what is stored stays, run the same command again to go on", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def _fail(*lines: str) -> None:

@@ -63,7 +63,7 @@ HELP = {  # of the settings that have an option
     "score": "What references are ranked by.",
     "fuse": "Further pipelines whose scores are fused: extractor+matcher, several with commas between; or none.",
     "encounters": "Take the photos of one encounter as one query; where no encounter is known, those of one folder.",
-    "calibration_queries": "Photos of the gallery that calibrate it.",
+    "calibration_queries": "Most queries that calibrate the gallery: photos, or encounters with --encounter.",
     "max_false_match": "Share of new animals that may be called a match, about.",
     "max_false_new": "Share of known animals that may be called new, about.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",

@@ -34,6 +34,7 @@ def show(
     from ..report import pictures
 
     out = out or Path(f"{query.stem}-{reference.stem}-matches.png")
+    check_writable(out, reads=(query, reference))
     with listening() as listener:
         pair = session.open_pair(query, reference, settings, listener)
     least = settings.score.min_confidence
@@ -54,7 +55,7 @@ def align(
     from ..imaging import alignment
 
     out = out or Path(f"{query.stem}-{reference.stem}-mosaic.png")
-    check_writable(out)
+    check_writable(out, reads=(query, reference))
     with listening() as listener:
         pair = session.open_pair(query, reference, settings.replace(verify="none"), listener)
     found = alignment.register((pair.query, pair.reference), pair.features, pair.matches, settings.score.min_confidence, model)

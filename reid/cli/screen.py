@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,11 +71,31 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
     write_atomically(file, (json.dumps(value, indent=1, default=dict) + "\n").encode())
 
 
-def check_writable(*files: Path | None) -> None:
-    """Refuse, before work starts, a name that no file can have."""
-    for file in files:
-        if file is not None and file.is_dir():
+def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
+    """Refuse, before work starts, a name that no file can have, two outputs of one name, and what would overwrite a photo or a table that
+    is read, or put pictures (into `folder`) where they would be read as photos the next time."""
+    from .. import catalogue
+
+    sources = {os.path.realpath(path) for path in reads if path is not None}
+    tables = {os.path.realpath(table) for source in sources if os.path.isdir(source) and (table := catalogue.find_table(Path(source)))}
+    taken: set[str] = set()
+    for file in filter(None, files):
+        real = os.path.realpath(file)
+        if os.path.isdir(real):
             raise SettingsError(f"{file} is a folder; name a file to write")
+        within = os.path.exists(real) and catalogue.is_photo(real) and any(real.startswith(source + os.sep) for source in sources)
+        if real in sources | tables or within:
+            raise SettingsError(f"{file} is a photo or a table that is read; name another file to write")
+        if real in taken:
+            raise SettingsError(f"{file} is to be written twice; name a file for each")
+        taken.add(real)
+    if folder is not None:
+        real = os.path.realpath(folder)
+        if os.path.exists(real) and not os.path.isdir(real):
+            raise SettingsError(f"{folder} is a file; name a folder for the pictures")
+        inside = next((source for source in sources if os.path.isdir(source) and f"{real}{os.sep}".startswith(source + os.sep)), None)
+        if inside is not None:
+            raise SettingsError(f"{folder} lies in {inside}, where its pictures would be read as photos; name a folder elsewhere")
 
 
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:

@@ -66,8 +66,8 @@ class Calibration:
             if 0 < rate * (n + 1) < 1 - 1e-9:
                 takes, least = math.ceil(1 / max(rate, 1e-9) - 1e-9) - 1, math.ceil(1 / (n + 1) * 1e4) / 1e4
                 raise SettingsError(
-                    f"{name} {rate:g} takes calibration queries from {takes} encounters of {of} animals, and there are {n}; "
-                    f"{least:g} is the least that they can promise"
+                    f"{name} {rate:g} needs {takes} encounters of {of} animals to calibrate on; there are {n}, which allow "
+                    f"{least:g} at best"
                 )
 
     def about(self) -> dict[str, object]:

@@ -15,12 +15,12 @@ def reasons(decision: Decision, calibration: Calibration, max_false_match: float
     n_new, n_known = calibration.n_new, calibration.n_known
     as_well, as_badly = round(decision.p_if_new * (n_new + 1)) - 1, round(decision.p_if_known * (n_known + 1)) - 1
     said = [
-        f"Of {n_new} encounters whose animal had been taken out of the gallery, {as_well} had a best individual that stood as well.",
-        f"Of {n_known} encounters whose animal was in the gallery, {as_badly} had a best individual that stood no better.",
+        f"Of {n_new} encounters whose animal had been taken out of the gallery, {as_well} had a first individual at least as convincing.",
+        f"Of {n_known} encounters whose animal was in the gallery, {as_badly} had a first individual no more convincing.",
     ]
     by_rank = verdict_of(decision.p_if_new, decision.p_if_known, 1, 1, max_false_match, max_false_new)
     if decision.verdict == ODD:
-        said.append("Few new animals stand as well, and few known ones as badly: the photo is like neither.")
+        said.append("Few new animals look this convincing, and few known ones this little: the photo is like neither.")
     elif decision.verdict != by_rank:
         what, name, p = ("a match", "P(match)", decision.p_match) if by_rank == MATCH else ("new", "P(new)", decision.p_new)
         said.append(f"By its rank alone it would be {what}, but {name}, which takes the prior into account, is only {percent(p)}.")

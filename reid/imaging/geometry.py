@@ -1,6 +1,6 @@
 """Points under a homography, and which matches one motion explains: a robust model by MAGSAC++ (Barath et al. 2020, CVPR; OpenCV).
 
-An animal's side is neither flat nor rigid, so a model is evidence beside the matches and discards nothing.
+An animal's side is neither flat nor rigid; who calls decides what becomes of matches that disagree (`matchers/verified` drops them).
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ MATCHERS = {
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
     "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
 }
+OWN: dict[str, tuple[str, ...]] = {  # settings that change the matches of one matcher alone
+    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",),
+}  # fmt: skip
 
 COARSE_KEYPOINTS = 256  # the strongest, that a coarse look sees. With 128 LightGlue chooses worse than votes of descriptors do
 COARSE_LAYERS = 3  # of LightGlue
@@ -133,13 +136,12 @@ def numerics(match: MatchSettings, device: str) -> str:
 
 def describe(extract: ExtractSettings, match: MatchSettings) -> dict[str, object]:
     """All that changes the matches of two photos, their features given and the machine apart. JSON-able."""
-    own: dict[str, tuple[str, ...]] = {"lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",)}
     model = verification(match)
     return {
         "matcher": match.matcher,
         "weights": weights.digest(weights_name(extract, match), match.lightglue_weights),
         "verify": model,
-        **{name: getattr(match, name) for name in own[match.matcher]},
+        **{name: getattr(match, name) for name in OWN[match.matcher]},
         "constants": constants(f"{__name__}.{match.matcher}", *([f"{__name__}.verified"] if model else [])),
     }
 

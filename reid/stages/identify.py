@@ -48,13 +48,14 @@ def judge(
     if not seen:
         return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,))
     p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, places)))
+    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in seen})
+    sides = tuple(filter(None, [reasons.of_sides(n_left_out)]))
     if judges.calibration is None:
         verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
-        return IdentityRanking(query.name, candidates, verdict, p_impostor)
+        return IdentityRanking(query.name, candidates, verdict, p_impostor, because=sides)
     prior = decide.prior_new if decide.prior_new >= 0 else None
     found = judges.calibration.decide(decision.standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
     why = reasons.reasons(found, judges.calibration, decide.max_false_match, decide.max_false_new)
-    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in seen})
     return IdentityRanking(
         query.name,
         candidates,
@@ -66,7 +67,7 @@ def judge(
         found.interval,
         found.p_if_new,
         found.p_if_known,
-        because=(*why, *filter(None, [reasons.of_sides(n_left_out)])),
+        because=(*why, *sides),
     )
 
 

@@ -35,7 +35,7 @@ class Recall:
 def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recall:
     """How often the right animal is among the first `length` by votes, for references that have a photo of another encounter.
 
-    At most `RECALL_QUERIES` of them, spread over the gallery. Measured once for the present photos."""
+    At most `RECALL_QUERIES` of them, spread over the gallery, against photos of every side. Measured once for the present photos."""
     about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
     key = fingerprint(work.first.fingerprints.of_features, work.fingerprints.search, length, about)
     path = work.folder / "recall" / f"{key}.json"

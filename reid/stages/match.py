@@ -36,8 +36,8 @@ class Variant:
 
 
 def variants(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> list[Variant]:
-    """As the settings want: no opposite sides, unless all are compared; a mirrored query meets only those, and those of which nothing
-    is known."""
+    """As the settings want: no opposite sides, unless all are compared; with `mirror` the mirrored query is compared with opposite and
+    unknown sides only."""
     match, own = pipeline.settings.match, query.ref.orientation
     across = [catalogue.opposite(own, item.ref.orientation) for item in references]
     straight = [place for place, is_across in enumerate(across) if not is_across or match.sides == "all"]

@@ -30,7 +30,7 @@ def photos(
         is_folder = os.path.isdir(name)
         paths, others = catalogue.photos_in(name) if is_folder else ([name], [])
         if others:
-            listener.note(f"passed over {len(others)} file(s) in {name} that are not photos by their names")
+            listener.note(f"skipped {len(others)} file(s) in {name} that are not photos by their names")
         if not paths:
             failures.append(Failure(str(name), f"{name} is a folder without photos"))
         for path in paths:

@@ -43,8 +43,8 @@ def _scores(
 
 def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistribution:
     """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs."""
-    settings = work.settings.score
-    pairs = impostor_pairs(references, settings.impostor_pairs, work.settings.match.sides)
+    settings, match = work.settings.score, work.settings.match
+    pairs = impostor_pairs(references, settings.impostor_pairs, across=match.mirror or match.sides == "all")
     path = work.folder / "impostors" / f"{fingerprint(work.fingerprints.of_scores, [(a.digest, b.digest) for a, b in pairs])}.json"
     try:
         return ImpostorDistribution.from_json(json.loads(path.read_text()))
@@ -81,8 +81,8 @@ def _confidences(pairs: Sequence[tuple[Indexed, Indexed]], pipeline: Pipeline, w
     return values, n_keypoints
 
 
-def impostor_pairs(references: Sequence[Indexed], most: int, sides: str = "all") -> list[tuple[Indexed, Indexed]]:
-    """Up to `most` pairs of photos of different named animals, never of one encounter, nor of opposite sides where those are not compared;
+def impostor_pairs(references: Sequence[Indexed], most: int, across: bool = True) -> list[tuple[Indexed, Indexed]]:
+    """Up to `most` pairs of photos of different named animals, never of one encounter, nor of opposite sides unless `across`;
     adding a photo changes few of them.
 
     References stand in a ring by their digests; each is paired with the next, then with the one after the next, and so on."""
@@ -93,8 +93,8 @@ def impostor_pairs(references: Sequence[Indexed], most: int, sides: str = "all")
             b = ring[(i + step) % len(ring)]
             if len(pairs) >= most:
                 return list(pairs.values())
-            across = sides != "all" and catalogue.opposite(a.ref.orientation, b.ref.orientation)
-            if a.ref.identity != b.ref.identity and apart(a, b) and not across:
+            comparable = across or not catalogue.opposite(a.ref.orientation, b.ref.orientation)
+            if a.ref.identity != b.ref.identity and apart(a, b) and comparable:
                 pairs.setdefault(frozenset((a.digest, b.digest)), (a, b))
     return list(pairs.values())
 

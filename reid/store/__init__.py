@@ -1,6 +1,6 @@
 """What has been computed stays computed: features by the content of a photo, matches by the content of both.
 
-Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
+Files are written beside their place and moved there whole, and are safe to delete at any time. Features and matches carry a checksum.
 """
 
 from .digests import Digests

@@ -11,8 +11,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,18 +52,18 @@ class Digests:
     def facts(self, path: Path, read: Callable[[Path], PhotoFacts]) -> PhotoFacts:
         """What `read` gives for this file, or what it gave before. Raises what it raises, and PhotoError for a file that is gone."""
         key, size, changed = _state(path)
-        row = self._row("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", key)
+        row = self._ask("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", (key,))
         if row is not None and row[:2] == (size, changed):
             _, _, width, height, taken = row
             return PhotoFacts((width, height), None if taken is None else datetime.fromisoformat(taken))
         found = read(path)
         taken = None if found.taken is None else found.taken.isoformat()
-        self._keep("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
+        self._ask("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
         return found
 
     def _file(self, path: Path, check: bool) -> str:
         key, size, changed = _state(path)
-        row = self._row("SELECT size, changed, digest FROM digests WHERE path = ?", key)
+        row = self._ask("SELECT size, changed, digest FROM digests WHERE path = ?", (key,))
         if row is not None and row[:2] == (size, changed) and not check:
             return str(row[2])
         try:
@@ -73,19 +72,25 @@ class Digests:
         except OSError as error:
             raise PhotoError(_unreadable(path, error)) from error
         if row != (size, changed, digest):
-            self._keep("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
+            self._ask("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
         if check and row is not None and row[2] != digest:  # its header may say something else, too
-            self._keep("DELETE FROM facts_1 WHERE path = ?", (key,))
+            self._ask("DELETE FROM facts_1 WHERE path = ?", (key,))
         return digest
 
-    def _row(self, question: str, key: bytes) -> tuple[Any, ...] | None:
-        with self._guard():
-            row: tuple[Any, ...] | None = self._connection().execute(question, (key,)).fetchone()
-        return row
-
-    def _keep(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._guard(), self._connection() as connection:
-            connection.execute(statement, values)
+    def _ask(self, statement: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """The first row; a table that turns out to be damaged is made anew, since it only saves reading files again. Raises StoreError."""
+        for is_last in (False, True):
+            try:
+                with self._connection() as connection:
+                    row: tuple[Any, ...] | None = connection.execute(statement, values).fetchone()
+                return row
+            except sqlite3.Error as error:
+                if is_last or type(error) is not sqlite3.DatabaseError:  # its own class is what damage raises
+                    file = self.folder / FILE
+                    raise StoreError(f"cannot use {file} ({error}); delete it, and it will be made again") from error
+                self.close()
+                self._remove()
+        raise AssertionError
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's; a process that was forked opens its own."""
@@ -102,9 +107,8 @@ class Digests:
                 connection = _opened(file)
             except sqlite3.OperationalError:
                 raise
-            except sqlite3.DatabaseError:  # damaged: it only saves reading files again
-                for part in (file, *(file.with_name(FILE + end) for end in ("-wal", "-shm"))):
-                    part.unlink(missing_ok=True)
+            except sqlite3.DatabaseError:  # damaged
+                self._remove()
                 connection = _opened(file)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
@@ -114,12 +118,9 @@ class Digests:
             self._open.append((os.getpid(), connection))
         return connection
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the table of digests ({error}); delete {FILE}, it is made anew") from error
+    def _remove(self) -> None:
+        for end in ("", "-wal", "-shm"):
+            (self.folder / (FILE + end)).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close every thread's connection; the next question opens one again."""
@@ -153,10 +154,11 @@ def _state(path: Path) -> tuple[bytes, int, int]:
     try:
         stat = path.stat()
         return os.fsencode(os.path.realpath(path)), stat.st_size, stat.st_mtime_ns
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise PhotoError(_unreadable(path, error)) from error
 
 
-def _unreadable(path: Path, error: OSError) -> str:
-    reason = "is a link to a file that is gone" if path.is_symlink() and not path.exists() else f"cannot be read ({error.strerror})"
-    return f"{path} {reason}"
+def _unreadable(path: Path, error: OSError | ValueError) -> str:
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"{path} is a link to a file that is gone"
+    return f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"

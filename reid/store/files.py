@@ -28,13 +28,17 @@ class DamagedFile(Exception):
 
 def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """All of `data` at `path`, or of what the call writes to the file it is given, or nothing. Raises StoreError, one line."""
-    part = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    target = Path(os.path.realpath(path))  # a link stays one
+    part = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
-        if path.is_dir():
+        if os.path.isdir(target):
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.exists(target) and not os.path.isfile(target) and not callable(data):  # a pipe or a device is written into
+            target.write_bytes(data)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
         data(part) if callable(data) else part.write_bytes(data)
-        os.replace(part, path)
+        os.replace(part, target)
     except OSError as error:
         try:
             part.unlink(missing_ok=True)
@@ -89,5 +93,5 @@ def remove_leftovers(folder: Path, older_than: float) -> None:
 
 
 def _parts(folder: Path) -> Iterable[Path]:
-    """Features lie three folders deep, matches two, impostor distributions one."""
+    """Leftovers lie one to three folders deep."""
     return (part for depth in ("*", "*/*", "*/*/*") for part in folder.glob(f"{depth}/.*.part"))
