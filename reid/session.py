@@ -10,7 +10,6 @@ needed, and a second query costs matching only. Everything computed is stored, s
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,8 +92,7 @@ def open(
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
     root = Path(gallery)
-    if not os.path.isdir(root):
-        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a metadata.csv")
+    catalogue.check_folder(root)
     chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
@@ -200,7 +198,7 @@ class Session:
         where = [where] if isinstance(where, str) else where
         if not given:
             raise PhotoError("no photo to identify")
-        refs, failures = stages.photos(given, self.gallery, self._facts, work.listener)
+        refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
         chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
@@ -216,7 +214,7 @@ class Session:
         items, failed = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
-        queries = stages.queries(items, self.settings.score.encounters)
+        queries = stages.queries(items, self.settings.score.encounters, self._facts)
         rankings = []
         for done, query in enumerate(queries):
             work.listener.progress("queries", done, len(queries))

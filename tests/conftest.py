@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reid import catalogue
+from reid.imaging import facts
 from reid.records import Features
 
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
@@ -51,6 +53,28 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+def photo(path: Path, **options: object) -> Path:
+    """A photo that shows nothing, for tests that read galleries and look at no pixel."""
+    return save(path, np.zeros((40, 60, 3), np.uint8), **options)
+
+
+def table(root: Path, text: str, encoding: str = "utf-8") -> Path:
+    (root / "metadata.csv").write_bytes(text.encode(encoding))
+    return root
+
+
+def read(root: Path, **options: object) -> catalogue.Gallery:
+    return catalogue.read(root, facts, **options)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder with the photos a.png to h.png."""
+    for name in "abcdefgh":
+        photo(tmp_path / f"{name}.png")
+    return tmp_path
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_the_report_from_the_command_line(herd, tmp_path, store):
     assert pages[1].count("data:image/jpeg") == 10
     refused = run_reid("identify", tmp_path / "q", *words, "--max-false-match", "0.001")
     assert refused.returncode == 2
-    assert "max_false_match 0.001 takes calibration queries from 999 encounters of new animals, and there are 48" in refused.stderr
+    assert "max_false_match 0.001 needs 999 encounters of new animals to calibrate on; there are 48" in refused.stderr
 
 
 def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, tmp_path, store):

@@ -3,34 +3,12 @@
 import unicodedata
 from collections import Counter
 
-import numpy as np
 import pytest
-from conftest import save
+from conftest import photo, read, table
 
 from reid import catalogue
 from reid.catalogue.names import twins
 from reid.errors import GalleryError
-from reid.imaging import facts
-
-
-def photo(path, **options):
-    return save(path, np.zeros((40, 60, 3), np.uint8), **options)
-
-
-def table(root, text, encoding="utf-8"):
-    (root / "metadata.csv").write_bytes(text.encode(encoding))
-    return root
-
-
-def read(root, **options):
-    return catalogue.read(root, facts, **options)
-
-
-@pytest.fixture
-def root(tmp_path):
-    for name in "abcdefgh":
-        photo(tmp_path / f"{name}.png")
-    return tmp_path
 
 
 def test_a_folder_per_individual(tmp_path):

@@ -55,7 +55,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
             if photo.given:
                 continue
             if photo.when is None and (photo.is_query or not is_animal):
-                encounters[place] = _free(photo.image_id, taken)
+                encounters[place] = free_name(photo.image_id, taken)
                 counts[ALONE] += 1
             elif found := given.of(photo):
                 encounters[place] = found
@@ -64,7 +64,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
         for group in _groups(photos, waiting):
             name, way = _name(owner, [photos[place] for place in group])
             counts[way] += 1
-            free = _free(name, taken)
+            free = free_name(name, taken)
             for place in group:
                 encounters[place] = free
     if counts.total() == counts[COLUMN]:
@@ -168,7 +168,8 @@ def _name(owner: str, photos: Sequence[Sighting]) -> tuple[str, str]:
     return f"{owner}, {first:%Y}" if first.month != last.month else f"{owner}, {first:%Y-%m}", way
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where it is taken, and taken from now on."""
     free, number = name, 1
     while free in taken:
         number += 1

@@ -60,8 +60,7 @@ def read(
 
     `table` is a file or a DataFrame; without one the folder's own metadata.csv, .xlsx or .parquet counts, if it has one. `join` maps names
     to the names that they are read as. With `names_as_written` no name but `unknown` and a blank is taken to name nobody."""
-    if not os.path.isdir(root):
-        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
+    check_folder(root)
     if isinstance(table, Path) and not os.path.isfile(table):
         raise GalleryError(f"there is no table {table}; name a file, csv, xlsx or parquet")
     if table is None:
@@ -77,6 +76,12 @@ def read(
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
     return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+
+
+def check_folder(root: Path) -> None:
+    """Raises GalleryError for a gallery that is no folder."""
+    if not os.path.isdir(root):
+        raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
 
 
 def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:

@@ -85,14 +85,12 @@ def _remark(found: Report) -> None:
         if faults:
             print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
     if found.gallery["calibration"] is None:
+        way_out = "`reid calibrate`, with the same options for features and matching, gives that"
+        if found.gallery["filter"]:
+            way_out = "a calibration is of the whole gallery, and only a part of it was searched"
         print(
             "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that "
-            "the animal is new; "
-            + (
-                "a calibration is of the whole gallery, and only a part of it was searched"
-                if found.gallery["filter"]
-                else "`reid calibrate`, with the same options for features and matching, gives that"
-            )
+            f"the animal is new; {way_out}"
         )
 
 

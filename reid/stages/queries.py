@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import catalogue
+from .. import catalogue, imaging
 from ..catalogue import Gallery
 from ..errors import PhotoError
 from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
 from .listener import Listener
 
 
-def photos(
-    given: Iterable[str | Path], gallery: Gallery, facts: Callable[[Path], PhotoFacts], listener: Listener
-) -> tuple[list[PhotoRef], list[Failure]]:
+def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
     """The photos named, and those in the folders named. A photo that stands in the gallery's table brings its boxes, masks and sides
-    along, each a photo by itself; of another its header says when it was taken. Raises PhotoError where there is none at all."""
+    along, each a photo by itself. Raises PhotoError where there is none at all."""
     known: dict[str, list[PhotoRef]] = {}
     for ref in (*gallery.references, *gallery.queries):
         known.setdefault(os.path.realpath(ref.path), []).append(ref)
@@ -39,16 +37,17 @@ def photos(
                 listener.note(f"{path} is itself a reference of the gallery, and is found as such")
             image_id = catalogue.readable(path.relative_to(name) if is_folder else Path(path.name))
             image_id = catalogue.readable(path) if image_id in taken else image_id
-            rows = known.get(real) or [PhotoRef("", path, taken=catalogue.taken_at(path, facts))]
-            for number, row in enumerate(rows, start=1):
-                own = _free(image_id if number == 1 else f"{image_id}#{number}", taken)
+            for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
+                own = catalogue.free_name(image_id if number == 1 else f"{image_id}#{number}", taken)
                 refs.append(replace(row, image_id=own, path=path, identity=None))
     if not refs and not failures:
         raise PhotoError("no photo to identify")
     return refs, failures
 
 
-def queries(items: Sequence[Indexed], encounters: bool, labelled: bool = False) -> list[Query]:
+def queries(
+    items: Sequence[Indexed], encounters: bool, facts: Callable[[Path], PhotoFacts] = imaging.facts, *, labelled: bool = False
+) -> list[Query]:
     """Each photo, or those of each encounter together; where none is known, those of one folder that are of one occasion by their times.
 
     With `labelled` photos, as in an evaluation, a photo without an encounter is a query by itself, and no query is of two animals. Two
@@ -67,21 +66,17 @@ def queries(items: Sequence[Indexed], encounters: bool, labelled: bool = False) 
     found: list[Query] = []
     taken: set[str] = set()
     for (kind, unit, _, box_name), group in groups.items():
-        occasions = catalogue.occasions([item.ref.taken for item in group]) if kind == "folder" else [list(range(len(group)))]
-        for places in occasions:
-            items_of = tuple(group[place] for place in places)
-            name = Path(unit).name if kind == "folder" else unit
-            if len(occasions) > 1:
-                name += min(f"{item.ref.taken:, %Y-%m-%d %H:%M}" for item in items_of)
-            found.append(Query(_free(items_of[0].ref.image_id if len(items_of) == 1 else name + box_name, taken), items_of))
+        is_folder = kind == "folder"
+        for when, photos in (_by_occasion(group, facts) if is_folder else {"": group}).items():
+            name = f"{Path(unit).name if is_folder else unit}{when}{box_name}"
+            found.append(Query(catalogue.free_name(photos[0].ref.image_id if len(photos) == 1 else name, taken), tuple(photos)))
     return found
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it where it is taken, and taken from now on."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} ({number})"
-    taken.add(free)
-    return free
+def _by_occasion(group: Sequence[Indexed], facts: Callable[[Path], PhotoFacts]) -> dict[str, list[Indexed]]:
+    """The photos of each occasion by its beginning, for people; all of them, and no word, where their headers tell no two apart."""
+    times = [catalogue.taken_at(item.ref.path, facts) for item in group]
+    occasions = catalogue.occasions(times)
+    if len(occasions) == 1:
+        return {"": list(group)}
+    return {min(f"{times[place]:, %Y-%m-%d %H:%M}" for place in places): [group[place] for place in places] for places in occasions}

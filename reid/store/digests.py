@@ -88,7 +88,7 @@ class Digests:
                 if is_last or type(error) is not sqlite3.DatabaseError:  # its own class is what damage raises
                     file = self.folder / FILE
                     raise StoreError(f"cannot use {file} ({error}); delete it, and it will be made again") from error
-                self.close()
+                self._own = threading.local()  # every thread opens the new table; what another is using is closed by `close`
                 self._remove()
         raise AssertionError
 
