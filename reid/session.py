@@ -250,7 +250,8 @@ class Session:
                 f"{self.root} is too small to be calibrated: it needs {decision.LEAST} encounters of {FOLDS} or more animals that were "
                 "met again, and as many without their animal; dates or a column `encounter` tell encounters apart. `identify` works without"
             )
-        return found
+        assert found.calibration is not None
+        return found.calibration
 
     def extract(self, photo: str | Path) -> Features:
         """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""

@@ -9,6 +9,7 @@ Every name is in one group only, so that a flat name is enough to set it: `Setti
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -83,6 +84,12 @@ class _Checked:
                 raise SettingsError(f"{one.name} is {value}; it lies between {low} and {high}")
 
 
+def _weight(value: float) -> float:
+    if not 0 <= value <= 100:
+        raise ValueError(value)
+    return value
+
+
 def _within(default: Any, low: float, high: float) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
@@ -130,23 +137,31 @@ class ScoreSettings(_Checked):
     """From matches to a ranking of individuals."""
 
     score: ScoreName = ScoreName.joint
-    fuse: str = "sift+nearest"  # further pipelines whose scores are fused: extractor+matcher,extractor+matcher; or "none"
+    fuse: str = "sift+nearest"  # further pipelines whose scores are fused, each with what it counts beside the first one, 1 if nothing
+    # is said: extractor+matcher,extractor+matcher*0.5; or "none". `reid tune` finds out what is worth how much on a gallery's animals
     min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn
     impostor_pairs: int = _within(200, 0, 10**6)  # pairs of different animals that the impostor distribution is measured on
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for pair in self.fused:
-            if len(pair) != 2:
-                raise SettingsError(f"fuse has {'+'.join(pair)!r}, which is not extractor+matcher; example: sift+nearest")
+        _ = self.fused
 
     @property
-    def fused(self) -> list[tuple[str, ...]]:
-        """(extractor, matcher) of each further pipeline, as it is written."""
-        if self.fuse.strip() == "none":
-            return []
-        return [tuple(part.strip() for part in pair.split("+")) for pair in self.fuse.split(",")]
+    def fused(self) -> dict[tuple[str, str], float]:
+        """The weight of each further pipeline, by its extractor and matcher. Raises SettingsError for what cannot be read."""
+        found: dict[tuple[str, str], float] = {}
+        for one in self.fuse.split(",") if self.fuse.strip() != "none" else []:
+            read = re.fullmatch(r"\s*([^+*\s]+)\s*\+\s*([^+*\s]+)\s*(?:\*\s*([0-9.]+)\s*)?", one)
+            try:
+                extractor, matcher, weight = read.groups("1") if read else ("", "", "")
+                found[extractor, matcher] = _weight(float(weight))
+            except ValueError:
+                raise SettingsError(
+                    f"fuse has {one.strip()!r}, which is not extractor+matcher or extractor+matcher*weight, a weight between 0 and 100; "
+                    "example: sift+nearest*0.5"
+                ) from None
+        return found
 
 
 @dataclass(frozen=True)
@@ -230,12 +245,21 @@ class Settings:
     def pipelines(self) -> tuple[Settings, ...]:
         """This pipeline, then those that are fused with it, each as settings of its own; only the joint score fuses.
 
-        A further pipeline matches photos as they are, with the published weights. A repeat of the first pipeline is dropped."""
-        first = self.extract.extractor, self.match.matcher
-        pairs = sorted({(one, other) for one, other in self.score.fused} - {first}) if self.score.score == ScoreName.joint else []
+        A further pipeline matches photos as they are, with the published weights. A repeat of the first pipeline is dropped, and what
+        counts nothing."""
         own = self.replace(fuse="none")
         plain = own.replace(shortlist=0, rotations=1, mirror=False, weights="", lightglue_weights="")
-        return own, *(plain.replace(extractor=extractor, matcher=matcher) for extractor, matcher in pairs)
+        return own, *(plain.replace(extractor=extractor, matcher=matcher) for extractor, matcher in self._further())
+
+    def pipeline_weights(self) -> tuple[float, ...]:
+        """What each of `pipelines` counts in the joint score."""
+        return 1.0, *(self.score.fused[pair] for pair in self._further())
+
+    def _further(self) -> list[tuple[str, str]]:
+        if self.score.score != ScoreName.joint:
+            return []
+        first = self.extract.extractor, self.match.matcher
+        return sorted(pair for pair, weight in self.score.fused.items() if pair != first and weight > 0)
 
     def as_dict(self) -> dict[str, Any]:
         """{group: {name: value}}, and the settings of no group; JSON-able."""

@@ -239,26 +239,28 @@ def test_pairs_without_keypoints_drop_out_of_the_fused_scores_too():
 
 @pytest.mark.parametrize("matcher", JOINED)
 def test_what_ships_is_measured_scores(matcher):
-    own = shipped([("aliked-n16", matcher)])
+    own = shipped([("aliked-n16", matcher)], [1])
     assert own.source != "gallery" and own.joined == JOINED[matcher]
     assert own.n_pairs >= 100 and all(len(values) == own.n_pairs for values in own.scores.values())
-    assert shipped([("nobody", matcher)]).as_json() == own.as_json()
-    both = shipped([("aliked-n16", matcher), ("sift", "nearest")])
-    assert both.fused[0].as_json() == shipped([("sift", "nearest")]).as_json()
+    assert shipped([("nobody", matcher)], [1]).as_json() == own.as_json()
+    both = shipped([("aliked-n16", matcher), ("sift", "nearest")], [1, 1])
+    assert both.fused[0].as_json() == shipped([("sift", "nearest")], [1]).as_json()
     assert both.scores["joint"].mean() > own.scores["joint"].mean()
     assert both.scores["sum"].tolist() == own.scores["sum"].tolist()
 
 
 def test_a_matcher_that_nothing_ships_for_says_what_to_do():
     with pytest.raises(GalleryError, match="no impostor distribution ships for psychic; add animals, or choose another matcher"):
-        shipped([("sift", "psychic")])
+        shipped([("sift", "psychic")], [1])
 
 
 def scores(**columns):
     """Scores of which some columns matter."""
     n = len(next(iter(columns.values())))
-    names = ("wasserstein", "wasserstein_matched", "n_matches", "total", "mean", "excess", "strongest", "shown")
-    return Scores(**{name: np.asarray(columns.get(name, np.zeros(n))) for name in names})
+    names = ("wasserstein", "wasserstein_matched", "total", "mean")
+    plain = {name: np.asarray(columns.get(name, np.zeros(n))) for name in names}
+    sure, excess = (np.asarray(columns.get(name, np.zeros(n)))[None] for name in ("shown", "excess"))
+    return Scores(**plain, sure=sure, parts=excess)
 
 
 def test_ranking_by_best_reference_with_ties_by_name():

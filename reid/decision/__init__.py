@@ -2,8 +2,9 @@
 
 A calibration query is a photo of the gallery that is identified again without the photos of its encounter: once with its animal there
 through another encounter, a query of a known animal, and once without its animal, a query of a new one. In the order of use:
-`sampling` (which photos, and what each gives), `health` (which labels to distrust), `model` (evidence and probabilities), `conformal`
-(ranks and what they promise), `calibration` (all of it, learned once), `verdicts` (match, unsure, new, odd, and lists), `prior`, `reasons`.
+`sampling` (which photos, and what each gives), `weights` (what each fused pipeline is worth), `health` (which labels to distrust), `model`
+(evidence and probabilities), `conformal` (ranks and what they promise), `calibration` (all of it, learned once), `verdicts` (match,
+unsure, new, odd, and lists), `prior`, `reasons`.
 """
 
 from ..store.description import constants
@@ -13,16 +14,18 @@ from .model import LEAST, Standing, standing, standing_of
 from .prior import good_turing
 from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, trials_of
 from .verdicts import MATCH, NEW, ODD, UNSURE, Decision, listed, uncalibrated, with_lists
+from .weights import Evidence
+from .weights import learn as learn_weights
 
 
 def describe() -> dict[str, object]:
     """All that changes a calibration, scores given. JSON-able."""
-    rooms = ("calibration", "conformal", "health", "model", "prior", "sampling", "verdicts")
+    rooms = ("calibration", "conformal", "health", "model", "prior", "sampling", "verdicts", "weights")
     return {"constants": constants(*(f"{__name__}.{room}" for room in rooms))}
 
 
 __all__ = [
-    "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Standing", "Trial", "calibrate",
-    "calibration_queries", "describe", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated",
-    "with_lists",
+    "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
+    "calibrate", "calibration_queries", "describe", "good_turing", "health", "learn_weights", "listed", "standing", "standing_of",
+    "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -112,11 +112,11 @@ class Calibration:
         )
 
 
-def calibrate(trials: Sequence[Trial], prior: float, labels: Sequence[str] = ()) -> Calibration | None:
+def calibrate(trials: Sequence[Trial], prior: float, labels: Sequence[str] = (), notes: Sequence[str] = ()) -> Calibration | None:
     """From the trials of calibration queries; None from fewer than LEAST encounters of a kind, or from too few known animals for the folds.
 
     New trials of suspected twins are left out, see `health.suspected_twins`."""
-    twins, notes = suspected_twins(trials)
+    twins, about_twins = suspected_twins(trials)
     doubtful = {name for pair in twins for name in pair}
     kept = weighed([one for one in trials if one.outcome != ABSENT or one.animal not in doubtful])
     absent = np.array([one.outcome == ABSENT for one in kept], bool)
@@ -140,4 +140,4 @@ def calibrate(trials: Sequence[Trial], prior: float, labels: Sequence[str] = ())
         ranked = (Ranked.of(strength[own & kind], weight[own & kind]) for kind in (~absent, absent))
         folds.append(Fold(model, *ranked))
     top1 = float(weight[right].sum() / weight[~absent].sum())
-    return Calibration(made(np.ones(len(kept), bool)), tuple(folds), prior, top1, twins, notes, tuple(sorted(labels)))
+    return Calibration(made(np.ones(len(kept), bool)), tuple(folds), prior, top1, twins, (*notes, *about_twins), tuple(sorted(labels)))

@@ -57,10 +57,10 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
     failures = [*session.failures, *failed, *unusable]
     stages.update_index(references, work.first)
     impostors = session.impostors
-    calibration = stages.learn(references, work, impostors) if settings.decide.calibration_queries else None
+    judges = (stages.learn(references, work, impostors) if settings.decide.calibration_queries else None) or Judges(impostors)
+    calibration = judges.calibration
     if calibration is not None:
         calibration.carries(settings.decide.max_false_match, settings.decide.max_false_new)
-    judges = Judges(impostors, calibration)
     found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
     seconds = []
     queries = stages.queries(items, settings.score.encounters, labelled=True)
@@ -71,7 +71,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
             failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
-        columns = [stages.compare(photo, pool, work, impostors) for photo in query.photos]
+        columns = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
         if all(one.n_matched > n for one, n in zip(work.pipelines, before, strict=True)):
             seconds.append(time.monotonic() - started)
         for score in ScoreName:

@@ -33,23 +33,40 @@ class Scores:
 
     wasserstein: Floats  # (R,) over all keypoints of the query
     wasserstein_matched: Floats  # (R,) over the matched ones
-    n_matches: Ints  # (R,) matches above `min_confidence` of the first pipeline
     total: Floats  # (R,) sum of the confidences
     mean: Floats  # (R,) mean of the confidences, 0 without any
-    excess: Floats  # (R,) over impostors, of all pipelines together; see `fusion`
-    strongest: Ints  # (R,) the pipeline with the greatest excess: 0 is the first, i the i-th of those fused with it
-    shown: Ints  # (R,) matches above `min_confidence` of that pipeline, whose matches are drawn
+    sure: Ints  # (P, R) matches above `min_confidence` of each pipeline: the first, then those that are fused with it
+    parts: Floats  # (P, R) how far each pipeline's scores exceed impostors', by its weight; see `fusion`
 
     def __post_init__(self) -> None:
         for column in fields(self):
             values = np.asarray(getattr(self, column.name)).view()
-            if values.shape != (len(self.excess),):
-                raise ValueError(f"Scores.{column.name} has shape {values.shape}, not ({len(self.excess)},)")
+            wanted = self.parts.shape if column.name in ("sure", "parts") else self.parts.shape[1:]
+            if values.shape != wanted:
+                raise ValueError(f"Scores.{column.name} has shape {values.shape}, not {wanted}")
             values.flags.writeable = False
             object.__setattr__(self, column.name, values)
 
     def __len__(self) -> int:
-        return len(self.excess)
+        return len(self.total)
+
+    @property
+    def excess(self) -> Floats:
+        """(R,) of all pipelines together."""
+        total: Floats = self.parts.sum(axis=0)
+        return total
+
+    @property
+    def strongest(self) -> NDArray[np.intp]:
+        """(R,) the pipeline with the greatest excess; the first where they tie."""
+        found: NDArray[np.intp] = np.argmax(self.parts, axis=0)
+        return found
+
+    @property
+    def shown(self) -> Ints:
+        """(R,) matches above `min_confidence` of that pipeline, whose matches are drawn."""
+        found: Ints = np.take_along_axis(self.sure, self.strongest[None], axis=0)[0]
+        return found
 
     def by(self, score: str) -> Floats:
         """(R,) the score of that name, one of SCORES."""
@@ -58,11 +75,16 @@ class Scores:
     def take(self, places: Sequence[int]) -> Scores:
         """Of the references in these places."""
         rows = np.asarray(places, np.intp)
-        return Scores(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+        return Scores(**{column.name: getattr(self, column.name)[..., rows] for column in fields(self)})
+
+    @property
+    def n_matches(self) -> Ints:
+        """(R,) matches above `min_confidence` of the first pipeline."""
+        found: Ints = self.sure[0]
+        return found
 
     def _named(self) -> dict[str, Floats]:
-        counts = self.n_matches.astype(np.float64)
-        columns = self.wasserstein, self.wasserstein_matched, counts, self.total, self.mean
+        columns = self.wasserstein, self.wasserstein_matched, self.n_matches.astype(np.float64), self.total, self.mean
         return dict(zip(SCORES[1:], columns, strict=True))
 
 
@@ -88,23 +110,20 @@ def evidence(
     n = np.fromiter(map(len, confidences), np.intp, n_pairs)
     pair = np.repeat(np.arange(n_pairs), n)
     values = np.concatenate([np.zeros(0), *confidences]).astype(np.float64)
-    total = np.bincount(pair, values, n_pairs)
+    total = np.bincount(pair, values, n_pairs).astype(np.float64)
     sure = np.bincount(pair[values > min_confidence], minlength=n_pairs)
     mean = total / np.maximum(n, 1)
-    columns = {
-        "wasserstein": total / np.maximum(np.maximum(n_keypoints, n), 1) - np.mean(impostors.all_keypoints),
-        "wasserstein_matched": mean - np.mean(impostors.matched),
-        "n_matches": sure,
-        "total": total,
-        "mean": mean,
-    }
-    nothing = np.zeros(n_pairs)
-    own = Scores(**columns, excess=nothing, strongest=nothing.astype(np.intp), shown=sure)
-    excess, strongest = fusion.fuse(
-        [fusion.total_excess(own._named(), impostors, n_pairs), *(other.excess for other in fused)],
+    own = Scores(
+        wasserstein=total / np.maximum(np.maximum(n_keypoints, n), 1) - np.mean(impostors.all_keypoints),
+        wasserstein_matched=mean - np.mean(impostors.matched),
+        total=total,
+        mean=mean,
+        sure=sure[None],
+        parts=np.zeros((1, n_pairs)),
     )
-    shown = np.choose(strongest, [sure, *(other.shown for other in fused)])
-    return replace(own, excess=excess, strongest=strongest, shown=shown)
+    part = fusion.excess(own._named(), impostors, n_pairs)
+    sure_of_all = np.vstack((own.sure, *(other.sure for other in fused)))
+    return replace(own, sure=sure_of_all, parts=np.vstack((part, *(other.parts for other in fused))))
 
 
 def measure_impostors(
@@ -114,12 +133,14 @@ def measure_impostors(
     joined: tuple[str, ...],
     *,
     source: str = GALLERY,
+    weight: float = 1.0,
     fused: Sequence[tuple[Scores, ImpostorDistribution]] = (),
 ) -> ImpostorDistribution | None:
     """The distribution of pairs of different animals, each its match confidences and its query's number of keypoints; None from too few.
 
-    `joined` are the scores that count in the joint score (`fusion.JOINED`); `fused` the further pipelines' scores of the same pairs, and
-    the distribution each was made with. A pair whose query has no keypoints counts for nothing."""
+    `joined` are the scores that count in the joint score (`fusion.JOINED`), `weight` is what they count beside other pipelines; `fused` the
+    further pipelines' scores of the same pairs, and the distribution each was made with. A pair whose query has no keypoints counts for
+    nothing."""
     kept = [place for place, n in enumerate(n_keypoints) if n > 0]
     pairs = [np.asarray(confidences[place], np.float64) for place in kept]
     n_kept = [n_keypoints[place] for place in kept]
@@ -129,7 +150,7 @@ def measure_impostors(
     matched = np.concatenate(pairs)
     of_matched = np.quantile(matched, QUANTILES) if len(matched) else np.zeros(2)
     found = ImpostorDistribution(
-        np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, source, (), tuple(other for _, other in fused)
+        np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, source, (), tuple(other for _, other in fused), weight
     )
     others = [scores.take(kept) for scores, _ in fused]
     for names in (joined, SCORES):  # what is joined first; then all of them, the joint one too

@@ -2,16 +2,15 @@
 
 Wasserstein distances, sums and counts have no common unit, nor have two pipelines. Each score counts by how far it exceeds what four in
 five impostors stay below, in the mean excess of their tail (peaks over threshold): where tails are exponential, that is the logarithm of
-how rare the score is. The excesses of a pipeline's joined scores add up, and so do those of the pipelines that are fused. The joint score
-is the logarithm of 1 + the sum.
+how rare the score is. The excesses of a pipeline's joined scores add up, and so do those of the pipelines that are fused, each by its
+weight. The joint score is the logarithm of 1 + the sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .impostors import Floats, ImpostorDistribution
 
@@ -19,18 +18,12 @@ from .impostors import Floats, ImpostorDistribution
 JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",), "adalam": ("sum",)}
 
 
-def total_excess(values: Mapping[str, Floats], impostors: ImpostorDistribution, n: int) -> Floats:
-    """(n,) of one pipeline: the excesses of its joined scores over impostors, added up. `values` are its scores by name, (n,) each."""
+def excess(values: Mapping[str, Floats], impostors: ImpostorDistribution, n: int) -> Floats:
+    """(n,) of one pipeline: its weight times the sum of its joined scores' excesses. `values` are its scores by name, (n,) each."""
     total = np.zeros(n)
     for name in impostors.joined:
         total += impostors.excess(name, values[name])
-    return total
-
-
-def fuse(excesses: Sequence[Floats]) -> tuple[Floats, NDArray[np.intp]]:
-    """(R,) the excess of all pipelines together, and (R,) which of them has the greatest; the first where they tie."""
-    table = np.stack(excesses)
-    return table.sum(axis=0), np.argmax(table, axis=0)
+    return impostors.weight * total
 
 
 def joint(excess: Floats) -> Floats:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from types import MappingProxyType
@@ -54,6 +54,7 @@ class ImpostorDistribution:
     source: str = GALLERY  # GALLERY, or the words that say where a shipped one was measured
     joined: tuple[str, ...] = ()  # the scores of this pipeline that count in the joint score
     fused: tuple[ImpostorDistribution, ...] = ()  # of the further pipelines
+    weight: float = 1.0  # what this pipeline counts in the joint score, beside others
 
     def __post_init__(self) -> None:
         for name in ("all_keypoints", "matched"):
@@ -100,6 +101,7 @@ class ImpostorDistribution:
             "matched": self.matched.tolist(),
             "scores": {name: values.tolist() for name, values in self.scores.items()},
             "fused": [one.as_json() for one in self.fused],
+            "weight": self.weight,
         }
 
     @classmethod
@@ -112,6 +114,7 @@ class ImpostorDistribution:
             source=str(value["source"]),
             joined=tuple(map(str, value["joined"])),
             fused=tuple(map(cls.from_json, value["fused"])),
+            weight=float(value["weight"]),
         )
 
 
@@ -124,8 +127,8 @@ def impostor_probability(value: float, impostors: ImpostorDistribution, score: s
     return float(-np.expm1(n_references * np.log1p(-min(impostors.above(score, value), 1 - 1e-12))))
 
 
-def shipped(pipelines: Sequence[tuple[str, str]]) -> ImpostorDistribution:
-    """The distribution that ships for these pipelines, (extractor, matcher) each, those after the first fused with it.
+def shipped(pipelines: Sequence[tuple[str, str]], weights: Sequence[float]) -> ImpostorDistribution:
+    """The distribution that ships for these pipelines, (extractor, matcher) each, those after the first fused with it by their weights.
 
     An extractor that has none is served by FALLBACK's with the same matcher. The joint score of several is taken to be as high as where all
     are at their highest together, which no gallery exceeds. Raises GalleryError for a matcher that none ships for."""
@@ -138,14 +141,13 @@ def shipped(pipelines: Sequence[tuple[str, str]]) -> ImpostorDistribution:
                 f"the gallery has fewer than {MIN_PAIRS} pairs of different animals, and no impostor distribution ships for {matcher}; "
                 "add animals, or choose another matcher"
             )
-        found.append(ImpostorDistribution.from_json(known[name]))
-    own, *others = found
+        found.append(ImpostorDistribution.from_json({"weight": 1.0, **known[name]}))
+    own, *others = (replace(one, weight=weight) for one, weight in zip(found, weights, strict=True))
     if not others:
         return own
     n = min(one.n_pairs for one in found)
-    joint = np.log1p(sum(np.expm1(np.quantile(one.scores["joint"], np.linspace(0, 1, n))) for one in found))
-    scores = {**own.scores, "joint": joint}
-    return ImpostorDistribution(own.all_keypoints, own.matched, scores, own.source, own.joined, tuple(others))
+    joint = np.log1p(sum(one.weight * np.expm1(np.quantile(one.scores["joint"], np.linspace(0, 1, n))) for one in (own, *others)))
+    return replace(own, scores={**own.scores, "joint": joint}, fused=tuple(others))
 
 
 def plain(score: str, values: Floats) -> Floats:

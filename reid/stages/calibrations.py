@@ -22,13 +22,14 @@ from .workspace import Workspace
 KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 
 
-def calibrate(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Calibration | None:
+def calibrate(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
     """`learn` it and keep it for the gallery, in the place of what the gallery had; None where there is nothing to learn from."""
     found = learn(references, work, impostors)
     before = _stored(references, work)
-    if found is not None:
-        file = _folder(work) / f"{fingerprint(found.labels)}.json"
-        write_atomically(file, json.dumps({"calibration": found.as_json(), "impostors": impostors.as_json()}).encode())
+    if found is not None and found.calibration is not None:
+        file = _folder(work) / f"{fingerprint(found.calibration.labels)}.json"
+        kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json()}
+        write_atomically(file, json.dumps(kept).encode())
         before = [one for one in before if one[1] != file]
     for shared, file, _ in before:
         if shared >= KEPT_LABELS:

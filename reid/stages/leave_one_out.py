@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
+import numpy as np
+
 from .. import decision, scoring
-from ..decision import Calibration, Trial
+from ..decision import Trial
 from ..records import Candidate, Health, Indexed, Query
-from ..scoring import ImpostorDistribution
+from ..scoring import GALLERY, ImpostorDistribution, Scores
 from ..store import fingerprint, write_atomically
 from .identify import Judges, rank
 from .match import compared, first_by_votes
 from .score import apart, compare, without_encounter
+from .score import impostors as measured_impostors
 from .workspace import Workspace
 
 RECALL_QUERIES = 500  # references that the shortlist is measured on
@@ -61,10 +64,12 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     return measured
 
 
-def ranked(
-    references: Sequence[Indexed], most: int, work: Workspace, impostors: ImpostorDistribution
-) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
-    """Calibration queries, each without the photos of its encounter: the individuals found, and how many references were compared."""
+def tried(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> Iterator[tuple[Query, list[Indexed], list[Scores], int]]:
+    """Calibration queries, each with the references that are not of its encounter, its photos' scores with them, and how many of them it
+    was compared with."""
+    most = work.settings.decide.calibration_queries
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
     for done, places in enumerate(chosen):
@@ -76,15 +81,38 @@ def ranked(
             query = Query(photos[0].ref.encounter or photos[0].digest, photos)
             n_compared = sum(map(len, compared(photos, pool, work.first, work.digests)))
             if n_compared:  # where nothing can be compared nothing is decided, here as for a new photo
-                yield query, rank(photos, pool, columns, work.settings.score.score), n_compared
+                yield query, pool, columns, n_compared
     work.listener.progress("calibration queries", len(chosen), len(chosen))
+
+
+def ranked(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
+    """Calibration queries: the individuals found, and how many references were compared."""
+    for query, pool, columns, n_compared in tried(references, work, impostors):
+        yield query, rank(query.photos, pool, columns, work.settings.score.score), n_compared
+
+
+def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
+    """What each pipeline is worth on this gallery's animals; see `decision/weights.py`."""
+    default = work.settings.pipeline_weights()
+    if len(default) < 2 or impostors.source != GALLERY:
+        return default
+    found = []
+    for query, pool, columns, _ in tried(references, work, impostors):
+        excess = np.concatenate([scores.parts for scores in columns], axis=1) / np.array(default)[:, None]
+        names, numbers = np.unique([item.ref.identity or item.digest for item in pool], return_inverse=True)
+        animal = str(query.photos[0].ref.identity)
+        own = np.flatnonzero(names == animal)
+        found.append(decision.Evidence(excess, np.tile(numbers, len(columns)), int(own[0]) if len(own) else -1, animal))
+    return decision.learn_weights(found, default)
 
 
 def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
     """Calibration queries, each with its animal, where that has another encounter, and without."""
     score = work.settings.score.score
     found: list[Trial] = []
-    for query, candidates, n in ranked(references, work.settings.decide.calibration_queries, work, impostors):
+    for query, candidates, n in ranked(references, work, impostors):
         chance = partial(scoring.impostor_probability, impostors=impostors, score=score, n_references=n)
         found += decision.trials_of(str(query.photos[0].ref.identity), query.name, candidates, chance)
     return found
@@ -93,15 +121,28 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
 def health(references: Sequence[Indexed], work: Workspace, judges: Judges) -> Health:
     """What the calibration queries say about the gallery's labels."""
     assert judges.calibration is not None
-    most = work.settings.decide.calibration_queries
-    found = ((str(query.photos[0].ref.identity), candidates) for query, candidates, _ in ranked(references, most, work, judges.impostors))
+    found = ((str(query.photos[0].ref.identity), candidates) for query, candidates, _ in ranked(references, work, judges.impostors))
     return decision.health(found, judges.calibration, n_encounters(references))
 
 
-def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Calibration | None:
-    """A calibration on these references; None where they have too few animals."""
+def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
+    """A calibration on these references, with the impostor distribution that knows what each pipeline is worth on them; None where they
+    have too few animals."""
+    default, weights = work.settings.pipeline_weights(), fusion_weights(references, work, impostors)
+    if weights != default:
+        impostors = measured_impostors(references, work, weights)
     prior = decision.good_turing(list(n_encounters(references).values()))
-    return decision.calibrate(trials(references, work, impostors), prior, labels(references))
+    found = decision.calibrate(trials(references, work, impostors), prior, labels(references), _in_words(weights, default, work))
+    return None if found is None else Judges(impostors, found)
+
+
+def _in_words(weights: Sequence[float], default: Sequence[float], work: Workspace) -> tuple[str, ...]:
+    """What is worth less or more on these animals than the settings say."""
+    return tuple(
+        f"on these animals {pipeline.name} counts {own:g} beside {work.first.name}, instead of {usual:g}"
+        for pipeline, own, usual in zip(work.pipelines, weights, default, strict=True)
+        if own != usual
+    )
 
 
 def labels(references: Iterable[Indexed]) -> list[str]:

@@ -41,11 +41,15 @@ def _scores(
     return scoring.evidence(confidences(found, references, pipeline), n_keypoints, impostors, least, fused)
 
 
-def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistribution:
-    """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs."""
+def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:
+    """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs.
+
+    `weights` are what each pipeline counts, where that is not what the settings say."""
     settings, match = work.settings.score, work.settings.match
+    weights = weights or work.settings.pipeline_weights()
     pairs = impostor_pairs(references, settings.impostor_pairs, across=match.mirror or match.sides == "all")
-    path = work.folder / "impostors" / f"{fingerprint(work.fingerprints.of_scores, [(a.digest, b.digest) for a, b in pairs])}.json"
+    name = fingerprint(work.fingerprints.of_scores, weights, [(a.digest, b.digest) for a, b in pairs])
+    path = work.folder / "impostors" / f"{name}.json"
     try:
         return ImpostorDistribution.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
@@ -53,18 +57,20 @@ def impostors(references: Sequence[Indexed], work: Workspace) -> ImpostorDistrib
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         work.listener.note(f"{path} is damaged; the impostor distribution is measured again")
     fused: list[tuple[Scores, ImpostorDistribution]] = []
-    for pipeline in (*work.pipelines[1:], work.first):  # the first one last: the others are fused with it
+    for place in (*range(1, len(weights)), 0):  # the first one last: the others are fused with it
+        pipeline = work.pipelines[place]
         joined = scoring.JOINED[pipeline.settings.match.matcher]
         values, n_keypoints = _confidences(pairs, pipeline, work)
         others = fused if pipeline is work.first else ()
-        found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, fused=others)
+        found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, weight=weights[place], fused=others)
         if found is None:
             break
         if pipeline is work.first:
             write_atomically(path, json.dumps(found.as_json()).encode())
             return found
         fused.append((scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
-    return scoring.shipped([(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines])
+    names = [(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines]
+    return scoring.shipped(names, weights)
 
 
 def _confidences(pairs: Sequence[tuple[Indexed, Indexed]], pipeline: Pipeline, work: Workspace) -> tuple[list[np.ndarray], list[int]]:

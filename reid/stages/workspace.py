@@ -35,7 +35,12 @@ class Workspace:
         ways = {name: settings.get(name) for name in ("sides", "mirror", "rotations")}
         return AnswerFingerprints(
             pipelines=[one.fingerprints for one in self.pipelines],
-            score={**ways, **scoring.describe(), **{name: settings.get(name) for name in ("score", "min_confidence", "impostor_pairs")}},
+            score={
+                **ways,
+                "weights": settings.pipeline_weights(),
+                **scoring.describe(),
+                **{name: settings.get(name) for name in ("score", "min_confidence", "impostor_pairs")},
+            },
             search={**retrieval.describe(), **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters")}},
             decide=decision.describe(),
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
