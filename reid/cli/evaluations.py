@@ -103,6 +103,51 @@ def compare(
     raise typer.Exit(2 if not found.evaluations else 1 if found.left_out else 0)
 
 
+@takes(*(name for name in (*FEATURES, *SEARCH) if name != "score"), preset=True)
+def tune(
+    gallery: Gallery,
+    settings: Settings,
+    out: Annotated[Path | None, typer.Option(help="Write what was found as a TOML file for --config.")] = None,
+    pipelines: Annotated[str | None, typer.Option(help="extractor+matcher, several with commas between. (default: five that ship)")] = None,
+    queries: Annotated[int, typer.Option(help="Most photos of the gallery that are tried.", min=20)] = 100,
+    metadata: Table = None,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    """Find out which pipelines recognise the animals of this gallery, and what each should count.
+
+    The gallery's own photos are identified without their encounter, by every pipeline, with and without masks. It takes a while, may be
+    interrupted at any time and goes on where it stopped."""
+    from .. import session
+    from ..evaluation import tune as tuning
+    from ..report import tables
+    from ..store import write_atomically
+
+    names = names_in(pipelines, "pipeline") if pipelines else list(tuning.PIPELINES)
+    check_writable(out, reads=(gallery, metadata))
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener,
+        ) as opened,
+    ):  # fmt: skip
+        found = tuning.tune(opened, names, queries)
+    show(tables.of_tuning(found))
+    for name, reason in found.left_out.items():
+        print(f"reid: left out {name}: {reason}", file=sys.stderr)
+    if not found.changes:
+        print("nothing that was tried is better than the settings as they are, beyond chance, on animals that had no part in finding it")
+    elif out is None:
+        print(f"better beyond chance; `--out FILE.toml` writes this for --config:\n\n{found.as_toml()}", end="")
+    if out is not None:
+        write_atomically(out, found.as_toml().encode())
+        print(f"{out}: {'these settings' if found.changes else 'no change'}, for `--config {out}`; then `reid calibrate --config {out}`")
+    raise typer.Exit(1 if found.left_out else 0)
+
+
 def add_to(app: typer.Typer) -> None:
-    for command in (evaluate, compare):
+    for command in (evaluate, compare, tune):
         app.command(rich_help_panel="Measuring")(command)

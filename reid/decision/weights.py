@@ -9,7 +9,7 @@ more than one standard error over animals (the one-standard-error rule of Breima
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,36 +26,59 @@ class Evidence:
     """A calibration query: how far each pair exceeds impostors, pipeline by pipeline."""
 
     excess: Floats  # (P, R) of each pipeline with each reference, not weighted
-    individuals: NDArray[np.intp]  # (R,) each reference's, as numbers from 0 on
-    own: int  # the query's individual among them; -1 where it has no other encounter
-    animal: str
+    individuals: tuple[str, ...]  # of each of the R references
+    animal: str  # the query's
+
+    def __post_init__(self) -> None:
+        names, place = np.unique(self.individuals, return_inverse=True)
+        own = np.flatnonzero(names == self.animal)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "place", place)
+        object.__setattr__(self, "own", int(own[0]) if len(own) else -1)
+
+    names: NDArray[np.str_] = field(init=False)  # (I,) the individuals, sorted
+    place: NDArray[np.intp] = field(init=False)  # (R,) each reference's among them
+    own: int = field(init=False)  # the query's among them; -1 where it has no other encounter
+
+    def scores(self, weights: Sequence[float]) -> Floats:
+        """(I,) the joint score of each individual, by its best reference; of weights that add up to 1, so that only their ratios count."""
+        best = np.zeros(len(self.names))
+        np.maximum.at(best, self.place, np.log1p(np.asarray(weights) @ self.excess / sum(weights)))
+        return best
 
 
-def learn(queries: Sequence[Evidence], default: Sequence[float]) -> tuple[float, ...]:
-    """The weights of the pipelines, the first one's is 1; the `default` where the queries do not say otherwise."""
+def learn(queries: Sequence[Evidence], default: Sequence[float], fixed: int = 0) -> tuple[float, ...]:
+    """The weights of the pipelines: the `default` where the queries do not say otherwise, that of the `fixed` one in any case."""
     found = tuple(default)
     if len(found) < 2 or len({one.animal for one in queries if one.own >= 0}) < LEAST_ANIMALS:
         return found
-    losses = _losses(queries, found)
+    losses = losses_of([(one, found) for one in queries])
     for _ in range(ROUNDS):
         before = found
-        for place in range(1, len(found)):
-            tried = {level: (*found[:place], level, *found[place + 1 :]) for level in LEVELS if level != found[place]}
-            each = {weights: _losses(queries, weights) for weights in tried.values()}
-            best = min(each, key=lambda weights: float(each[weights].mean()))
-            gain = losses - each[best]
-            if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
-                found, losses = best, each[best]
+        for place in (place for place in range(len(found)) if place != fixed):
+            others = [(*found[:place], level, *found[place + 1 :]) for level in LEVELS if level != found[place]]
+            tried = {weights: losses_of([(one, weights) for one in queries]) for weights in others}
+            best = min(tried, key=lambda weights: float(tried[weights].mean()))
+            if is_better(tried[best], losses):
+                found, losses = best, tried[best]
         if found == before:
             break
     return found
 
 
-def _losses(queries: Sequence[Evidence], weights: Sequence[float]) -> Floats:
-    """(A,) of each animal the mean loss of its queries, by the softmax that suits all of them best."""
+def is_better(losses: Floats, than: Floats) -> bool:
+    """Whether the losses of the same animals (A,) are lower by more than a standard error."""
+    gain = than - losses
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def losses_of(answered: Sequence[tuple[Evidence, Sequence[float]]]) -> Floats:
+    """(A,) of each animal, by name, the mean loss of its queries, each answered by weights of its own, by the softmax that suits all of
+    them best."""
     from scipy.optimize import minimize
 
-    scores = [_by_individual(one, weights) for one in queries]
+    queries = [one for one, _ in answered]
+    scores = [one.scores(weights) for one, weights in answered]
     counts = np.array([len(one) for one in scores])
     flat, query = np.concatenate(scores), np.repeat(np.arange(len(scores)), counts)
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
@@ -64,31 +87,20 @@ def _losses(queries: Sequence[Evidence], weights: Sequence[float]) -> Floats:
     own_score = np.where(known, flat[own], 0.0)
 
     def terms(parameters: Floats) -> tuple[Floats, Floats]:
-        """(Q,) the loss of each query with its animal, 0 where that has no other encounter, and without."""
+        """(Q,) the loss of each query with its animal, 0 where that has no other encounter, and without it."""
         slope, none = parameters
         logits = slope * flat
         top = np.maximum.reduceat(logits, starts)
         total = np.logaddexp(top + np.log(np.add.reduceat(np.exp(logits - top[query]), starts)), none)
         share = np.where(known, np.exp(np.minimum(slope * own_score - total, -1e-9)), 0.0)
-        rest = total + np.log1p(-share)
-        return np.where(known, total - slope * own_score, 0.0), rest - none
+        return np.where(known, total - slope * own_score, 0.0), total + np.log1p(-share) - none
 
     def loss(parameters: Floats) -> float:
         with_it, without = terms(parameters)
-        return float(with_it[known].mean() + without.mean() + PENALTY * parameters[0] ** 2)
+        return float((with_it[known].mean() if known.any() else 0) + without.mean() + PENALTY * parameters[0] ** 2)
 
     start = np.array([1.0, flat.max() + np.log(counts.mean())])
-    fitted = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5})
-    with_it, without = terms(fitted.x)
-    each = np.where(known, (with_it + without) / 2, without / 2)
-    _, place = np.unique([one.animal for one in queries], return_inverse=True)
-    found: Floats = np.bincount(place, each) / np.bincount(place)
+    with_it, without = terms(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5}).x)
+    _, animal = np.unique([one.animal for one in queries], return_inverse=True)
+    found: Floats = np.bincount(animal, with_it + without) / np.bincount(animal)
     return found
-
-
-def _by_individual(one: Evidence, weights: Sequence[float]) -> Floats:
-    """(I,) the joint score of each individual, by its best reference."""
-    joint = np.log1p(np.asarray(weights) @ one.excess)
-    best = np.zeros(int(one.individuals.max(initial=-1)) + 1)
-    np.maximum.at(best, one.individuals, joint)
-    return best

@@ -262,19 +262,22 @@ def summarize(answers: Sequence[Answer], names: Iterable[str] = FIGURES) -> dict
     return {name: FIGURES[name](table) for name in names} | counts
 
 
-def intervals(answers: Sequence[Answer], n: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, tuple[float, float] | None]:
-    """Of each figure of FIGURES where the middle `level` of `n` bootstrap samples lies. Animals are drawn, each with all of its queries,
-    known and new ones by themselves; None where a figure is undefined."""
+def intervals(
+    answers: Sequence[Answer], names: Iterable[str] = FIGURES, *, n: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """Of each figure of these names where the middle `level` of `n` bootstrap samples lies.
+
+    Animals are drawn, each with all of its queries, known and new ones by themselves; None where a figure is undefined."""
     table = _Table(answers)
     rng = np.random.default_rng(seed)
     kinds = [[np.flatnonzero((table.animal == one) & chosen) for one in np.unique(table.animal[chosen])]
              for chosen in (table.known, ~table.known)]  # fmt: skip
-    values: dict[str, list[float | None]] = {name: [] for name in FIGURES}
+    values: dict[str, list[float | None]] = {name: [] for name in names}
     for _ in range(n):
         rows = [of_kind[i] for of_kind in kinds if of_kind for i in rng.integers(0, len(of_kind), len(of_kind))]
         drawn = table.take(np.concatenate(rows) if rows else np.zeros(0, int))
-        for name, figure in FIGURES.items():
-            values[name].append(figure(drawn))
+        for name, so_far in values.items():
+            so_far.append(FIGURES[name](drawn))
     found: dict[str, tuple[float, float] | None] = {}
     for name, drawn_values in values.items():
         defined = [value for value in drawn_values if value is not None]

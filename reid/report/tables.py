@@ -14,6 +14,7 @@ from rich.table import Table
 from ..decision.reasons import percent
 from ..decision.verdicts import MATCH, NEW
 from ..evaluation.summary import Evaluation
+from ..evaluation.tune import SHOWN, Tuning
 from ..records import IdentityRanking, Report
 from ..records.answer import COLUMNS
 
@@ -199,3 +200,17 @@ def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if name in PLAIN else f"{100 * value:.1f} %"
+
+
+def of_tuning(found: Tuning) -> Table:
+    """What was tried, one row each, with 95 % intervals over animals."""
+    table = Table(title="calibration queries of this gallery: top-1, top-5, AUROC of known against new (95 %)")
+    for name in ("pipelines", *SHOWN):
+        table.add_column(name)
+    for one in found.rows:
+        cells = []
+        for name in SHOWN:
+            value, ends = one.figures[name], one.intervals[name]
+            cells.append("-" if value is None else f"{value:.2f}" + ("" if ends is None else f" ({ends[0]:.2f} to {ends[1]:.2f})"))
+        table.add_row(escape(one.name), *cells)
+    return table

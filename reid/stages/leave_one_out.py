@@ -93,19 +93,21 @@ def ranked(
         yield query, rank(query.photos, pool, columns, work.settings.score.score), n_compared
 
 
+def evidence(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[decision.Evidence]:
+    """What each pipeline finds in the calibration queries."""
+    weights = np.array(work.settings.pipeline_weights())
+    for query, pool, columns, _ in tried(references, work, impostors):
+        excess = np.concatenate([scores.parts for scores in columns], axis=1) / weights[:, None]
+        names = [item.ref.identity or item.digest for item in pool]
+        yield decision.Evidence(excess, tuple(names * len(columns)), str(query.photos[0].ref.identity))
+
+
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
     """What each pipeline is worth on this gallery's animals; see `decision/weights.py`."""
     default = work.settings.pipeline_weights()
     if len(default) < 2 or impostors.source != GALLERY:
         return default
-    found = []
-    for query, pool, columns, _ in tried(references, work, impostors):
-        excess = np.concatenate([scores.parts for scores in columns], axis=1) / np.array(default)[:, None]
-        names, numbers = np.unique([item.ref.identity or item.digest for item in pool], return_inverse=True)
-        animal = str(query.photos[0].ref.identity)
-        own = np.flatnonzero(names == animal)
-        found.append(decision.Evidence(excess, np.tile(numbers, len(columns)), int(own[0]) if len(own) else -1, animal))
-    return decision.learn_weights(found, default)
+    return decision.learn_weights(list(evidence(references, work, impostors)), default)
 
 
 def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
