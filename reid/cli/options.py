@@ -61,7 +61,7 @@ HELP = {  # of the settings that have an option
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
     "score": "What references are ranked by.",
-    "fuse": "Further pipelines whose scores are fused: extractor+matcher, several with commas between; or none.",
+    "fuse": "Further pipelines whose scores are fused: extractor+matcher or extractor+matcher*weight, with commas between; or none.",
     "encounters": "Take the photos of one encounter as one query; where no encounter is known, those of one folder.",
     "calibration_queries": "Most queries that calibrate the gallery: photos, or encounters with --encounter.",
     "max_false_match": "Share of new animals that may be called a match, about.",
