@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import draw_animal, save
+from conftest import draw_animal, random_features, save
 
 import reid
 from reid import stages
@@ -292,3 +292,26 @@ def test_a_part_of_the_gallery_has_no_probabilities(herd, tmp_path, store):
         report = opened.identify(tmp_path / "q.png", where=["encounter=5-0"])
     assert report.rankings[0].p_new is report.gallery["calibration"] is None
     assert "no probabilities" in listener.notes[-1]
+
+
+def test_a_fused_pipeline_that_knows_nothing_of_these_animals_loses_its_say(herd, tmp_path, monkeypatch):
+    """Its features are noise here, but its matches are as many as ever; what is learned is said, kept, and used by `identify`."""
+    whole = stages.Pipeline.load
+
+    def noise(self, item, read=None):
+        features = whole(self, item, read)
+        return features if self.settings.extract.extractor == "sift" else random_features(60, 128, int(item.digest[:8], 16), features.size)
+
+    monkeypatch.setattr(stages.Pipeline, "load", noise)
+    fused = FAST.replace(fuse="aliked-t16+nearest*4", resize=160, max_keypoints=60, calibration_queries=96)
+    save(tmp_path / "q.png", draw_animal(5, 9))
+    with reid.open(herd, fused, cache=tmp_path / "store") as opened:
+        calibration = opened.calibrate()
+        assert [one.weight for one in opened.impostors.fused] == [4.0]
+        [weight] = [one.weight for one in opened.judges.impostors.fused]
+        assert weight < 1
+        assert calibration.notes[0] == f"on these animals aliked-t16 + nearest counts {weight:g} beside sift + nearest, instead of 4"
+        [found] = opened.identify(tmp_path / "q.png").rankings
+        [item], _ = stages.read([PhotoRef("q", tmp_path / "q.png")], opened.work.digests, opened.work.listener)
+        scores = stages.compare(item, opened.references, opened.work, opened.judges.impostors)
+        assert found.candidates[0].score == pytest.approx(np.log1p(scores.parts.sum(axis=0)).max())

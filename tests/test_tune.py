@@ -4,6 +4,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from conftest import draw_animal, save
 
 from reid.decision.weights import LEAST_ANIMALS, Evidence, learn, losses_of
 from reid.errors import GalleryError
@@ -93,3 +94,15 @@ def test_too_few_animals_are_refused():
     few = queries(5.0, 0.0, 0.0, animals=ANIMALS[:4])
     with pytest.raises(GalleryError, match="4 animals of the calibration queries were met again, and tuning takes 10"):
         choose({False: few, True: few}, NAMES, NOW, Settings())
+
+
+def test_the_command_tries_pipelines_on_the_gallery_and_writes_what_it_found(call, tmp_path):
+    for identity in range(12):
+        for view in range(2):
+            save(tmp_path / "g" / f"animal-{identity}" / f"201{view}-05-01.png", draw_animal(identity, view))
+    fast = ["--gallery", tmp_path / "g", "--extractor", "sift", "--fuse", "none", "--matcher", "nearest", "--resize", 160]
+    code, out, err = call("tune", *fast, "--pipelines", "goodpoint+nearest,surf+nearest", "--queries", 24, "--out", tmp_path / "tuned.toml")
+    assert code == 1 and "left out surf+nearest: unknown extractor 'surf'" in err
+    assert all(name in out for name in ("sift+nearest", "goodpoint+nearest, with masks", "the settings as they are", "found"))
+    assert isinstance(Settings.load(tmp_path / "tuned.toml"), Settings) and "reid calibrate --config" in out
+    assert call("tune", *fast, "--out", tmp_path / "g")[0] == 2
