@@ -104,7 +104,7 @@ class Session:
 
     def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions):
         self.root, self.work, self.table, self._options = root, work, table, options
-        self.queries: dict[str, Indexed] = {}  # the photos of the last `identify`, by id
+        self.queries: dict[str, Indexed] = {}  # the photos of the last `identify` or evaluation, by id
 
     def __enter__(self) -> Session:
         return self

@@ -13,10 +13,11 @@ from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
+from .select import Selection, Stage, select, stage
 from .workspace import Workspace
 
 __all__ = [
-    "Judges", "Listener", "Pipeline", "Recall", "Workspace", "calibrate", "compare", "extract", "features_of", "health", "identify",
-    "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read", "recall",
-    "strongest", "trials", "update_index", "without_encounter",
+    "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "compare", "extract", "features_of",
+    "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read",
+    "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip
