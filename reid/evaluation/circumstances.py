@@ -92,7 +92,7 @@ def band(value: float | None, limits: Sequence[float], unit: str) -> str:
         return UNKNOWN
     place = int(np.searchsorted(limits, value, side="right"))
     if place == 0:
-        return f"under {limits[0]:g} {unit}"
+        return f"under {limits[0]:g} {unit.removesuffix('s') if limits[0] == 1 else unit}"
     return f"{limits[place - 1]:g} {unit} or more" if place == len(limits) else f"{limits[place - 1]:g} to {limits[place]:g} {unit}"
 
 
