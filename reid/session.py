@@ -30,7 +30,7 @@ from .errors import GalleryError, PhotoError, SettingsError
 from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
-from .stages import Judges, Listener, Recall, Workspace
+from .stages import Judges, Listener, Recall, Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,7 @@ class IndexSummary:
     impostors: ImpostorDistribution | None
     recall: Recall | None  # of the shortlist, where the gallery needs one
     calibration: Calibration | None  # where the gallery has been calibrated
+    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Session.losses`
     folder: Path
 
 
@@ -184,7 +185,9 @@ class Session:
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
         n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
-        return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.work.folder)
+        return IndexSummary(
+            len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.losses(), self.work.folder
+        )
 
     def _update_index(self) -> None:
         stages.update_index(self.references, self.work.first)
@@ -251,6 +254,10 @@ class Session:
                 "met again, and as many without their animal; dates or a column `encounter` tell encounters apart. `identify` works without"
             )
         return found
+
+    def losses(self) -> Mapping[Stage, int] | None:
+        """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
+        return stages.losses(self.references, self.work)
 
     def extract(self, photo: str | Path) -> Features:
         """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""

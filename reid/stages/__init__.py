@@ -7,7 +7,7 @@ nothing here prints.
 from .calibrations import calibrate, judges
 from .extract import extract, features_of, read
 from .identify import Judges, identify, judge, rank
-from .leave_one_out import Recall, health, learn, recall, trials
+from .leave_one_out import Recall, health, learn, losses, recall, trials
 from .listener import Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
@@ -18,6 +18,6 @@ from .workspace import Workspace
 
 __all__ = [
     "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "compare", "extract", "features_of",
-    "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read",
-    "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
+    "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "photos", "queries", "rank",
+    "read", "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip
