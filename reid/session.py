@@ -30,7 +30,7 @@ from .errors import GalleryError, PhotoError, SettingsError
 from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
-from .stages import Judges, Listener, Recall, Workspace
+from .stages import Judges, Listener, Recall, Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,7 @@ class IndexSummary:
     impostors: ImpostorDistribution | None
     recall: Recall | None  # of the shortlist, where the gallery needs one
     calibration: Calibration | None  # where the gallery has been calibrated
+    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Session.losses`
     folder: Path
 
 
@@ -105,7 +106,7 @@ class Session:
 
     def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions):
         self.root, self.work, self.table, self._options = root, work, table, options
-        self.queries: dict[str, Indexed] = {}  # the photos of the last `identify`, by id
+        self.queries: dict[str, Indexed] = {}  # the photos of the last `identify` or evaluation, by id
 
     def __enter__(self) -> Session:
         return self
@@ -185,7 +186,9 @@ class Session:
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
         n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
-        return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.work.folder)
+        return IndexSummary(
+            len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.losses(), self.work.folder
+        )
 
     def _update_index(self) -> None:
         stages.update_index(self.references, self.work.first)
@@ -253,6 +256,10 @@ class Session:
             )
         assert found.calibration is not None
         return found.calibration
+
+    def losses(self) -> Mapping[Stage, int] | None:
+        """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
+        return stages.losses(self.references, self.work)
 
     def extract(self, photo: str | Path) -> Features:
         """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""

@@ -15,7 +15,7 @@ from reid import stages
 from reid.errors import GalleryError
 from reid.records import Indexed, PhotoRef, Query
 from reid.settings import Settings
-from reid.stages import Judges
+from reid.stages import Judges, Stage
 
 FAST = Settings.of(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
 
@@ -78,6 +78,9 @@ def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, 
     save(tmp_path / "q" / "new.png", draw_animal(77, 0))
     with reid.open(herd, FAST.replace(prior_new=0.5), cache=store) as opened:
         report = opened.identify(tmp_path / "q")
+        losses = opened.index().losses
+    assert sum(losses.values()) == 96 and losses[Stage.first] + losses[Stage.outscored] == 96  # photos; each is matched with all
+    assert losses[Stage.first] / 96 == pytest.approx(calibration.about()["top1"], abs=0.02)
     known, new = report.rankings
     assert (known.verdict, known.candidates[0].identity) == ("match", "animal-5")
     assert known.p_match > 0.9 > 0.5 > new.p_match
@@ -181,7 +184,9 @@ def test_the_report_from_the_command_line(herd, tmp_path, store):
     shutil.rmtree(store / "calibration")
     before = run_reid("identify", tmp_path / "q", *words, "--report", tmp_path / "before.html")
     assert "reid calibrate" in before.stdout and "P(new)" not in before.stdout
-    assert run_reid("calibrate", *words, "--calibration-queries", "60").returncode == 0
+    said = run_reid("calibrate", *words, "--calibration-queries", "60").stdout
+    assert "of 60 calibration queries whose animal has another encounter 60 have a reference of a compatible view" in said
+    assert said.splitlines()[-1] == run_reid("index", *words).stdout.splitlines()[-1]
     words += ["--prior-new", "0.5"]
     after = run_reid("novelty", tmp_path / "q", *words, "--report", tmp_path / "after.html")
     assert after.returncode == 0, after.stderr

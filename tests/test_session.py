@@ -453,7 +453,7 @@ def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
             parts, sure = [distribution.excess("sum", fused.total)], [fused.n_matches]
             for pipeline, own in zip(work.pipelines[1:], distribution.fused, strict=True):
                 confidences = [
-                    stages.match.coarse_to_fine(photo, [item], pipeline)[0][1].astype(float) if place in looked_at else np.zeros(0)
+                    stages.match.match(photo, [item], pipeline)[0][1].astype(float) if place in looked_at else np.zeros(0)
                     for place, item in enumerate(pool)
                 ]
                 parts.append(own.excess("sum", np.array([values.sum() for values in confidences])))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..settings import Settings
 from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
 from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
+
+if TYPE_CHECKING:
+    from ..evaluation.summary import Evaluation
+    from ..report.waterfall import Lost
+    from ..session import Session
 
 Json = Annotated[Path | None, typer.Option(help="Write the figures as JSON.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many queries.", min=1)]
@@ -23,6 +29,10 @@ def evaluate(
     metadata: Table = None,
     json: Json = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots: CMC, ROC, reliability, scores.")] = None,
+    stages: Annotated[bool, typer.Option("--stages", help="Show at which stage the right animal is lost.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write where the right animal is lost, one HTML page with pictures of the worst queries.")
+    ] = None,
     limit: Limit = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
@@ -36,7 +46,7 @@ def evaluate(
     from ..evaluation import run
     from ..report import tables
 
-    check_writable(json, reads=(gallery, metadata))
+    check_writable(json, report, reads=(gallery, metadata))
     with (
         listening() as listener,
         session.open(
@@ -45,7 +55,9 @@ def evaluate(
         ) as opened,
     ):  # fmt: skip
         found, answers = run.evaluate(opened, limit=limit)
-    for table in tables.of_evaluation(found):
+        if report is not None:
+            _write_report(found, opened, report)
+    for table in (*tables.of_evaluation(found), *(tables.of_waterfall(found.waterfall) if stages else ())):
         show(table)
     seconds = found.seconds_per_query
     speed = "all matched before" if seconds is None else f"{seconds:.1f} s a query (median)"
@@ -62,6 +74,28 @@ def evaluate(
         print("plots:", *plotting.save_all(answers, plots))
     report_failures(found.failures)
     raise typer.Exit(1 if found.failures else 0)
+
+
+def _write_report(found: Evaluation, opened: Session, file: Path) -> None:
+    from ..report import waterfall
+    from ..store import write_atomically
+
+    page = waterfall.as_html(found, opened.root.resolve().name, _worst(found, opened))
+    write_atomically(file, page.encode("utf-8", "backslashreplace"))
+
+
+def _worst(found: Evaluation, opened: Session) -> Iterator[Lost]:
+    """The worst lost queries, drawn when they are asked for."""
+    from ..report import pictures
+    from ..report.waterfall import MOST, Lost
+
+    references = {item.ref.image_id: item for item in opened.references}
+    worst = found.waterfall.worst(MOST)
+    for done, one in enumerate(worst, start=1):
+        pairs = ((opened.queries[pair.photo_id], references[pair.reference_id]) for pair in (one.right, one.first) if pair is not None)
+        right, first = (pictures.of_pair(opened.view(*pair), None, opened.settings.score.min_confidence) for pair in pairs)
+        opened.work.listener.progress("lost queries drawn", done, len(worst))
+        yield Lost(one, right, first)
 
 
 @takes(*(name for name in (*FEATURES, *SEARCH) if name not in ("extractor", "matcher")), fuse="none")

@@ -8,7 +8,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import calibration_in_words, impostors_in_words, listening, report_failures
+from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
 
 
 @takes(*FEATURES)
@@ -45,6 +45,8 @@ def index(
         print(f"impostor distribution: {impostors_in_words(done.impostors.source, done.impostors.n_pairs)}")
     if done.calibration is not None:
         print(calibration_in_words(done.calibration.about()))
+        if done.losses is not None:
+            print(losses_in_words(done.losses))
     elif done.n_photos:
         print("not calibrated: no probabilities before `reid calibrate` has been run")
     if done.recall is not None and done.recall.n_queries:
@@ -78,8 +80,10 @@ def calibrate(
         ) as opened,
     ):  # fmt: skip
         found = opened.calibrate()
-        failures = opened.failures
+        failures, losses = opened.failures, opened.losses()
     print(calibration_in_words(found.about()))
+    if losses is not None:
+        print(losses_in_words(losses))
     report_failures(failures)
     raise typer.Exit(1 if failures else 0)
 

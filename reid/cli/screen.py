@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..records import Failure
-    from ..stages import Listener
+    from ..stages import Listener, Stage
 
 
 @contextmanager
@@ -119,4 +119,16 @@ def calibration_in_words(about: Mapping[str, Any]) -> str:
         f"calibrated on {about['n_known']} encounters of animals with another one (the first individual was right in "
         f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next "
         f"animal is new with probability {about['prior_new']:.2f}"
+    )
+
+
+def losses_in_words(losses: Mapping[Stage, int]) -> str:
+    """Where the calibration queries lose their animal, of those that have another encounter."""
+    lost = {stage.name: n for stage, n in losses.items()}
+    n = sum(lost.values()) - lost["reference"]
+    in_view = n - lost["view"]
+    listed = in_view - lost["shortlist"]
+    return (
+        f"of {n} calibration queries whose animal has another encounter {in_view} have a reference of a compatible view, {listed} one on "
+        f"the shortlist, {listed - lost['finalists']} one matched in full; for {lost['first']} it stands first"
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import imaging, scoring, stages
-from ..errors import GalleryError, PhotoError, SettingsError, WeightsError
+from .. import scoring, stages
+from ..errors import GalleryError, SettingsError, WeightsError
 from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
 from ..scoring import Scores
 from ..session import Session, versions
@@ -18,7 +18,9 @@ from ..settings import ScoreName
 from ..stages import Judges
 from . import answers as figures
 from .answers import Answer
+from .circumstances import Circumstances
 from .summary import Evaluation, comparison
+from .waterfall import Course, Waterfall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
     references = session.references
     items, failed = stages.read(named[:limit], work.digests, work.listener)
     items, unusable, _ = stages.extract(items, work.pipelines)
+    session.queries = {item.ref.image_id: item for item in items}
     failures = [*session.failures, *failed, *unusable]
     stages.update_index(references, work.first)
     impostors = session.impostors
@@ -62,16 +65,22 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
     if calibration is not None:
         calibration.carries(settings.decide.max_false_match, settings.decide.max_false_new)
     found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
+    animals, courses = set(session.gallery.identities), list[Course]()
     seconds = []
     queries = stages.queries(items, settings.score.encounters, labelled=True)
     for done, query in enumerate(queries):
         work.listener.progress("queries", done, len(queries))
         pool = stages.without_encounter(query.photos, references)
+        truth = query.photos[0].ref.identity
+        about = Circumstances.of(query, [item.ref for item in pool if item.ref.identity == truth])
         if not pool:
+            if truth in animals:
+                courses.append(Course.of(query, (), (), (), settings.score.score, (), None, about))
             failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
-        columns = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
+        selections = [stages.select(photo, pool, work) for photo in query.photos]
+        columns = [stages.compare(photo, pool, work, judges.impostors, one) for photo, one in zip(query.photos, selections, strict=True)]
         if all(one.n_matched > n for one, n in zip(work.pipelines, before, strict=True)):
             seconds.append(time.monotonic() - started)
         for score in ScoreName:
@@ -80,7 +89,9 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
             if score == settings.score.score:
                 ranking = stages.judge(query, candidates, pool, work, judges)
                 chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
-                found[score][-1] = replace(found[score][-1], **chances, groups=_groups(query, pool))
+                found[score][-1] = replace(found[score][-1], **chances, groups=about.groups())
+                if truth in animals:
+                    courses.append(Course.of(query, pool, selections, columns, score, candidates, ranking.verdict, about))
     work.listener.progress("queries", len(queries), len(queries))
     return Evaluation.of(
         found,
@@ -93,6 +104,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         settings=settings.as_dict(),
         fingerprint=session.fingerprint,
         versions=versions(),
+        waterfall=Waterfall(tuple(courses)),
     ), found[settings.score.score]
 
 
@@ -120,26 +132,3 @@ def _answer(query: Query, candidates: Sequence[Candidate], pool: Sequence[Indexe
     right = np.array([item.ref.identity == truth for item in pool])
     precision = figures.average_precision(scoring.best_of(columns, score), right) if right.any() else None
     return Answer(truth, tuple(one.identity for one in candidates), candidates[0].score, average_precision=precision)
-
-
-def _groups(query: Query, pool: Sequence[Indexed]) -> dict[str, str]:
-    """What the figures are broken down by: a reference of the same view, a good photo, the years since the last reference."""
-    refs = [photo.ref for photo in query.photos]
-    own = [item.ref for item in pool if item.ref.identity == refs[0].identity]
-    groups = {}
-    if any(ref.orientation for ref in refs):
-        groups["side"] = ", ".join(sorted({str(ref.orientation) for ref in refs}))
-        if own:
-            groups["view"] = "same" if {ref.orientation for ref in refs} & {ref.orientation for ref in own} else "other"
-    try:
-        qualities = [imaging.quality(ref) for ref in refs]
-        good = not all(imaging.shortcomings(one) for one in qualities)
-        groups["photo"] = "good" if good else "small, blurred, dark, bright or flat"
-        groups["size"] = "250 px or more" if max(one.pixels for one in qualities) >= 250 else "less than 250 px"
-    except PhotoError:
-        pass  # gone since it was indexed: it counts without these groups
-    days = [ref.date for ref in refs if ref.date]
-    before = [ref.date for ref in own if ref.date]
-    if days and before:
-        groups["years"] = str(abs(max(days).year - max(before).year))
-    return groups

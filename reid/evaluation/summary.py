@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from ..records import Failure
 from .answers import Answer, by_group, intervals, summarize, tally
+from .waterfall import Waterfall
 
 if TYPE_CHECKING:
     import pandas
 
 Figures = Mapping[str, float | None]
+NOBODY = Waterfall()
 OF_A_SCORE = ("top1", "top3", "top5", "mrr", "map", "auroc")  # what a score has without a verdict
 
 
@@ -34,6 +36,7 @@ class Evaluation:
     settings: Mapping[str, object]
     fingerprint: str
     versions: Mapping[str, str]
+    waterfall: Waterfall  # where the right animal is lost
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class Evaluation:
         settings: Mapping[str, object],
         fingerprint: str,
         versions: Mapping[str, str],
+        waterfall: Waterfall = NOBODY,
     ) -> Evaluation:
         """From the answers by each score; those by `score` have verdicts and probabilities."""
         own = answers[score]
@@ -67,6 +71,7 @@ class Evaluation:
             settings,
             fingerprint,
             versions,
+            waterfall,
         )
 
     def as_json(self) -> dict[str, object]:
@@ -75,6 +80,7 @@ class Evaluation:
             **self.figures,
             "intervals": {name: None if ends is None else list(ends) for name, ends in self.intervals.items()},
             "groups": self.groups,
+            "stages": self.waterfall.as_json(),
             "score": self.score,
             "scores": self.scores,
             "verdicts": self.verdicts,

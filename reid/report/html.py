@@ -48,7 +48,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
-class _Image:
+class Picture:
     uri: str
     size: tuple[int, int]  # width, height, px
 
@@ -59,7 +59,7 @@ class _Section:
 
     ranking: IdentityRanking
     best: Candidate | None  # of the gallery
-    shown: list[tuple[Candidate, _Image | None]]  # best first
+    shown: list[tuple[Candidate, Picture | None]]  # best first
     curves: list[str]  # the individuals that have one, best first
     figure: Markup
 
@@ -83,10 +83,8 @@ def as_html(
     """The whole page. `exhibits` maps a query_id to its exhibits, best first; the first MOST are shown.
 
     Each query's exhibits are asked for once and not kept, so a mapping may draw its pictures when it is asked."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, number=_number, count=_count)
-    template = environment.from_string(resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(
+    return page(
+        "report.html.jinja",
         report=report,
         impostors=impostors,
         health=health,
@@ -99,6 +97,13 @@ def as_html(
         n_calibrated=sum(ranking.p_new is not None for ranking in report.rankings),
         sections=[_section(ranking, exhibits.get(ranking.query_id, ()), impostors) for ranking in sorted(report.rankings, key=_order)],
     )
+
+
+def page(template: str, **values: object) -> str:
+    """The page of a template beside this module."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=percent, number=_number, count=_count)
+    return environment.from_string(resources.files(__package__).joinpath(template).read_text("utf-8")).render(**values)
 
 
 def _lists(report: Report) -> list[_List]:
@@ -125,14 +130,14 @@ def _order(ranking: IdentityRanking) -> tuple[bool, float, str]:
 
 def _section(ranking: IdentityRanking, exhibits: Sequence[Exhibit], impostors: ImpostorDistribution) -> _Section:
     exhibits = exhibits[:MOST] or [Exhibit(candidate, None, np.zeros(0), 0) for candidate in ranking.candidates[:MOST]]
-    shown = [(one.candidate, _jpeg(one.picture, *(OTHER if rank else BEST))) for rank, one in enumerate(exhibits)]
+    shown = [(one.candidate, jpeg(one.picture, *(OTHER if rank else BEST))) for rank, one in enumerate(exhibits)]
     curved = [one for one in exhibits if one.n_keypoints > 0]
     curves = [(one.candidate.identity, cumulative(one.confidence, one.n_keypoints)) for one in curved]
     best = ranking.candidates[0] if ranking.candidates else None
     return _Section(ranking, best, shown, [name for name, _ in curves], _figure(curves, impostors))
 
 
-def _jpeg(picture: NDArray[np.uint8] | None, width: int, quality: int) -> _Image | None:
+def jpeg(picture: NDArray[np.uint8] | None, width: int, quality: int) -> Picture | None:
     """At most `width` px wide, as a data URI."""
     if picture is None:
         return None
@@ -141,7 +146,7 @@ def _jpeg(picture: NDArray[np.uint8] | None, width: int, quality: int) -> _Image
         image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     image.save(data, format="JPEG", quality=quality, optimize=True)
-    return _Image("data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode(), image.size)
+    return Picture("data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode(), image.size)
 
 
 def cumulative(confidence: Floats, n_keypoints: int) -> Floats:

@@ -15,8 +15,10 @@ from ..decision.reasons import percent
 from ..decision.verdicts import MATCH, NEW
 from ..evaluation.summary import Evaluation
 from ..evaluation.tune import SHOWN, Tuning
+from ..evaluation.waterfall import LOSSES, Waterfall
 from ..records import IdentityRanking, Report
 from ..records.answer import COLUMNS
+from ..stages import Stage
 
 SCHEMA = 2
 COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
@@ -142,6 +144,37 @@ def of_evaluation(found: Evaluation) -> list[Table]:
         for value, row in values.items():
             groups.add_row(group, escape(value), str(row["n"]), _figure("top1", row["top1"]), _figure("top5", row["top5"]))
     return [scores, figures, groups] if found.groups else [scores, figures]
+
+
+LEFT = {  # what the right animal has where it is not lost at a stage
+    Stage.reference: "a reference of another encounter", Stage.view: "one of a compatible view", Stage.shortlist: "one on the shortlist",
+    Stage.finalists: "one matched in full", Stage.outscored: "the best score",
+}  # fmt: skip
+
+
+def of_waterfall(found: Waterfall) -> list[Table]:
+    """Where the right animal is lost, as a funnel and by what the queries had against them."""
+    n = len(found.courses)
+    title = f"where the right animal is lost: {n} queries of animals of the gallery"
+    funnel = Table("the right animal has", "queries", "of all", "95 %", "lost here", title=title)
+    for stage, (lost, left, ends) in found.funnel().items():
+        funnel.add_row(LEFT[stage], str(left), _figure("top1", left / n if n else None), _ends(ends), str(lost))
+    for verdict, count in found.verdicts().items():
+        funnel.add_row(f"  verdict {verdict}", str(count), _figure("top1", count / n), "", "")
+    if found.n_seen_by_others:
+        who = "was" if found.n_seen_by_others == 1 else "were"
+        funnel.caption = f"{found.n_seen_by_others} of the first {who} not matched in full by the first pipeline, but by a further one"
+    table = Table("group", "value", "queries", *(f"lost: {stage}" for stage in LOSSES), "first", "95 %")
+    for group, values in found.groups().items():
+        for value, row in values.items():
+            shown = (str(count) if count else "" for count in row.lost.values())
+            table.add_row(group, escape(value), str(row.n), *shown, f"{row.first} ({_figure('top1', row.share)})", _ends(row.interval))
+        table.add_section()
+    return [funnel, table]
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else " to ".join(_figure("top1", end) for end in interval)
 
 
 def of_comparison(found: Mapping[str, Evaluation]) -> Table:

@@ -7,16 +7,17 @@ nothing here prints.
 from .calibrations import calibrate, judges
 from .extract import extract, features_of, read
 from .identify import Judges, identify, judge, rank
-from .leave_one_out import Recall, evidence, health, learn, recall, trials
+from .leave_one_out import Recall, evidence, health, learn, losses, recall, trials
 from .listener import Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
+from .select import Selection, Stage, select, stage
 from .workspace import Workspace
 
 __all__ = [
-    "Judges", "Listener", "Pipeline", "Recall", "Workspace", "calibrate", "compare", "evidence", "extract", "features_of", "health",
-    "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read", "recall",
-    "strongest", "trials", "update_index", "without_encounter",
+    "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "compare", "evidence", "extract",
+    "features_of", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "photos",
+    "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

@@ -6,9 +6,11 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +20,10 @@ from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
 from ..store import fingerprint, write_atomically
 from .identify import Judges, rank
-from .match import compared, first_by_votes
+from .match import first_by_votes
 from .score import apart, compare, without_encounter
 from .score import impostors as measured_impostors
+from .select import Stage, select, stage
 from .workspace import Workspace
 
 RECALL_QUERIES = 500  # references that the shortlist is measured on
@@ -64,42 +67,50 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     return measured
 
 
-def tried(
-    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
-) -> Iterator[tuple[Query, list[Indexed], list[Scores], int]]:
-    """Calibration queries, each with the references that are not of its encounter, its photos' scores with them, and how many of them it
-    was compared with."""
-    most = work.settings.decide.calibration_queries
+@dataclass(frozen=True)
+class Tried:
+    """A calibration query, without the photos of its encounter."""
+
+    query: Query
+    pool: Sequence[Indexed]  # the references that are not of its encounter
+    columns: Sequence[Scores]  # of each of its photos with them
+    candidates: tuple[Candidate, ...]  # best first
+    n_compared: int  # pairs; where nothing can be compared nothing is decided, here as for a new photo
+    stage: Stage
+
+    @property
+    def identity(self) -> str:
+        return str(self.query.photos[0].ref.identity)
+
+
+def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[Tried]:
+    """Every calibration query."""
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
-    chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
+    score, most = work.settings.score, work.settings.decide.calibration_queries
+    chosen = decision.calibration_queries(about, most, whole_encounters=score.encounters)
     for done, places in enumerate(chosen):
         work.listener.progress("calibration queries", done, len(chosen))
         photos = tuple(references[place] for place in places)
         pool = without_encounter(photos, references)
         if pool:
-            columns = [compare(photo, pool, work, impostors) for photo in photos]
+            selections = [select(photo, pool, work) for photo in photos]
+            columns = [compare(photo, pool, work, impostors, one) for photo, one in zip(photos, selections, strict=True)]
+            candidates = rank(photos, pool, columns, score.score)
+            own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
+            reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
             query = Query(photos[0].ref.encounter or photos[0].digest, photos)
-            n_compared = sum(map(len, compared(photos, pool, work.first, work.digests)))
-            if n_compared:  # where nothing can be compared nothing is decided, here as for a new photo
-                yield query, pool, columns, n_compared
+            yield Tried(query, pool, columns, candidates, sum(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
-
-
-def ranked(
-    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
-) -> Iterator[tuple[Query, tuple[Candidate, ...], int]]:
-    """Calibration queries: the individuals found, and how many references were compared."""
-    for query, pool, columns, n_compared in tried(references, work, impostors):
-        yield query, rank(query.photos, pool, columns, work.settings.score.score), n_compared
 
 
 def evidence(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[decision.Evidence]:
     """What each pipeline finds in the calibration queries."""
     weights = np.array(work.settings.pipeline_weights())
-    for query, pool, columns, _ in tried(references, work, impostors):
-        excess = np.concatenate([scores.parts for scores in columns], axis=1) / weights[:, None]
-        names = [item.ref.identity or item.digest for item in pool]
-        yield decision.Evidence(excess, tuple(names * len(columns)), str(query.photos[0].ref.identity))
+    for one in tried(references, work, impostors):
+        if one.n_compared:
+            excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
+            names = [item.ref.identity or item.digest for item in one.pool]
+            yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
 
 
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
@@ -111,19 +122,35 @@ def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: Im
 
 
 def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
-    """Calibration queries, each with its animal, where that has another encounter, and without."""
-    score = work.settings.score.score
+    """Calibration queries, each with its animal, where that has another encounter, and without. What `losses` reads is kept."""
     found: list[Trial] = []
-    for query, candidates, n in ranked(references, work, impostors):
-        chance = partial(scoring.impostor_probability, impostors=impostors, score=score, n_references=n)
-        found += decision.trials_of(str(query.photos[0].ref.identity), query.name, candidates, chance)
+    reached: Counter[Stage] = Counter()
+    for one in tried(references, work, impostors):
+        reached[one.stage] += 1
+        chance = partial(scoring.impostor_probability, impostors=impostors, score=work.settings.score.score, n_references=one.n_compared)
+        found += decision.trials_of(one.identity, one.query.name, one.candidates, chance) if one.n_compared else []
+    write_atomically(_losses_file(references, work), json.dumps({name.name: reached[name] for name in Stage}).encode())
     return found
+
+
+def losses(references: Sequence[Indexed], work: Workspace) -> Counter[Stage] | None:
+    """How many of the last calibration's queries lost their animal at each stage; None before these photos have been calibrated."""
+    try:
+        stored = json.loads(_losses_file(references, work).read_text())
+        return Counter({name: int(stored[name.name]) for name in Stage})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # not calibrated yet, or damaged
+
+
+def _losses_file(references: Sequence[Indexed], work: Workspace) -> Path:
+    key = fingerprint(work.fingerprints.of_calibration, labels(references))
+    return work.folder / "losses" / f"{key}.json"
 
 
 def health(references: Sequence[Indexed], work: Workspace, judges: Judges) -> Health:
     """What the calibration queries say about the gallery's labels."""
     assert judges.calibration is not None
-    found = ((str(query.photos[0].ref.identity), candidates) for query, candidates, _ in ranked(references, work, judges.impostors))
+    found = ((one.identity, one.candidates) for one in tried(references, work, judges.impostors) if one.n_compared)
     return decision.health(found, judges.calibration, n_encounters(references))
 
 

@@ -129,17 +129,14 @@ def _stored(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
         return {}
 
 
-def coarse_to_fine(photo: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[Matches]:
-    """The matches of one photo with each reference; only finalists of the coarse look are matched, the others have none."""
-    chosen: Sequence[int] = range(len(references))
+def finalists(photo: Indexed, references: Sequence[Indexed], places: Sequence[int], pipeline: Pipeline) -> Sequence[int]:
+    """Those of the `places` whose references are worth a match in full: the finalists of a coarse look; all where they are few."""
     most = matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match)
-    if most is not None and len(references) > most:
-        totals = np.array(coarse(photo, references, pipeline))
-        chosen = sorted(retrieval.finalists(totals, [item.ref.identity for item in references], most))
-    found = [NONE] * len(references)
-    for place, matches in zip(chosen, match(photo, [references[place] for place in chosen], pipeline), strict=True):
-        found[place] = matches
-    return found
+    if most is None or len(places) <= most:
+        return places
+    among = [references[place] for place in places]
+    chosen = retrieval.finalists(np.array(coarse(photo, among, pipeline)), [item.ref.identity for item in among], most)
+    return sorted(places[place] for place in chosen)
 
 
 def confidences(found: Sequence[tuple[Variant, Sequence[int]]], references: Sequence[Indexed], pipeline: Pipeline) -> list[np.ndarray]:
@@ -148,7 +145,7 @@ def confidences(found: Sequence[tuple[Variant, Sequence[int]]], references: Sequ
     `found` says which variant is matched with the references in which places; with the others it has no matches."""
     best: list[np.ndarray] = [NONE[1]] * len(references)
     for variant, places in found:
-        for place, (_, new) in zip(places, coarse_to_fine(variant.photo, [references[place] for place in places], pipeline), strict=True):
+        for place, (_, new) in zip(places, match(variant.photo, [references[place] for place in places], pipeline), strict=True):
             if new.sum(dtype=np.float64) > best[place].sum(dtype=np.float64):
                 best[place] = new
     return best

@@ -11,34 +11,24 @@ from .. import catalogue, scoring
 from ..records import Indexed
 from ..scoring import ImpostorDistribution, Scores
 from ..store import fingerprint, write_atomically
-from .match import Variant, confidences, shortlist, variants
+from .match import confidences, variants
 from .pipeline import Pipeline
+from .select import Selection, select
 from .workspace import Workspace
 
 
-def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Scores:
-    """Every score of a photo with each of these references. All pipelines match what is on the first one's shortlist; the other references
-    have no matches."""
-    found = [(variant, shortlist(variant, references, work.first)) for variant in variants(photo, references, work.first, work.digests)]
-    looked_at = sorted({place for _, places in found for place in places})
-    as_it_is = [(Variant(photo, looked_at), looked_at)]
-    fused = [
-        _scores(as_it_is, photo, references, pipeline, own, work) for pipeline, own in zip(work.pipelines[1:], impostors.fused, strict=True)
-    ]
-    return _scores(found, photo, references, work.first, impostors, work, fused)
-
-
-def _scores(
-    found: Sequence[tuple[Variant, Sequence[int]]],
-    photo: Indexed,
-    references: Sequence[Indexed],
-    pipeline: Pipeline,
-    impostors: ImpostorDistribution,
-    work: Workspace,
-    fused: Sequence[Scores] = (),
+def compare(
+    photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, selected: Selection | None = None
 ) -> Scores:
-    n_keypoints, least = len(pipeline.load(photo)), work.settings.score.min_confidence
-    return scoring.evidence(confidences(found, references, pipeline), n_keypoints, impostors, least, fused)
+    """Every score of a photo with each of these references; those that are not `selected`, here unless it is given, have no matches, nor
+    has a pipeline that counts nothing."""
+    selected = selected or select(photo, references, work)
+    n_keypoints, least = [len(pipeline.load(photo)) for pipeline in work.pipelines], work.settings.score.min_confidence
+    weights = [one.weight for one in (impostors, *impostors.fused)]
+    chosen = [places if weight else () for places, weight in zip(selected.matched, weights, strict=True)]
+    found = [confidences(places, references, one) for places, one in zip(chosen, work.pipelines, strict=True)]
+    fused = [scoring.evidence(*one, least) for one in zip(found[1:], n_keypoints[1:], impostors.fused, strict=True)]
+    return scoring.evidence(found[0], n_keypoints[0], impostors, least, fused)
 
 
 def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:
