@@ -27,7 +27,7 @@ from .catalogue import Gallery
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
-from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
+from .records import UNKNOWN, Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
 from .stages import Judges, Listener, Recall, Stage, Workspace
@@ -142,6 +142,11 @@ class Session:
         gallery = self.gallery
         self.work.tidy()
         items, failures = stages.read(gallery.references, self.work.digests, self.work.listener, check)
+        for item, other in stages.copies(items, items):
+            names = item.ref.identity, other.ref.identity
+            if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
+                pair = f"{item.ref.image_id} ({names[0] or UNKNOWN}) and {other.ref.image_id} ({names[1] or UNKNOWN})"
+                self.work.listener.note(f"{pair} are one photo; one of the names is wrong")
         items, failed, n = stages.extract(items, self.work.pipelines, check)
         return items, (*failures, *failed), n
 
@@ -216,6 +221,8 @@ class Session:
             judges = Judges(judges.impostors)
         self._update_index()
         items, failed = stages.read(refs, work.digests, work.listener)
+        for item, other in stages.copies(items, searched):
+            work.listener.note(f"{item.ref.image_id} is the same photo as {other.ref.image_id} of the gallery, and is found as such")
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
         queries = stages.queries(items, self.settings.score.encounters, self._facts)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -560,3 +561,16 @@ def test_a_photo_changed_in_place_is_found_by_its_content(animals):
     assert victim.stat().st_size == size
     assert index(animals).n_extracted == 0  # size and time of change are trusted, and `reid index` says so
     assert index(animals, check=True).n_extracted == 1
+
+
+def test_copies_of_photos_are_told_as_copies(animals, tmp_path):
+    """By their content: a photo under another name is found as such, and one photo under two animals is a wrong label."""
+    shutil.copy(animals / "animal-1" / "0.png", animals / "animal-2" / "again.png")
+    shutil.copy(animals / "animal-3" / "1.png", tmp_path / "photos" / "copy.png")
+    told = Recorder()
+    with reid.open(animals, FAST, cache=tmp_path / "c", listener=told) as opened:
+        opened.identify(tmp_path / "photos")
+    [twice] = [note for note in told.notes if "one photo" in note]
+    assert twice == "animal-1/0.png (animal-1) and animal-2/again.png (animal-2) are one photo; one of the names is wrong"
+    [copy] = [note for note in told.notes if "same photo" in note]
+    assert copy == "copy.png is the same photo as animal-3/1.png of the gallery, and is found as such"

@@ -31,6 +31,16 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     return items, failures
 
 
+def copies(items: Sequence[Indexed], references: Sequence[Indexed]) -> Iterator[tuple[Indexed, Indexed]]:
+    """Each photo that has the content, box and mask of a reference, with the first such reference other than itself."""
+    by_content: dict[str, list[Indexed]] = {}
+    for reference in references:
+        by_content.setdefault(reference.digest, []).append(reference)
+    for item in items:
+        if others := [other for other in by_content.get(item.digest, ()) if other is not item]:
+            yield item, others[0]
+
+
 def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
     """Store the features of every photo that has none yet, by every pipeline; photos that one cannot use are failures.
 

@@ -20,7 +20,6 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
     known: dict[str, list[PhotoRef]] = {}
     for ref in (*gallery.references, *gallery.queries):
         known.setdefault(os.path.realpath(ref.path), []).append(ref)
-    references = {os.path.realpath(ref.path) for ref in gallery.references}
     refs: list[PhotoRef] = []
     failures: list[Failure] = []
     taken: set[str] = set()
@@ -33,8 +32,6 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
             failures.append(Failure(str(name), f"{name} is a folder without photos"))
         for path in paths:
             real = os.path.realpath(path)
-            if real in references:
-                listener.note(f"{path} is itself a reference of the gallery, and is found as such")
             image_id = catalogue.readable(path.relative_to(name) if is_folder else Path(path.name))
             image_id = catalogue.readable(path) if image_id in taken else image_id
             for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
