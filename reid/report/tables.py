@@ -149,6 +149,10 @@ LEFT = {  # what the right animal has where it is not lost at a stage
     Stage.reference: "a reference of another encounter", Stage.view: "one of a compatible view", Stage.shortlist: "one on the shortlist",
     Stage.finalists: "one matched in full", Stage.outscored: "the best score",
 }  # fmt: skip
+WANT = {  # for want of what it is lost at a stage
+    Stage.reference: "reference", Stage.view: "view", Stage.shortlist: "shortlist", Stage.finalists: "full match",
+    Stage.outscored: "best score",
+}  # fmt: skip
 
 
 def of_waterfall(found: Waterfall) -> list[Table]:
@@ -163,7 +167,8 @@ def of_waterfall(found: Waterfall) -> list[Table]:
     if found.n_seen_by_others:
         who = "was" if found.n_seen_by_others == 1 else "were"
         funnel.caption = f"{found.n_seen_by_others} of the first {who} not matched in full by the first pipeline, but by a further one"
-    table = Table("group", "value", "queries", *(f"lost: {stage}" for stage in LOSSES), "first", "95 %")
+    title = "the same by group"
+    table = Table("group", "value", "queries", *(f"no {WANT[stage]}" for stage in LOSSES), "first", "95 %", title=title)
     for group, values in found.groups().items():
         for value, row in values.items():
             shown = (str(count) if count else "" for count in row.lost.values())
