@@ -35,12 +35,13 @@ ALIKE = 3  # problems of one kind that a note lists; more are counted
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, read otherwise than it is written, derived."""
+    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, or read otherwise than it is written."""
 
     root: Path
     references: tuple[PhotoRef, ...]
     queries: tuple[PhotoRef, ...] = ()
     notes: tuple[str, ...] = ()
+    about_encounters: tuple[str, ...] = ()  # how they were found
 
     @property
     def identities(self) -> list[str]:
@@ -75,7 +76,7 @@ def read(
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), about_encounters=tuple(told))
 
 
 def check_folder(root: Path) -> None:

@@ -39,6 +39,20 @@ def is_side(text: str) -> bool:
     return _known(text) is not None
 
 
+def side_in_name(stem: str) -> str | None:
+    """The side that a photo's name ends with, numbers aside: left of `2019-07-15-left` and `luna_left flank_2`. Whole words only, no letter
+    alone, which may count photos; None of words that contradict one another."""
+    words = re.split(r"[\W_]+", stem)
+    while words and not words[-1].strip("0123456789"):
+        words.pop()
+    last: list[str] = []
+    while words and len(words[-1]) > 1 and (words[-1].casefold() in FILLERS or is_side(words[-1])):
+        last.insert(0, words.pop())
+    found = _known(" ".join(last)) if last else None
+    said = _words(" ".join(last))
+    return None if any(one in said and other in said for one, other in OPPOSITES) else found
+
+
 @lru_cache(4096)  # a query asks it of every reference, and there are few views
 def opposite(a: str | None, b: str | None) -> bool:
     """Whether two views show different sides of the animal and none in common: left and right, or topleft and right, not topleft and

@@ -36,7 +36,7 @@ def evaluate(
     from ..evaluation import run
     from ..report import tables
 
-    check_writable(json, reads=(gallery, metadata))
+    check_writable(json, reads=(gallery, metadata), folder=plots)
     with (
         listening() as listener,
         session.open(

@@ -12,8 +12,7 @@ import typer
 
 from ..errors import GalleryError, ReidError
 from . import answers, evaluations, galleries, models, pictures, speed, train
-
-INTERRUPTED = 130  # exit status
+from .screen import INTERRUPTED, Told
 
 app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (galleries, answers, evaluations, pictures, train, speed):
@@ -49,7 +48,7 @@ def main(run: Callable[[], Any] = app) -> None:
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer has made it of a KeyboardInterrupt
+        if end.code == INTERRUPTED and not isinstance(end, Told):  # Typer has made it of a KeyboardInterrupt
             _interrupted()
         raise
 
