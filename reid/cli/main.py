@@ -50,7 +50,17 @@ def main(run: Callable[[], Any] = app) -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED and not isinstance(end, Told):  # Typer has made it of a KeyboardInterrupt
             _interrupted()
+        folder = _gallery_meant(sys.argv[1:]) if end.code == 2 else None
+        if folder is not None:
+            print(f"reid: did you mean --gallery {folder}?", file=sys.stderr)
         raise
+
+
+def _gallery_meant(words: list[str]) -> str | None:
+    """The folder after a command that takes no folder but its gallery, where that is not said."""
+    if words[:1] not in (["index"], ["calibrate"], ["evaluate"], ["compare"]) or {"--gallery", "-g"} & set(words):
+        return None
+    return next((word for word in words[1:] if os.path.isdir(word)), None)
 
 
 class _Pipe(io.FileIO):
