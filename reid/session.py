@@ -261,8 +261,8 @@ class Session:
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
-                f"{self.root} is too small to be calibrated: of {decision.LEAST} encounters of {FOLDS} or more animals that were met again, "
-                "and of as many without their animal, too few could be compared. `identify` works without"
+                f"{self.root} is too small to be calibrated: of {decision.LEAST} encounters of {FOLDS} or more animals that were met "
+                "again, and of as many without their animal, too few could be compared. `identify` works without"
             )
         return found
 

@@ -381,7 +381,8 @@ def test_reasons_count_encounters():
     apart = made(known=[5.0] * 9, new=[1.0] * 9)
     said = reasons(apart.decide(Standing(6.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)
     assert said == (
-        "None of 9 encounters with animals taken out of the gallery, as if they were new, looked as much like their best match as this photo.",
+        "None of 9 encounters with animals taken out of the gallery, as if they were new, looked as much like their best match as this "
+        "photo.",
         "9 of 9 encounters with known animals looked as little like their best match as this photo.",
     )
     odd = reasons(apart.decide(Standing(3.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)

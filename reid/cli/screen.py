@@ -80,8 +80,8 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
 
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
-    """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo or a table that
-    is read, or put pictures (into `folder`) where they would be read as photos the next time."""
+    """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo or a
+    table that is read, or put pictures (into `folder`) where they would be read as photos the next time."""
     from .. import catalogue
 
     sources = {os.path.realpath(path) for path in reads if path is not None}
@@ -131,6 +131,6 @@ def calibration_in_words(about: Mapping[str, Any]) -> str:
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
     return (
         f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} %) "
-        f"and {about['n_new']} with animals taken out, as if they were new{left_out}; {100 * about['prior_new']:.0f} % of the animals to come "
-        "are expected to be new"
+        f"and {about['n_new']} with animals taken out, as if they were new{left_out}; "
+        f"{100 * about['prior_new']:.0f} % of the animals to come are expected to be new"
     )

@@ -121,8 +121,8 @@ def too_few(photos: Iterable[PhotoRef]) -> str | None:
     if sum(again) >= LEAST and len(again) >= FOLDS:
         return None
     return (
-        f"it takes {LEAST} encounters of {FOLDS} or more animals that were met again, and there are {sum(again)} of {len(again)}; dates or a "
-        "column `encounter` tell encounters apart"
+        f"it takes {LEAST} encounters of {FOLDS} or more animals that were met again, and there are {sum(again)} of {len(again)}; dates "
+        "or a column `encounter` tell encounters apart"
     )
 
 

@@ -46,8 +46,10 @@ def of_sides(n_left_out: int) -> str | None:
 
 def of_several(seen: Mapping[str, str]) -> str:
     """That the photos of one query match different individuals; `seen` has the individual of each photo."""
-    photo_of = {individual: photo for photo, individual in reversed(seen.items())}  # the first of each
-    named = ", ".join(f"{individual} ({photo_of[individual]})" for individual in sorted(photo_of))
+    photo_of: dict[str, str] = {}
+    for photo, individual in seen.items():
+        photo_of.setdefault(individual, photo)
+    named = ", ".join(f"{individual} ({photo})" for individual, photo in sorted(photo_of.items()))
     return f"Its photos clearly match several individuals, {named}: one encounter shows one animal, so identify them photo by photo."
 
 

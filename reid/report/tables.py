@@ -123,8 +123,9 @@ FIGURES = {  # of an evaluation, in words
 }  # fmt: skip
 PLAIN = ("auroc", "brier", "ece_match", "ece_new", "map", "mrr", "geometric_mean")
 LEGEND = (
-    "BAKS: known animals that were found and not called new, BAUS: new animals called new, each a mean over animals. mean reciprocal rank: of "
-    "1 / the rank of the right individual. An oracle chooses its threshold on these very answers: what the scores allow, not what anybody gets."
+    "BAKS: known animals that were found and not called new, BAUS: new animals called new, each a mean over animals. Mean reciprocal rank: "
+    "of 1 / the rank of the right individual. An oracle chooses its threshold on these very answers: what the scores allow, not what "
+    "anybody gets."
 )
 
 
@@ -170,9 +171,9 @@ MOTIONS = {
 }  # fmt: skip
 
 POINTS_LEGEND = (
-    "repeat.: strong keypoints found again within 3 px; chance: as many random ones; replic.: all keypoints found again; right: matches that "
-    "are within so many px; M.score: visible keypoints in a right match; coverage: area around right matches; harm. mean: of repeat., right "
-    "and coverage"
+    "repeat.: strong keypoints found again within 3 px; chance: as many random ones; replic.: all keypoints found again; right: matches "
+    "that are within so many px; M.score: visible keypoints in a right match; coverage: area around right matches; harm. mean: of repeat., "
+    "right within 3 px, and coverage"
 )
 MOTIONS_LEGEND = (
     "right: homographies whose corners are within so many px; AUC: the area under that share up to 5 px; accept., inacc., failed: "

@@ -74,8 +74,8 @@ def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
     if others and (before := min(others, key=len)):
         here = {name: now[name] for name in before}
         work.listener.note(
-            f"the gallery is calibrated {_as_options(before)}, and so there are no probabilities here; run `reid calibrate` with the options "
-            f"of this command, {_as_options(here)}"
+            f"the gallery is calibrated {_as_options(before)}, and so there are no probabilities here; run `reid calibrate` with the "
+            f"options of this command, {_as_options(here)}"
         )
 
 
