@@ -135,8 +135,8 @@ class Session:
         """What the gallery lacks to be calibrated, in words; None where it may do."""
         return decision.too_few(self.gallery.references)
 
-    def _tell_encounters(self) -> None:
-        for text in self.gallery.about_encounters:
+    def _tell_derived(self) -> None:
+        for text in self.gallery.derived:
             self.work.listener.note(text)
 
     def _facts(self, path: Path) -> PhotoFacts:
@@ -186,7 +186,7 @@ class Session:
         photo, whatever its size and time of change say.
 
         Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
-        self._tell_encounters()
+        self._tell_derived()
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
@@ -251,7 +251,7 @@ class Session:
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
-        self._tell_encounters()
+        self._tell_derived()
         if lacking := self.too_few:
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:

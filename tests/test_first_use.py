@@ -112,7 +112,7 @@ def test_sides_in_names_are_told_and_chosen(tmp_path):
     (tmp_path / "split.csv").write_text("path,identity,split\n")
     found = read(tmp_path)
     assert [ref.orientation for ref in found.references] == ["left", "right", None]
-    assert "sides by the names of 1 photo: 1 left" in found.notes
+    assert "sides by the names of 1 photo: 1 left" in found.derived
     assert not any("split.csv" in note for note in found.notes)
     (tmp_path / "amber" / "2019-left.png").rename(tmp_path / "amber" / "2019.png")
     (tmp_path / "amber" / "right" / "2020-left.png").unlink()

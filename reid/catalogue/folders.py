@@ -106,8 +106,9 @@ def readable(path: Path | str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str]]:
-    """The photos of a gallery without a table: the first folder names the individual, one below it may say the side.
+def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
+    """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else the
+    end of a photo's name, may say the side.
 
     Raises GalleryError."""
     found = contents(root)
@@ -133,9 +134,6 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
     notes = found.notes()
     if stray:
         notes.insert(0, f"left out {some(stray)}: {counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder")
-    if by_name:
-        of_each = ", ".join(f"{n:,} {name}" for name, n in sorted(by_name.items()))
-        notes.append(f"sides by the names of {counted(by_name.total(), 'photo')}: {of_each}")
     if side_first:
         notes.append("the first folders are sides, so the folders in them are taken as individuals")
     names = {draft.name for draft in drafts}
@@ -144,7 +142,8 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         notes.append(
             f"all photos lie in {name!r}, and so are of one individual; if the folders in it are the individuals, open {root / name}"
         )
-    return drafts, notes
+    of_each = ", ".join(f"{n:,} {name}" for name, n in sorted(by_name.items()))
+    return drafts, notes, [f"sides by the names of {counted(by_name.total(), 'photo')}: {of_each}"] if by_name else []
 
 
 def _sides_stand_first(paths: list[tuple[str, ...]]) -> bool:

@@ -41,7 +41,7 @@ class Gallery:
     references: tuple[PhotoRef, ...]
     queries: tuple[PhotoRef, ...] = ()
     notes: tuple[str, ...] = ()
-    about_encounters: tuple[str, ...] = ()  # how they were found
+    derived: tuple[str, ...] = ()  # how sides and encounters were found, where no table says it
 
     @property
     def identities(self) -> list[str]:
@@ -68,15 +68,15 @@ def read(
         table = find_table(root)
     facts = cache(facts)  # two animals in one photo are asked about once
     if table is None:
-        drafts, notes = read_folders(root, names_as_written)
+        drafts, notes, derived = read_folders(root, names_as_written)
     else:
-        drafts, notes = _read_table(root, table, facts, skip_bad)
+        (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
     names, told = identities([draft.name for draft in drafts], join, names_as_written)
     notes += told
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), tuple(notes), about_encounters=tuple(told))
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), derived=(*derived, *told))
 
 
 def check_folder(root: Path) -> None:
