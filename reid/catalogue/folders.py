@@ -107,8 +107,8 @@ def readable(path: Path | str) -> str:
 
 
 def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
-    """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else the
-    end of a photo's name, may say the side.
+    """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else
+    the end of a photo's name, may say the side.
 
     Raises GalleryError."""
     found = contents(root)
