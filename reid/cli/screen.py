@@ -132,5 +132,5 @@ def calibration_in_words(about: Mapping[str, Any]) -> str:
     return (
         f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} %) "
         f"and {about['n_new']} with animals taken out, as if they were new{left_out}; "
-        f"{100 * about['prior_new']:.0f} % of the animals to come are expected to be new"
+        f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new"
     )
