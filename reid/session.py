@@ -209,9 +209,9 @@ class Session:
         where = [where] if isinstance(where, str) else where
         if not given:
             raise PhotoError("no photo to identify")
+        chosen, said = catalogue.restrict(self.gallery, where, orientation)
         refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
-        chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
         searched = [item for item in references if item.ref.image_id in wanted]
         if not searched:

@@ -96,7 +96,7 @@ def test_a_picture_names_the_pipeline_of_its_matches(animals, call, tmp_path, mo
     [
         ("2020-11-02-left", "left"), ("luna RIGHT (2)", "right"), ("luna_left_flank-003", "left"), ("a-top-left", "topleft"),
         ("2019-07-15_l", None), ("leftover", None), ("left2", None), ("right-whale", None), ("left-right", None), ("12", None),
-        ("side", None), ("upright", None),
+        ("side", None), ("upright", None), ("coming-back", None), ("luna-rechts", "right"),
     ],
 )  # fmt: skip
 def test_a_photo_is_of_the_side_that_its_name_ends_with(name, side):
