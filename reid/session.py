@@ -75,6 +75,7 @@ class PairView:
     reference: PhotoRef
     features: tuple[Features, Features]
     matches: PairMatches
+    pipeline: str  # its name
 
 
 def open(
@@ -131,6 +132,15 @@ class Session:
             self.work.listener.note(text)
         return found
 
+    @property
+    def too_few(self) -> str | None:
+        """What the gallery lacks to be calibrated, in words; None where it may do."""
+        return decision.too_few(self.gallery.references)
+
+    def _tell_derived(self) -> None:
+        for text in self.gallery.derived:
+            self.work.listener.note(text)
+
     def _facts(self, path: Path) -> PhotoFacts:
         return self.work.digests.facts(path, imaging.facts)
 
@@ -183,6 +193,7 @@ class Session:
         photo, whatever its size and time of change say.
 
         Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
+        self._tell_derived()
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
@@ -206,9 +217,9 @@ class Session:
         where = [where] if isinstance(where, str) else where
         if not given:
             raise PhotoError("no photo to identify")
+        chosen, said = catalogue.restrict(self.gallery, where, orientation)
         refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
-        chosen, said = catalogue.restrict(self.gallery, where, orientation)
         wanted = {ref.image_id for ref in chosen.references}
         searched = [item for item in references if item.ref.image_id in wanted]
         if not searched:
@@ -227,9 +238,9 @@ class Session:
         queries = stages.queries(items, self.settings.score.encounters, self._facts)
         rankings = []
         for done, query in enumerate(queries):
-            work.listener.progress("queries", done, len(queries))
+            work.listener.progress("queries identified", done, len(queries))
             rankings.append(stages.identify(query, searched, work, judges))
-        work.listener.progress("queries", len(queries), len(queries))
+        work.listener.progress("queries identified", len(queries), len(queries))
         about = {
             "path": str(self.root),
             "n_references": len(searched),
@@ -250,6 +261,9 @@ class Session:
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
+        self._tell_derived()
+        if lacking := self.too_few:
+            raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
             raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
         self._update_index()
@@ -257,8 +271,8 @@ class Session:
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
-                f"{self.root} is too small to be calibrated: it needs {decision.LEAST} encounters of {FOLDS} or more animals that were "
-                "met again, and as many without their animal; dates or a column `encounter` tell encounters apart. `identify` works without"
+                f"{self.root} is too small to be calibrated: of {decision.LEAST} encounters of {FOLDS} or more animals that were met "
+                "again, and of as many without their animal, too few could be compared. `identify` works without"
             )
         assert found.calibration is not None
         return found.calibration
@@ -282,7 +296,7 @@ class Session:
         if len(self.work.pipelines) > 1:
             best = stages.strongest(query, reference, self.work, self.judges.impostors)
         photo, found = stages.match_pair(query, reference, best, self.work.digests)
-        return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found)
+        return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found, best.name)
 
     def confidences(self, query: Indexed, reference: Indexed) -> tuple[NDArray[np.float64], int]:
         """Match confidences (S,) of a pair by the first pipeline, and how many keypoints the query has."""

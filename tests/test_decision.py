@@ -381,13 +381,14 @@ def test_reasons_count_encounters():
     apart = made(known=[5.0] * 9, new=[1.0] * 9)
     said = reasons(apart.decide(Standing(6.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)
     assert said == (
-        "Of 9 encounters whose animal had been taken out of the gallery, 0 had a first individual at least as convincing.",
-        "Of 9 encounters whose animal was in the gallery, 9 had a first individual no more convincing.",
+        "None of 9 encounters with animals taken out of the gallery, as if they were new, looked as much like their best match as this "
+        "photo.",
+        "9 of 9 encounters with known animals looked as little like their best match as this photo.",
     )
     odd = reasons(apart.decide(Standing(3.0, 0, 0, 0), 0.1, 0.1), apart, 0.1, 0.1)
     assert odd[-1] == "Few new animals look this convincing, and few known ones this little: the photo is like neither."
     assert of_quality((), 1) is of_sides(0) is None
-    assert of_quality(("dark", "blurred"), 1) == "The photo is dark, blurred: even of known animals fewer such photos are recognised."
+    assert of_quality(("dark", "blurred"), 1) == "The photo is dark, blurred: known animals are recognised on fewer of such photos."
     assert of_quality(("dark",), 2).startswith("The best of the photos is dark")
     assert of_sides(2) == "2 individuals have no photo of a side that could be compared."
     assert NOTHING_COMPARED.startswith("Nothing could be compared: ")

@@ -297,8 +297,8 @@ def test_quality_tells_a_good_photo_from_a_bad_one(tmp_path):
     sharp = np.kron(light, np.ones((10, 10, 1), np.uint8))
     bad = {
         "sharp": (sharp, ()),
-        "blurred": (cv2.GaussianBlur(sharp, (0, 0), 12), ("blurred", "without contrast")),
-        "dark": ((sharp * 0.3).astype(np.uint8), ("dark", "without contrast")),
+        "blurred": (cv2.GaussianBlur(sharp, (0, 0), 12), ("blurred", "low in contrast")),
+        "dark": ((sharp * 0.3).astype(np.uint8), ("dark", "low in contrast")),
         "overexposed": ((sharp * 0.4 + 153).astype(np.uint8), ("overexposed",)),
         "small": (sharp[:200, :200], ("small (200 px)",)),
     }

@@ -43,7 +43,8 @@ def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | Non
         said.append(f"orientation={wanted_side or orientation}")
     if not kept:
         seen = sorted({ref.orientation for ref in gallery.references if ref.orientation})
-        sides = f"; it has {some(seen, most=8)}" if orientation is not None and seen else ""
+        unsided = "; no photo's side is known: a column `orientation`, a folder's name or the end of a photo's name says it"
+        sides = "" if orientation is None else f"; it has {some(seen, most=8)}" if seen else unsided
         raise GalleryError(f"no photo of the gallery fits {' and '.join(said)}{sides}")
     return replace(gallery, references=tuple(kept)), " and ".join(said) or None
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..errors import GalleryError
 from .draft import Draft
-from .sides import is_side, side
+from .sides import is_side, side, side_in_name
 from .values import counted, said, some
 
 FOLDER = ".reid"  # everything that reid writes is under it
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .heic .heif .avif .gif .bmp".split())
+TABLES = frozenset((".csv", ".tsv", ".xlsx", ".parquet"))  # they belong beside photos, and need no word
 SYSTEM = frozenset(
     (
         "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@__thumb", "@transcode", "#recycle", "#snapshot", "~snapshot",
@@ -38,8 +39,9 @@ class Contents:
 
     def notes(self) -> list[str]:
         notes = []
-        if self.others:
-            notes.append(f"skipped {some(map(readable, self.others))}: not photos by their names")
+        others = [readable(path) for path in self.others if os.path.splitext(path)[1].lower() not in TABLES]
+        if others:
+            notes.append(f"skipped {some(others)}: not photos by their names")
         if self.system:
             names = some([f"{name.strip()} ({n:,})" if n > 1 else name.strip() for name, n in sorted(self.system.items())], most=6)
             notes.append(f"skipped files of systems and tools: {names}")
@@ -104,14 +106,16 @@ def readable(path: Path | str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str]]:
-    """The photos of a gallery without a table: the first folder names the individual, one below it may say the side.
+def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
+    """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else
+    the end of a photo's name, may say the side.
 
     Raises GalleryError."""
     found = contents(root)
     rows = [(path, tuple(path.split(os.sep))) for path in found.photos]
     side_first = not names_as_written and _sides_stand_first([parts for _, parts in rows])
     drafts: list[Draft] = []
+    by_name: Counter[str] = Counter()
     stray: list[str] = []
     for path, parts in rows:
         view = None
@@ -121,7 +125,10 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
             stray.append(readable(path))
             continue
         view = view or next((part for part in parts[1:-1] if is_side(part)), None)
-        drafts.append(Draft(readable(path), root / path, readable(parts[0]), orientation=side(view) if view else None))
+        orientation = side(view) if view else None
+        if orientation is None and not names_as_written and (orientation := side_in_name(Path(path).stem)):
+            by_name[orientation] += 1
+        drafts.append(Draft(readable(path), root / path, readable(parts[0]), orientation=orientation))
     if not drafts:
         raise GalleryError(_nobodys(root, stray, found))
     notes = found.notes()
@@ -135,7 +142,8 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         notes.append(
             f"all photos lie in {name!r}, and so are of one individual; if the folders in it are the individuals, open {root / name}"
         )
-    return drafts, notes
+    of_each = ", ".join(f"{n:,} {name}" for name, n in sorted(by_name.items()))
+    return drafts, notes, [f"sides by the names of {counted(by_name.total(), 'photo')}: {of_each}"] if by_name else []
 
 
 def _sides_stand_first(paths: list[tuple[str, ...]]) -> bool:

@@ -35,12 +35,13 @@ ALIKE = 3  # problems of one kind that a note lists; more are counted
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, read otherwise than it is written, derived."""
+    """What a folder or a table holds. `notes` are for the user's eyes: what was passed over, or read otherwise than it is written."""
 
     root: Path
     references: tuple[PhotoRef, ...]
     queries: tuple[PhotoRef, ...] = ()
     notes: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()  # how sides and encounters were found, where no table says it
 
     @property
     def identities(self) -> list[str]:
@@ -67,15 +68,15 @@ def read(
         table = find_table(root)
     facts = cache(facts)  # two animals in one photo are asked about once
     if table is None:
-        drafts, notes = read_folders(root, names_as_written)
+        drafts, notes, derived = read_folders(root, names_as_written)
     else:
-        drafts, notes = _read_table(root, table, facts, skip_bad)
+        (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
     names, told = identities([draft.name for draft in drafts], join, names_as_written)
     notes += told
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), derived=(*derived, *told))
 
 
 def check_folder(root: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import calibration_in_words, check_writable, listening, report_failures, save_picture, show
+from .screen import calibration_in_words, check_writable, listening, report_failures, show
 
 if TYPE_CHECKING:
     from ..records import Report
@@ -59,7 +59,7 @@ def _identify(
             print(f"the gallery is too small to know how pairs of different animals score; judged by {about['impostors']}")
         if found.rankings:
             show(tables.as_table(found))
-            _remark(found)
+            _remark(found, opened.too_few)
         report_failures(found.failures)
         sys.stdout.flush()
         for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
@@ -76,17 +76,19 @@ def _identify(
     raise typer.Exit(0 if not found.failures else 1 if found.rankings else 2)
 
 
-def _remark(found: Report) -> None:
+def _remark(found: Report, lacking: str | None) -> None:
     """What stands below the table."""
     from .. import imaging
 
     for ranking in found.rankings:
         faults = min(map(imaging.shortcomings, ranking.quality), key=len, default=())  # of the best photo
         if faults:
-            print(f"{ranking.query_id} is {', '.join(faults)}: even of known animals fewer such photos are recognised")
+            print(f"{ranking.query_id} is {', '.join(faults)}: known animals are recognised on fewer of such photos")
     if found.gallery["calibration"] is None:
-        way_out = "`reid calibrate`, with the same options for features and matching, gives that"
-        if found.gallery["filter"]:
+        way_out = "`reid calibrate`, with the same options for features, matching and --encounter, gives that"
+        if lacking:
+            way_out = f"nothing gives that of a gallery so small: {lacking}"
+        elif found.gallery["filter"]:
             way_out = "a calibration is of the whole gallery, and only a part of it was searched"
         print(
             "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that "
@@ -101,7 +103,7 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
     taken: set[str] = set()
     by_id = {item.ref.image_id: item for item in opened.references}
     for done, ranking in enumerate(report.rankings):
-        opened.work.listener.progress("pictures", done, len(report.rankings))
+        opened.work.listener.progress("pictures drawn", done, len(report.rankings))
         best = ranking.candidates[0]
         name = pictures.file_name(ranking.query_id)
         while name in taken:
@@ -109,8 +111,8 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
         taken.add(name)
         captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{best.identity} ({best.reference_id})\nscore {best.score:.3f}")
         pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])
-        save_picture(pictures.of_pair(pair, captions, opened.settings.score.min_confidence), folder / name)
-    opened.work.listener.progress("pictures", len(report.rankings), len(report.rankings))
+        pictures.save(pictures.of_pair(pair, captions, opened.settings.score.min_confidence), folder / name)
+    opened.work.listener.progress("pictures drawn", len(report.rankings), len(report.rankings))
 
 
 class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
@@ -132,7 +134,7 @@ class _Exhibits(Mapping[str, "Sequence[Exhibit]"]):
             confidence, n_keypoints = self.opened.confidences(query, reference)
             found.append(Exhibit(candidate, picture, confidence, n_keypoints))
         self.n_drawn += 1
-        self.opened.work.listener.progress("pages of the report", self.n_drawn, len(self))
+        self.opened.work.listener.progress("queries drawn in the report", self.n_drawn, len(self))
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -45,7 +45,7 @@ def evaluate(
     from .. import session
     from ..evaluation import run
 
-    check_writable(json, report, reads=(gallery, metadata))
+    check_writable(json, report, reads=(gallery, metadata), folder=plots)
     with (
         listening() as listener,
         session.open(

@@ -48,7 +48,8 @@ def index(
         if done.losses is not None:
             print(losses_in_words(done.losses))
     elif done.n_photos:
-        print("not calibrated: no probabilities before `reid calibrate` has been run")
+        lacking = opened.too_few
+        print(f"not calibrated: {lacking or 'no probabilities before `reid calibrate` has been run'}")
     if done.recall is not None and done.recall.n_queries:
         kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
         print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")

@@ -12,8 +12,7 @@ import typer
 
 from ..errors import GalleryError, ReidError
 from . import answers, evaluations, galleries, models, pictures, speed, train
-
-INTERRUPTED = 130  # exit status
+from .screen import INTERRUPTED, Told
 
 app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (galleries, answers, evaluations, pictures, train, speed):
@@ -49,9 +48,19 @@ def main(run: Callable[[], Any] = app) -> None:
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer has made it of a KeyboardInterrupt
+        if end.code == INTERRUPTED and not isinstance(end, Told):  # Typer has made it of a KeyboardInterrupt
             _interrupted()
+        folder = _gallery_meant(sys.argv[1:]) if end.code == 2 else None
+        if folder is not None:
+            print(f"reid: did you mean --gallery {folder}?", file=sys.stderr)
         raise
+
+
+def _gallery_meant(words: list[str]) -> str | None:
+    """The folder after a command that takes no folder but its gallery, where that is not said."""
+    if words[:1] not in (["index"], ["calibrate"], ["evaluate"], ["compare"]) or {"--gallery", "-g"} & set(words):
+        return None
+    return next((word for word in words[1:] if os.path.isdir(word)), None)
 
 
 class _Pipe(io.FileIO):

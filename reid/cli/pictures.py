@@ -10,7 +10,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, takes
-from .screen import check_writable, listening, save_picture
+from .screen import check_writable, listening
 
 Query = Annotated[Path, typer.Argument(help="A photo.", show_default=False)]
 
@@ -29,7 +29,9 @@ def show(
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="The picture. (default: QUERY-REFERENCE-matches.png here)")] = None,
 ) -> None:
-    """Draw the matching marks of two photos."""
+    """Draw the matching marks of two photos, by one pipeline.
+
+    `identify` draws a pair by whichever of its pipelines speaks for it most."""
     from .. import session
     from ..report import pictures
 
@@ -38,8 +40,9 @@ def show(
     with listening() as listener:
         pair = session.open_pair(query, reference, settings, listener)
     least = settings.score.min_confidence
-    save_picture(pictures.of_pair(pair, (query.name, reference.name), least), out)
-    print(f"{int((pair.matches.confidence > least).sum())} matches above {least} are drawn in {out}")
+    pictures.save(pictures.of_pair(pair, (query.name, reference.name), least), out)
+    n_matches = int((pair.matches.confidence > least).sum())
+    print(f"{n_matches} matches above {least} by {pair.pipeline} are drawn in {out}")
 
 
 @takes(*(name for name in FEATURES if name != "fuse"))
@@ -53,6 +56,7 @@ def align(
     """Lay one photo on another, of something flat or far away, and draw both as one."""
     from .. import session
     from ..imaging import alignment
+    from ..report import pictures
 
     out = out or Path(f"{query.stem}-{reference.stem}-mosaic.png")
     check_writable(out, reads=(query, reference))
@@ -60,7 +64,7 @@ def align(
         pair = session.open_pair(query, reference, settings.replace(verify="none"), listener)
     found = alignment.register((pair.query, pair.reference), pair.features, pair.matches, settings.score.min_confidence, model)
     picture = alignment.mosaic((query, reference), found)
-    save_picture(picture, out)
+    pictures.save(picture, out)
     height, width = picture.shape[:2]
     print(f"{found.n_inliers} of {found.n_matches} matches agree on one {model}; the mosaic, {width} x {height} px, is in {out}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +14,21 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..records import Failure
     from ..stages import Listener, Stage
+
+INTERRUPTED = 130  # exit status
+SILENT = 30.0  # seconds after which a stage says how far it is where there is no terminal
+
+
+class Told(SystemExit):
+    """The end of a command that was interrupted and has said how to go on."""
 
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """A listener that draws progress bars, with speed and time left, on a terminal; without one it prints a line a stage."""
+    """A listener that draws progress bars, with speed and time left, on a terminal; without one it prints a line a stage, and
+    one now and then in a long one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -34,6 +40,7 @@ def listening() -> Iterator[Listener]:
     class Bars(Listener):
         def __init__(self) -> None:
             self.tasks: dict[str, TaskID] = {}
+            self.told = time.monotonic()
 
         def progress(self, what: str, done: int, total: int) -> None:
             if what not in self.tasks:
@@ -42,9 +49,10 @@ def listening() -> Iterator[Listener]:
             speed = f"{task.speed:.2g}/s" if task.speed else ""
             bars.update(task.id, completed=done, total=total, speed=speed)
             if done >= total:
-                if not console.is_terminal and what != "pairs":
-                    console.print(f"{total} {what}", markup=False, highlight=False)
                 bars.remove_task(self.tasks.pop(what))
+            if not console.is_terminal and what != "pairs" and (done >= total or time.monotonic() - self.told > SILENT):
+                self.told = time.monotonic()
+                console.print(f"{what}: {total if done >= total else f'{done} of {total}'}", markup=False, highlight=False)
 
         def note(self, text: str) -> None:
             console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -72,8 +80,8 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
 
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
-    """Refuse, before work starts, a name that no file can have, two outputs of one name, and what would overwrite a photo or a table that
-    is read, or put pictures (into `folder`) where they would be read as photos the next time."""
+    """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo or a
+    table that is read, or put pictures (into `folder`) where they would be read as photos the next time."""
     from .. import catalogue
 
     sources = {os.path.realpath(path) for path in reads if path is not None}
@@ -88,24 +96,30 @@ def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folde
             raise SettingsError(f"{file} is a photo or a table that is read; name another file to write")
         if real in taken:
             raise SettingsError(f"{file} is to be written twice; name a file for each")
+        _check_place(file, real)
         taken.add(real)
     if folder is not None:
         real = os.path.realpath(folder)
         if os.path.exists(real) and not os.path.isdir(real):
             raise SettingsError(f"{folder} is a file; name a folder for the pictures")
+        _check_place(folder, real)
         inside = next((source for source in sources if os.path.isdir(source) and f"{real}{os.sep}".startswith(source + os.sep)), None)
         if inside is not None:
             raise SettingsError(f"{folder} lies in {inside}, where its pictures would be read as photos; name a folder elsewhere")
 
 
-def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    from ..errors import StoreError
-    from ..report import pictures
-
-    try:
-        pictures.save(picture, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+def _check_place(path: Path, real: str) -> None:
+    """Refuse a place where nothing can be written: below a file, or where there is no right to."""
+    if os.path.exists(real) and not os.path.isfile(real):  # a folder, or a pipe or a device, which is written into
+        above = real
+    else:
+        above = os.path.dirname(real)
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        if not os.path.isdir(above):
+            raise SettingsError(f"{path} cannot be written: {above} is no folder; name another place")
+    if not os.access(above, os.W_OK):
+        raise SettingsError(f"{path} cannot be written: {above} is read-only; make it writable, or name another place")
 
 
 def impostors_in_words(source: str, n_pairs: int) -> str:
@@ -116,9 +130,9 @@ def calibration_in_words(about: Mapping[str, Any]) -> str:
     pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
     return (
-        f"calibrated on {about['n_known']} encounters of animals with another one (the first individual was right in "
-        f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next "
-        f"animal is new with probability {about['prior_new']:.2f}"
+        f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} %) "
+        f"and {about['n_new']} with animals taken out, as if they were new{left_out}; "
+        f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new"
     )
 
 

@@ -84,7 +84,7 @@ def features(
     from ..report import tables
 
     names = names_in(extractors, "extractor")
-    check_writable(json)
+    check_writable(json, folder=plots)
     with listening() as listener:
         found, measured = benchmark.run(
             folder, names, photos=photos, protocol_name=protocol, resize=resize, max_keypoints=max_keypoints, limit=limit, seed=seed,

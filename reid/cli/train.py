@@ -13,7 +13,7 @@ import typer
 
 from ..settings import Device, Precision
 from ..training import METHODS
-from .screen import listening
+from .screen import INTERRUPTED, Told, listening
 
 LENGTH, DATA = "How long and how fast", "What is learned from"
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print("reid: interrupted; the same command with --resume goes on from the last validation", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Told(INTERRUPTED) from None
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from ..errors import SettingsError
+from ..records import PhotoRef
 from .conformal import FOLDS, Fold, Ranked, fold_of, jackknife, p_values
 from .health import suspected_twins
 from .model import LEAST, NAMES, Bools, Floats, OpenSetModel, Standing, fit, table
@@ -110,6 +112,18 @@ class Calibration:
             tuple(map(str, value["notes"])),
             tuple(map(str, value["labels"])),
         )
+
+
+def too_few(photos: Iterable[PhotoRef]) -> str | None:
+    """What photos lack to be calibrated on, for people; None where they may do, which their comparison tells."""
+    encounters = {(ref.identity, ref.encounter or ref.image_id) for ref in photos if ref.identity is not None}
+    again = [n for n in Counter(identity for identity, _ in encounters).values() if n > 1]
+    if sum(again) >= LEAST and len(again) >= FOLDS:
+        return None
+    return (
+        f"it takes {LEAST} encounters of {FOLDS} or more animals that were met again, and there are {sum(again)} of {len(again)}; dates "
+        "or a column `encounter` tell encounters apart"
+    )
 
 
 def calibrate(trials: Sequence[Trial], prior: float, labels: Sequence[str] = (), notes: Sequence[str] = ()) -> Calibration | None:

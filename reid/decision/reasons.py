@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .calibration import Calibration
 from .verdicts import MATCH, ODD, Decision, verdict_of
@@ -15,8 +15,9 @@ def reasons(decision: Decision, calibration: Calibration, max_false_match: float
     n_new, n_known = calibration.n_new, calibration.n_known
     as_well, as_badly = round(decision.p_if_new * (n_new + 1)) - 1, round(decision.p_if_known * (n_known + 1)) - 1
     said = [
-        f"Of {n_new} encounters whose animal had been taken out of the gallery, {as_well} had a first individual at least as convincing.",
-        f"Of {n_known} encounters whose animal was in the gallery, {as_badly} had a first individual no more convincing.",
+        f"{as_well or 'None'} of {n_new} encounters with animals taken out of the gallery, as if they were new, looked as much like their "
+        "best match as this photo.",
+        f"{as_badly or 'None'} of {n_known} encounters with known animals looked as little like their best match as this photo.",
     ]
     by_rank = verdict_of(decision.p_if_new, decision.p_if_known, 1, 1, max_false_match, max_false_new)
     if decision.verdict == ODD:
@@ -32,7 +33,7 @@ def of_quality(shortcomings: Sequence[str], n_photos: int) -> str | None:
     if not shortcomings:
         return None
     which = "The photo is" if n_photos == 1 else "The best of the photos is"
-    return f"{which} {', '.join(shortcomings)}: even of known animals fewer such photos are recognised."
+    return f"{which} {', '.join(shortcomings)}: known animals are recognised on fewer of such photos."
 
 
 def of_sides(n_left_out: int) -> str | None:
@@ -41,6 +42,15 @@ def of_sides(n_left_out: int) -> str | None:
         return None
     whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
     return f"{whom} no photo of a side that could be compared."
+
+
+def of_several(seen: Mapping[str, str]) -> str:
+    """That the photos of one query match different individuals; `seen` has the individual of each photo."""
+    photo_of: dict[str, str] = {}
+    for photo, individual in seen.items():
+        photo_of.setdefault(individual, photo)
+    named = ", ".join(f"{individual} ({photo})" for individual, photo in sorted(photo_of.items()))
+    return f"Its photos clearly match several individuals, {named}: one encounter shows one animal, so identify them photo by photo."
 
 
 def of_twins(pairs: Sequence[tuple[str, str]]) -> str | None:

@@ -29,6 +29,6 @@ def shortcomings(seen: Quality) -> tuple[str, ...]:
         "blurred": seen.sharpness < BLURRED,
         "dark": seen.brightness < DARK,
         "overexposed": seen.brightness > BRIGHT,
-        "without contrast": seen.contrast < FLAT,
+        "low in contrast": seen.contrast < FLAT,
     }
     return tuple(word for word, is_so in words.items() if is_so)

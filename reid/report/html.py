@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import PurePath
@@ -95,6 +95,7 @@ def as_html(
         lists=_lists(report),
         notes=_notes(report.gallery.get("calibration")),
         n_calibrated=sum(ranking.p_new is not None for ranking in report.rankings),
+        about=list(_flat({**report.gallery, **report.settings, **report.versions})),
         sections=[_section(ranking, exhibits.get(ranking.query_id, ()), impostors) for ranking in sorted(report.rankings, key=_order)],
     )
 
@@ -104,6 +105,21 @@ def page(template: str, **values: object) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, number=_number, count=_count)
     return environment.from_string(resources.files(__package__).joinpath(template).read_text("utf-8")).render(**values)
+
+
+def _flat(about: Mapping[str, object], within: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) for people, of groups within groups, too."""
+    for name, value in about.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value is None or value == "" else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _lists(report: Report) -> list[_List]:

@@ -5,6 +5,7 @@ Points come in pixels of the prepared photos and are drawn on the upright ones, 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .. import imaging
 from ..records import Features, PairMatches, PhotoRef
 from ..session import PairView
+from ..store import write_atomically
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
 MOST, COVER = 80, 0.6  # lines drawn, the surest; how much a line hides of the photo
@@ -52,9 +54,10 @@ def draw_matches(
 
 
 def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float) -> NDArray[np.uint8]:
-    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from."""
+    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from, and
+    whose they are."""
     if captions is not None:
-        captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches"
+        captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches by {pair.pipeline}"
     return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence)
 
 
@@ -103,9 +106,10 @@ def _fitting(draw: ImageDraw.ImageDraw, line: str, font: ImageFont.FreeTypeFont 
 
 
 def save(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, format="PNG")
+    """Write a PNG, whole or not at all. Raises StoreError."""
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, format="PNG")
+    write_atomically(path, data.getvalue())
 
 
 def file_name(image_id: str) -> str:

@@ -125,12 +125,16 @@ FIGURES = {  # of an evaluation, in words
     "oracle_coverage_at_5": "oracle: decided at 5 % error",
 }  # fmt: skip
 PLAIN = ("auroc", "brier", "ece_match", "ece_new", "map", "mrr", "geometric_mean")
-ORACLE = "An oracle chooses its threshold on these very answers: what the scores allow, not what anybody gets."
+LEGEND = (
+    "BAKS: known animals that were found and not called new, BAUS: new animals called new, each a mean over animals. Mean reciprocal rank: "
+    "of 1 / the rank of the right individual. An oracle chooses its threshold on these very answers: what the scores allow, not what "
+    "anybody gets."
+)
 
 
 def of_evaluation(found: Evaluation) -> list[Table]:
     """The figures with their intervals; every score beside the others; the figures of each group."""
-    figures = Table("figure", "value", "95 %", caption=ORACLE)
+    figures = Table("figure", "value", "95 %", caption=LEGEND)
     for name, words in FIGURES.items():
         interval = found.intervals.get(name)
         ends = "-" if interval is None else " to ".join(_figure(name, end) for end in interval)
@@ -205,14 +209,27 @@ MOTIONS = {
     "inaccurate": "inacc.", "failed": "failed",
 }  # fmt: skip
 
+POINTS_LEGEND = (
+    "repeat.: strong keypoints found again within 3 px; chance: as many random ones; replic.: all keypoints found again; right: matches "
+    "that are within so many px; M.score: visible keypoints in a right match; coverage: area around right matches; harm. mean: of repeat., "
+    "right within 3 px, and coverage"
+)
+MOTIONS_LEGEND = (
+    "right: homographies whose corners are within so many px; AUC: the area under that share up to 5 px; accept., inacc., failed: "
+    "registrations that are of use, inexact, or none"
+)
+
 
 def of_features(rows: Sequence[dict[str, Any]]) -> list[Table]:
     """Keypoints and matches of each extractor by what changes between the photos, then the homographies they lead to; the best of each
     change marked."""
     described = [row for row in rows if row["n_matches"] is not None]
     tables = []
-    for title, columns, shown in (("keypoints and matches", POINTS, rows), ("homographies, by MAGSAC++ and by RANSAC", MOTIONS, described)):
-        table = Table("change", "extractor", title=title)
+    for title, columns, legend, shown in (
+        ("keypoints and matches", POINTS, POINTS_LEGEND, rows),
+        ("homographies, by MAGSAC++ and by RANSAC", MOTIONS, MOTIONS_LEGEND, described),
+    ):
+        table = Table("change", "extractor", title=title, caption=legend)
         for words in columns.values():
             table.add_column(words, justify="right")
         for change in dict.fromkeys(row["change"] for row in shown):

@@ -8,12 +8,13 @@ Each belongs to the photos and labels that it was learned from; the one that sha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..decision import Calibration
 from ..records import Indexed
 from ..scoring import ImpostorDistribution
+from ..settings import GROUP_OF
 from ..store import fingerprint, write_atomically
 from .identify import Judges
 from .leave_one_out import labels, learn
@@ -28,7 +29,7 @@ def calibrate(references: Sequence[Indexed], work: Workspace, impostors: Imposto
     before = _stored(references, work)
     if found is not None and found.calibration is not None:
         file = _folder(work) / f"{fingerprint(found.calibration.labels)}.json"
-        kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json()}
+        kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json(), "settings": _settings(work)}
         write_atomically(file, json.dumps(kept).encode())
         before = [one for one in before if one[1] != file]
     for shared, file, _ in before:
@@ -42,6 +43,7 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     the gallery has changed by a quarter since, in photos or in labels."""
     stored = _stored(references, work)
     if not stored:
+        _tell_of_others(references, work)
         return Judges(impostors)
     shared, _, found = max(stored, key=lambda one: (one[0], one[1].name))
     assert found.calibration is not None
@@ -55,6 +57,39 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
             "run `reid calibrate` again"
         )
     return Judges(impostors)
+
+
+def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
+    """A note where these photos were calibrated with other settings, the most like these."""
+    own, now = set(labels(references)), _settings(work)
+    others: list[dict[str, object]] = []
+    for file in sorted((work.folder / "calibration").glob("*/*.json")):
+        try:
+            value = json.loads(file.read_text())
+            known, then = set(value["calibration"]["labels"]), value["settings"]
+            if len(own & known) >= KEPT_LABELS * max(len(own), len(known)):
+                others.append({name: then[name] for name in now if then[name] != now[name]})
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of an earlier version, damaged, or replaced by another process
+    if others and (before := min(others, key=len)):
+        here = {name: now[name] for name in before}
+        work.listener.note(
+            f"the gallery is calibrated {_as_options(before)}, and so there are no probabilities here; run `reid calibrate` with the "
+            f"options of this command, {_as_options(here)}"
+        )
+
+
+def _settings(work: Workspace) -> dict[str, object]:
+    """Those that a calibration belongs to, by their flat names."""
+    return {name: work.settings.get(name) for name, group in GROUP_OF.items() if group in ("extract", "match", "score")}
+
+
+def _as_options(settings: Mapping[str, object]) -> str:
+    said = []
+    for name, value in settings.items():
+        option = f"--{'encounter' if name == 'encounters' else name.replace('_', '-')}"
+        said.append(f"{'with' if value else 'without'} {option}" if isinstance(value, bool) else f"with {option} {value}")
+    return ", ".join(said)
 
 
 def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float, Path, Judges]]:

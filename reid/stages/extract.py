@@ -61,7 +61,7 @@ def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool
 def _store_missing(items: Sequence[Indexed], pipeline: Pipeline, check: bool) -> tuple[list[tuple[Indexed, PhotoError]], int]:
     """What cannot be used, and how many were extracted."""
     missing = [item for item in items if not (pipeline.stored(item) is not None if check else item.digest in pipeline.features)]
-    what = f"photos, {pipeline.settings.extract.extractor}"
+    what = f"photos extracted by {pipeline.settings.extract.extractor}"
     bad: list[tuple[Indexed, PhotoError]] = []
     flaws: dict[str, list[str]] = {}
     for done, (item, found) in enumerate(features_of(missing, pipeline, flaws)):

@@ -27,7 +27,25 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
     columns = [compare(photo, references, work, judges.impostors) for photo in query.photos]
     candidates = rank(query.photos, references, columns, work.settings.score.score)
-    return with_quality(judge(query, candidates, references, work, judges), query, work)
+    found = with_quality(judge(query, candidates, references, work, judges), query, work)
+    several = _sure_of(query.photos, references, columns, work, judges.impostors)
+    if len(set(several.values())) > 1:
+        found = replace(found, verdict=decision.UNSURE, because=(reasons.of_several(several), *found.because))
+        work.listener.note(f"{query.name}: {found.because[0]}")
+    return found
+
+
+def _sure_of(
+    photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, impostors: ImpostorDistribution
+) -> dict[str, str]:
+    """Of each photo that matches an individual clearly by itself, as without a calibration: that individual."""
+    found: dict[str, str] = {}
+    for photo, column, places in zip(photos, columns, compared(photos, references, work.first, work.digests), strict=True):
+        best = rank((photo,), references, (column,), work.settings.score.score)[0]
+        p = scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) if places else 1.0
+        if p <= work.settings.decide.match_below:
+            found[photo.ref.image_id] = best.identity
+    return found
 
 
 def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:

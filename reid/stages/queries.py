@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import catalogue, imaging
 from ..catalogue import Gallery
+from ..catalogue.values import counted, some
 from ..errors import PhotoError
 from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
 from .listener import Listener
@@ -16,7 +17,7 @@ from .listener import Listener
 
 def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
     """The photos named, and those in the folders named. A photo that stands in the gallery's table brings its boxes, masks and sides
-    along, each a photo by itself. Raises PhotoError where there is none at all."""
+    along, each a photo by itself. Raises PhotoError where none of them is there."""
     known: dict[str, list[PhotoRef]] = {}
     for ref in (*gallery.references, *gallery.queries):
         known.setdefault(os.path.realpath(ref.path), []).append(ref)
@@ -27,7 +28,7 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
         is_folder = os.path.isdir(name)
         paths, others = catalogue.photos_in(name) if is_folder else ([name], [])
         if others:
-            listener.note(f"skipped {len(others)} file(s) in {name} that are not photos by their names")
+            listener.note(f"skipped {counted(len(others), 'file')} in {name}: not photos by their names")
         if not paths:
             failures.append(Failure(str(name), f"{name} is a folder without photos"))
         for path in paths:
@@ -37,8 +38,9 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
             for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
                 own = catalogue.free_name(image_id if number == 1 else f"{image_id}#{number}", taken)
                 refs.append(replace(row, image_id=own, path=path, identity=None))
-    if not refs and not failures:
-        raise PhotoError("no photo to identify")
+    if not any(os.path.exists(ref.path) for ref in refs):
+        reasons = [*(failure.reason for failure in failures), *(f"there is no {ref.path}" for ref in refs)]
+        raise PhotoError("no photo to identify" + (f": {some(reasons)}" if reasons else ""))
     return refs, failures
 
 
