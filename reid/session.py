@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import DISTRIBUTION, catalogue, decision, imaging, stages
-from .catalogue import DecisionLog, Gallery
+from .catalogue import DecisionLog, Gallery, PhotoKey
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
@@ -142,6 +142,14 @@ class Session:
         for name in ("gallery", "_extracted", "impostors", "judges"):
             self.__dict__.pop(name, None)
 
+    def key(self, ref: PhotoRef) -> PhotoKey:
+        """What a photo is called in decisions. Raises PhotoError."""
+        return PhotoKey(self.work.digests.of(ref), ref.image_id)
+
+    def _decided(self) -> dict[str, object] | None:
+        """The decisions that the labels rest on; None: the table alone."""
+        return None if self.gallery.labels is None else self.gallery.labels.about()
+
     def _facts(self, path: Path) -> PhotoFacts:
         return self.work.digests.facts(path, imaging.facts)
 
@@ -238,6 +246,7 @@ class Session:
             "n_references": len(searched),
             "n_individuals": len({item.ref.identity for item in searched if item.ref.identity}),
             "filter": said,
+            "decisions": self._decided(),
             "impostors": judges.impostors.source,
             "calibration": None if judges.calibration is None else judges.calibration.about(),
         }
@@ -256,7 +265,7 @@ class Session:
         if not self.references:
             raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
         self._update_index()
-        found = stages.calibrate(self.references, self.work, self.impostors)
+        found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
@@ -287,9 +296,17 @@ class Session:
         _, found = stages.match_pair(query, reference, self.work.first, self.work.digests)
         return found.confidence.astype(np.float64), found.n_keypoints[0]
 
-    def health(self) -> Health | None:
-        """What the gallery's own photos say about its labels; None where it is not calibrated."""
-        return stages.health(self.references, self.work, self.judges) if self.judges.calibration is not None else None
+    def health(self, most: int | None = None) -> Health | None:
+        """What the gallery's own photos say about its labels, as many of them as calibrate it, or at most so many. What people have decided
+        to be different is not suspected again. None where the gallery is not calibrated."""
+        if self.judges.calibration is None:
+            return None
+        most = self.settings.decide.calibration_queries if most is None else most
+        found = stages.health(self.references, self.work, self.judges, most)
+        apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
+        twins = tuple(one for one in found.twins if tuple(sorted(one.identities)) not in apart)
+        mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
+        return replace(found, twins=twins, mislabels=mislabels)
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

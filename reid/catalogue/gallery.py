@@ -19,7 +19,7 @@ from ..errors import GalleryError, PhotoError
 from ..records import Indexed, PhotoFacts, PhotoRef
 from .columns import meanings
 from .dates import When, date_in_name, read_dates
-from .decisions import Decision
+from .decisions import Decision, PhotoKey
 from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
 from .folders import photos_in, read_folders
@@ -146,23 +146,28 @@ def _decide(
 ) -> Labels:
     """The labels of table and decisions together; decided sides and dates are written into the drafts."""
     known = {photo.digest for one in decisions for photo in one.photos}
+    since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
     n_boxes = Counter(draft.path for draft in drafts)
     items = []
     for draft, name in zip(drafts, names, strict=True):
         whole = PhotoRef(draft.image_id, draft.path, name)
         try:
             key = digest(replace(whole, crop=draft.crop, mask=draft.mask))
-            if key not in known and n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
-                key = before  # decided before it had its box or mask
+            if n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
+                since[before] = key
         except PhotoError:  # named when it is decoded
             key = f"unreadable {draft.path}"
         items.append(Indexed(whole, key))
-    found = labels(items, decisions)
+    found = labels(items, [replace(one, photos=tuple(_now(photo, since) for photo in one.photos)) for one in decisions])
     days, _ = read_dates("date", [("", text) for text in found.dates.values()])
     for draft, item in zip(drafts, items, strict=True):
         draft.orientation = found.sides.get(item.digest, draft.orientation)
         draft.when = days.get(found.dates.get(item.digest, ""), draft.when)
     return found
+
+
+def _now(photo: PhotoKey, since: Mapping[str, str]) -> PhotoKey:
+    return replace(photo, digest=since.get(photo.digest, photo.digest))
 
 
 def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:
