@@ -95,15 +95,17 @@ def check_folder(root: Path) -> None:
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
 
 
-def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:
-    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
+def unlabelled(
+    root: Path, facts: Callable[[Path], PhotoFacts], table: Path | pd.DataFrame | None = None, *, skip_bad: bool = False
+) -> Gallery:
+    """The photos of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
 
-    Raises GalleryError for what is no folder."""
+    Raises GalleryError for what is no folder, and as `read`."""
     if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
-    if find_table(root) is None:
+    if table is None and find_table(root) is None:
         return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
-    return read(root, facts)
+    return read(root, facts, table=table, skip_bad=skip_bad)
 
 
 def _read_table(
