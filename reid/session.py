@@ -30,7 +30,7 @@ from .errors import GalleryError, PhotoError, SettingsError
 from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
-from .stages import Grouped, Judges, Listener, Recall, Workspace
+from .stages import Grouping, Judges, Listener, Recall, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -308,30 +308,28 @@ class Session:
         mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
         return replace(found, twins=twins, mislabels=mislabels)
 
-    def cluster(self) -> tuple[list[Grouped], ImpostorDistribution]:
+    def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give
-        them; and the impostors that they are judged by. With the setting `encounters` the photos of an encounter are one animal.
-
-        Raises as `index`."""
+        them. With the setting `encounters` the photos of an encounter are one animal. Raises as `index`, and PhotoError without photos."""
         work = self.work
         found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
         items, failures = stages.read((*found.references, *found.queries), work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
-        self.__dict__["_extracted"] = items, (*failures, *unusable), 0
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         nameless = [Indexed(replace(item.ref, identity=None), item.digest) for item in items]
         decided = catalogue.labels(nameless, self.decisions.effective())
-        named = [
-            Indexed(replace(item.ref, identity=name, orientation=decided.sides.get(item.digest, item.ref.orientation)), item.digest)
-            for item, name in zip(nameless, decided.identities, strict=True)
-        ]
+        named = []
+        for item, name in zip(nameless, decided.identities, strict=True):
+            side = decided.sides.get(item.digest, item.ref.orientation)
+            named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
         impostors = stages.impostors(named, work)
-        together = [Query(str(name), tuple(item for item in named if item.ref.identity == name)) for name in decided.identities if name]
+        together = [Query(name, tuple(item for item in named if item.ref.identity == name)) for name in set(decided.identities) if name]
         if self.settings.score.encounters:
             together += stages.queries(named, True, self._facts)
         grouped = stages.cluster(named, stages.pair_scores(named, work, impostors), together, decided.apart, work, impostors)
-        return grouped, impostors
+        written = tuple(item.ref.identity for item in items)
+        return Grouping(tuple(grouped), written, impostors, (*failures, *unusable))
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,9 +45,8 @@ def cluster(
         listening() as listener,
         session.open(photos, settings, table=metadata, cache=cache, skip_bad=skip_bad, listener=listener) as opened,
     ):  # fmt: skip
-        found, impostors = opened.cluster()
-        truth = [item.ref.identity for item in opened.references]
-        failures = opened.failures
+        done = opened.cluster()
+    found, impostors = done.photos, done.impostors
     names = _names(found)
     rows = [dict(zip(COLUMNS, _row(one, name, names, photos))) for one, name in zip(found, names, strict=True)]
     text = io.StringIO()
@@ -62,7 +62,7 @@ def cluster(
         "nothing here is calibrated: photos are in one group where, in the mean of their pairs, impostors look as alike with a probability "
         f"of {settings.decide.match_below:g} at most. Look at the pairs before you believe it"
     )
-    known = [(name, one) for name, one in zip(names, truth, strict=True) if one is not None]
+    known = [(name, one) for name, one in zip(names, done.written, strict=True) if one is not None]
     if known:
         figures = agreement([name for name, _ in known], [one for _, one in known])
         shown = {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
@@ -70,11 +70,11 @@ def cluster(
             f"of {len(known)} photos that the table names, {len({one for _, one in known})} animals: pairwise precision "
             f"{shown['precision']}, recall {shown['recall']}, adjusted Rand index {shown['rand']}"
         )
-    report_failures(failures)
-    raise typer.Exit(1 if failures else 0)
+    report_failures(done.failures)
+    raise typer.Exit(1 if done.failures else 0)
 
 
-def _names(found: list[Grouped]) -> list[str]:
+def _names(found: Sequence[Grouped]) -> list[str]:
     """Of each photo's group: the decided name, or a number, the largest groups first."""
     sizes = Counter(one.group for one in found)
     decided = {one.group: one.item.ref.identity for one in found if one.item.ref.identity}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import decision, scoring
-from ..records import Indexed, Query
+from ..records import Failure, Indexed, Query
 from ..scoring import ImpostorDistribution
 from .match import compared, update_index
 from .score import compare
@@ -37,6 +37,16 @@ class Grouped:
     group: int
     like: Likeness | None  # the photo of its group that it is most like; None where there is none that it can be compared with
     other: Likeness | None  # the photo outside its group that it is most like
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """All photos of a folder in groups."""
+
+    photos: tuple[Grouped, ...]  # under the names that were decided
+    written: tuple[str | None, ...]  # the names that the table gives them, which have not been used
+    impostors: ImpostorDistribution  # by which they are judged
+    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True)
