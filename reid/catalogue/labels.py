@@ -6,7 +6,7 @@ merge links animals, and lifts the bars of splits between them. Then the table's
 or taken away together, then the other links from the strongest on: those that several observers have given, those with the greatest
 `p_same` among their evidence, the earlier ones. A link that would join what a bar keeps apart is left out, and told as a contradiction:
 nothing is joined across a bar. Only photos that the table gives one name stay together in spite of a `different`, until one of them is
-split off; that is a contradiction, too.
+split off; that is a contradiction, too. Photos of one encounter that nobody has named are not taken for one animal.
 """
 
 from __future__ import annotations
