@@ -12,6 +12,6 @@ from .table import find_table
 
 __all__ = [
     "FOLDER", "OWN", "QUERY_SPLITS", "Contradiction", "Decision", "DecisionLog", "Gallery", "Kind", "Labels", "PhotoKey",
-    "check_folder", "find_table", "free_name", "is_photo", "labels", "occasions", "opposite", "photos_in", "read", "readable", "restrict", "side",
-    "taken_at", "unlabelled",
+    "check_folder", "find_table", "free_name", "is_photo", "labels", "occasions", "opposite", "photos_in", "read", "readable", "restrict",
+    "side", "taken_at", "unlabelled",
 ]  # fmt: skip
