@@ -80,8 +80,8 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
 
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
-    """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo or a
-    table that is read, or put pictures (into `folder`) where they would be read as photos the next time."""
+    """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo, a
+    table that is read or any log of decisions, or put pictures (into `folder`) where they would be read as photos the next time."""
     from .. import catalogue
 
     sources = {os.path.realpath(path) for path in reads if path is not None}
@@ -94,6 +94,8 @@ def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folde
         within = os.path.exists(real) and catalogue.is_photo(real) and any(real.startswith(source + os.sep) for source in sources)
         if real in sources | tables or within:
             raise SettingsError(f"{file} is a photo or a table that is read; name another file to write")
+        if os.path.basename(real) in catalogue.OWN:
+            raise SettingsError(f"{file} is the name of a log of decisions; name another file to write")
         if real in taken:
             raise SettingsError(f"{file} is to be written twice; name a file for each")
         _check_place(file, real)
@@ -129,10 +131,11 @@ def impostors_in_words(source: str, n_pairs: int) -> str:
 def calibration_in_words(about: Mapping[str, Any]) -> str:
     pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
+    decided = "" if about.get("decisions") is None else f"; {decisions_in_words(about['decisions'])}"
     return (
         f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} %) "
         f"and {about['n_new']} with animals taken out, as if they were new{left_out}; "
-        f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new"
+        f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new{decided}"
     )
 
 
@@ -146,3 +149,8 @@ def losses_in_words(losses: Mapping[Stage, int]) -> str:
         f"of {n} calibration queries whose animal has another encounter {in_view} have a reference of a compatible view, {listed} one on "
         f"the shortlist, {listed - lost['finalists']} one matched in full; for {lost['first']} it stands first"
     )
+
+
+def decisions_in_words(about: Mapping[str, Any]) -> str:
+    decisions = "1 decision" if about["n"] == 1 else f"{about['n']} decisions, the last of them number {about['last']}"
+    return f"labels are those of the table and of {decisions}"

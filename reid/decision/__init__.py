@@ -9,6 +9,7 @@ unsure, new, odd, and lists), `prior`, `reasons`.
 
 from ..store.description import constants
 from .calibration import Calibration, calibrate, too_few
+from .groups import groups
 from .health import health
 from .model import LEAST, Standing, standing, standing_of
 from .prior import good_turing
@@ -26,6 +27,6 @@ def describe() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
-    "calibrate", "calibration_queries", "describe", "good_turing", "health", "learn_weights", "listed", "standing", "standing_of",
-    "too_few", "trials_of", "uncalibrated", "with_lists",
+    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "health", "learn_weights", "listed", "standing",
+    "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ nothing here prints.
 """
 
 from .calibrations import calibrate, judges
+from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, pair_scores
 from .extract import copies, extract, features_of, read
 from .identify import Judges, identify, judge, rank
 from .leave_one_out import Recall, evidence, health, learn, losses, recall, trials
@@ -17,7 +18,8 @@ from .select import Selection, Stage, select, stage
 from .workspace import Workspace
 
 __all__ = [
-    "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "compare", "copies", "evidence", "extract",
-    "features_of", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "photos",
-    "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
+    "Grouped", "Grouping", "Judges", "Likeness", "Listener", "PairScores", "Pipeline", "Recall", "Selection", "Stage", "Workspace",
+    "calibrate", "cluster", "compare", "copies", "evidence", "extract", "features_of", "health", "identify", "impostor_pairs",
+    "impostors", "judge", "judges", "learn", "losses", "match_pair", "pair_scores", "photos", "queries", "rank", "read", "recall",
+    "select", "stage", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..decision import Calibration
@@ -23,9 +24,14 @@ from .workspace import Workspace
 KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 
 
-def calibrate(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
-    """`learn` it and keep it for the gallery, in the place of what the gallery had; None where there is nothing to learn from."""
+def calibrate(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, decisions: Mapping[str, object] | None = None
+) -> Judges | None:
+    """`learn` it and keep it for the gallery, in the place of what the gallery had; None where there is nothing to learn from. `decisions`
+    says which decisions of people the labels rest on (`Labels.about`)."""
     found = learn(references, work, impostors)
+    if found is not None and found.calibration is not None:
+        found = replace(found, calibration=replace(found.calibration, decisions=decisions))
     before = _stored(references, work)
     if found is not None and found.calibration is not None:
         file = _folder(work) / f"{fingerprint(found.calibration.labels)}.json"

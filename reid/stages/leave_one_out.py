@@ -83,10 +83,10 @@ class Tried:
         return str(self.query.photos[0].ref.identity)
 
 
-def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[Tried]:
-    """Every calibration query."""
+def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None) -> Iterator[Tried]:
+    """Every calibration query, or the first so many."""
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
-    score, most = work.settings.score, work.settings.decide.calibration_queries
+    score, most = work.settings.score, most or work.settings.decide.calibration_queries
     chosen = decision.calibration_queries(about, most, whole_encounters=score.encounters)
     for done, places in enumerate(chosen):
         work.listener.progress("calibration queries", done, len(chosen))
@@ -147,10 +147,10 @@ def _losses_file(references: Sequence[Indexed], work: Workspace) -> Path:
     return work.folder / "losses" / f"{key}.json"
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges) -> Health:
-    """What the calibration queries say about the gallery's labels."""
+def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:
+    """What at most so many calibration queries say about the gallery's labels."""
     assert judges.calibration is not None
-    found = ((one.identity, one.candidates) for one in tried(references, work, judges.impostors) if one.n_compared)
+    found = ((one.identity, one.candidates) for one in tried(references, work, judges.impostors, most) if one.n_compared)
     return decision.health(found, judges.calibration, n_encounters(references))
 
 
