@@ -27,7 +27,7 @@ from .catalogue import Gallery
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
-from .records import Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Report
+from .records import Failure, Features, Health, IdentityRanking, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
 from .stages import Judges, Listener, Recall, Workspace
@@ -232,6 +232,29 @@ class Session:
         decide = self.settings.decide
         with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
+
+    def ready(self) -> None:
+        """Bring about what any answer takes: stored features of the gallery, its index, what scores are judged by."""
+        if not self.references:
+            raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
+        self._update_index()
+        self.judges  # noqa: B018
+
+    def queries_in(self, photos: Photos) -> tuple[list[Query], tuple[Failure, ...]]:
+        """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
+        given = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        refs, failures = stages.photos(given, self.gallery, self.work.listener)
+        items, failed = stages.read(refs, self.work.digests, self.work.listener)
+        return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
+
+    def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
+        """`identify` for one query, whose features are extracted if they are not stored: an answer as soon as it is ready. None where none
+        of its photos can be used."""
+        items, failures, _ = stages.extract(query.photos, self.work.pipelines)
+        self.queries |= {item.ref.image_id: item for item in items}
+        if not items:
+            return None, tuple(failures)
+        return stages.identify(Query(query.name, tuple(items)), self.references, self.work, self.judges), tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.

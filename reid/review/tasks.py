@@ -1,0 +1,89 @@
+"""What is asked next: the questions whose answers change most come first. Pure.
+
+An answer changes most where it is least foreseen. So a query counts by the entropy of its three probabilities, a pair of animals that may
+be one by that of p and 1 - p; what people have said and what contradicts it comes before all else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from ..decision.verdicts import MATCH, NEW, ODD, UNSURE
+from ..records import Candidate, IdentityRanking, PhotoRef
+
+
+class Kind(StrEnum):
+    """Why it is asked."""
+
+    CONTRADICTION = "contradiction"  # what was decided cannot all be so
+    QUERY = "query"  # who is it?
+    TWINS = "twins"  # two animals of the gallery that may be one
+    MISLABEL = "mislabel"  # a photo that looks more like another animal
+    SECOND = "second"  # a pair that another observer has judged
+
+
+MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
+UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An animal that the photos may show, with the photo that speaks for it most."""
+
+    animal: str
+    reference: PhotoRef
+    photo: PhotoRef  # of the task's own photos, the one that is like it
+    p: float | None = None  # 0..1, where it is known
+    candidate: Candidate | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question: do these photos show one of these animals?"""
+
+    kind: Kind
+    title: str
+    photos: tuple[PhotoRef, ...]
+    choices: tuple[Choice, ...]  # best first
+    value: float  # how much an answer changes; larger comes first
+    ranking: IdentityRanking | None = None
+    because: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Opaque, and the same in every run."""
+        first = self.choices[0].reference.image_id if self.kind != Kind.QUERY and self.choices else ""
+        return opaque("task", self.kind, self.title, first)
+
+
+def opaque(*parts: str) -> str:
+    """16 hex digits that name something in an address without telling what it is."""
+    return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def entropy(*p: float) -> float:
+    """Of a distribution, as a share of the most that it can be: 0..1."""
+    return sum(-one * math.log(one) for one in p if one > 0) / math.log(len(p))
+
+
+def value_of(ranking: IdentityRanking) -> float:
+    if ranking.p_match is None or ranking.p_other is None or ranking.p_new is None:
+        return UNCALIBRATED[ranking.verdict]
+    return entropy(ranking.p_match, ranking.p_other, ranking.p_new)
+
+
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """The most valuable first; ties by title."""
+    return sorted(tasks, key=lambda task: (-task.value, task.title, task.id))
+
+
+def after(tasks: Sequence[Task], last: Task | None) -> Task | None:
+    """The first of these, in order, that comes after `last`, which need not be among them; None where none does."""
+    if last is None:
+        return tasks[0] if tasks else None
+    key = (-last.value, last.title, last.id)
+    return next((task for task in tasks if (-task.value, task.title, task.id) > key), None)
