@@ -4,6 +4,7 @@ ReidError
 |- SettingsError(ValueError)        a setting, option or TOML file that cannot be used
 |- PhotoError(OSError)              a photo that cannot be read
 |- GalleryError(ValueError)         a gallery, metadata table or box file that cannot be used
+|- DecisionError(ValueError)        a decision that says nothing, or that contradicts what was decided before
 |- AlignmentError(ValueError)       two photos that nothing aligns
 |- StoreError(OSError)              features or other results that cannot be written or read
 `- WeightsError(OSError)            a network's weights that are missing, damaged or cannot be fetched
@@ -28,6 +29,10 @@ class GalleryError(ReidError, ValueError):
     def __init__(self, message: str, problems: tuple[str, ...] = ()):
         super().__init__(message)
         self.problems = problems
+
+
+class DecisionError(ReidError, ValueError):
+    """A decision that cannot be taken; the message says why."""
 
 
 class AlignmentError(ReidError, ValueError):

@@ -1,5 +1,6 @@
 """What is known: folders and tables in, photos with their animals, encounters, dates and sides out."""
 
+from .decisions import Decision, DecisionLog, Kind, PhotoKey
 from .encounters import free_name, occasions
 from .filters import restrict
 from .folders import FOLDER, is_photo, photos_in, readable
@@ -9,6 +10,6 @@ from .sides import opposite, side
 from .table import find_table
 
 __all__ = [
-    "FOLDER", "QUERY_SPLITS", "Gallery", "check_folder", "find_table", "free_name", "is_photo", "occasions", "opposite", "photos_in",
-    "read", "readable", "restrict", "side", "taken_at", "unlabelled",
+    "FOLDER", "QUERY_SPLITS", "Decision", "DecisionLog", "Gallery", "Kind", "PhotoKey", "check_folder", "find_table", "free_name",
+    "is_photo", "occasions", "opposite", "photos_in", "read", "readable", "restrict", "side", "taken_at", "unlabelled",
 ]  # fmt: skip

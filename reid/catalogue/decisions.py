@@ -1,0 +1,288 @@
+"""What people have decided: an append-only log beside the photos, the one thing in a gallery that cannot be computed again.
+
+    <gallery>/decisions.sqlite
+
+A decision names photos by their content, so that files may be moved and renamed. Nothing in the log is ever changed or removed: a decision
+that takes another one back is a decision, too. `append` returns when the decision is on the disk. Threads and processes may write at once,
+each operation opens the file for itself, and between operations a plain copy of it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import DecisionError, StoreError
+from .names import clean, names_somebody
+from .sides import side
+
+FILE = "decisions.sqlite"
+APPLICATION = 0x52654944  # "ReID", in the header of the file
+FORMAT = 1
+PATIENCE = 60.0  # seconds to wait for another writer
+TABLES = (
+    "CREATE TABLE decisions (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, photos TEXT NOT NULL, value TEXT NOT NULL, "
+    'observer TEXT NOT NULL, "when" TEXT NOT NULL, evidence TEXT NOT NULL, undoes INTEGER, checksum TEXT NOT NULL)',
+    "CREATE TRIGGER never_changed BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END",
+    "CREATE TRIGGER never_removed BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END",
+    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA user_version = {FORMAT}",
+)
+COLUMNS = 'number, kind, photos, value, observer, "when", evidence, undoes, checksum'
+
+
+class Kind(StrEnum):
+    """What can be decided. The first three are about what photos show, the next five about animals."""
+
+    SAME = "same"  # all photos show one animal
+    DIFFERENT = "different"  # the first photo shows another animal than each of the others
+    CANNOT_TELL = "cannot_tell"  # the first photo and the others may show one animal or not: they were looked at
+    NEW = "new"  # all photos show one animal that the gallery did not have; `value` is its name, or empty
+    NAME = "name"  # the animal of the first photo is called `value`
+    MERGE = "merge"  # the animals of all photos are one, called `value`, or as the larger one was
+    SPLIT = "split"  # these photos are not of the animal that they stand under, but all of another one, called `value`, or unnamed
+    NOT_THIS_ANIMAL = "not_this_animal"  # each of these photos leaves the animal that it stands under, and stands by itself
+    SIDE = "side"  # the photos show the side or view `value`
+    DATE = "date"  # the photos were taken on `value`: an ISO date, with or without a time
+    PHOTOBOMB = "photobomb"  # what these photos have in common is another animal in the picture; says nothing of identities
+    SCENERY = "scenery"  # what they have in common is the background; says nothing of identities
+    UNDO = "undo"  # takes back the decision `undoes`, which may be an undo
+
+
+PAIRS = frozenset((Kind.SAME, Kind.DIFFERENT, Kind.CANNOT_TELL, Kind.MERGE, Kind.PHOTOBOMB, Kind.SCENERY))  # of two photos or more
+NAMING = frozenset((Kind.NEW, Kind.NAME, Kind.MERGE, Kind.SPLIT))
+
+
+@dataclass(frozen=True)
+class PhotoKey:
+    """A photo in the log. Two keys of one digest are one photo, whatever its file is called."""
+
+    digest: str  # as `Indexed.digest`: of its content, box and mask
+    image_id: str = field(compare=False)  # for people
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided, when and on which evidence."""
+
+    number: int  # 1, 2, ...: their order
+    kind: Kind
+    photos: tuple[PhotoKey, ...]
+    value: str  # a name, a side, a date; empty where there is none
+    observer: str
+    when: datetime  # UTC
+    evidence: Mapping[str, object]  # JSON: what was on the screen. `p_same` (0..1) weighs links in contradictions
+    undoes: int | None = None  # the number that an undo takes back
+
+
+class DecisionLog:
+    """The decisions of a gallery. The file is made by the first decision, not before. A context manager, which holds nothing open."""
+
+    def __init__(self, gallery: Path):
+        self.path = gallery / FILE
+
+    def __enter__(self) -> DecisionLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def append(
+        self,
+        kind: Kind,
+        photos: Sequence[PhotoKey],
+        *,
+        observer: str,
+        value: str = "",
+        evidence: Mapping[str, object] | None = None,
+    ) -> Decision:
+        """Write a decision down; it is on the disk when this returns. Raises DecisionError for one that says nothing, StoreError.
+
+        `evidence` is JSON without nan and infinities, otherwise ValueError."""
+        value = _checked(kind, photos, value)
+        with self._writing() as connection:
+            return _insert(connection, kind, photos, value, observer, evidence or {}, None)
+
+    def undo(self, observer: str, number: int | None = None) -> Decision | None:
+        """Take back this observer's last decision that counts, so that undoing again and again walks back through all of them; None where
+        none is left. With a `number`, take back that decision, whoever made it; of an undo, that brings back what it took.
+
+        Raises DecisionError for a number that no decision that counts has, StoreError."""
+        with self._writing() as connection:
+            known = _read(connection, self.path)
+            counting = [one for one in known if one.number in _counting(known)]
+            if number is None:
+                found = [one for one in counting if one.observer == clean(observer) and one.kind is not Kind.UNDO]
+            else:
+                found = [one for one in counting if one.number == number]
+                if not found:
+                    taken = any(one.number == number for one in known)
+                    raise DecisionError(f"decision {number} {'is taken back already' if taken else 'does not exist'}; see `reid decisions`")
+            return _insert(connection, Kind.UNDO, (), "", observer, {}, found[-1].number) if found else None
+
+    def redo(self, observer: str) -> Decision | None:
+        """Take back this observer's last undo, unless they have decided anything since; None where there is none. Raises StoreError."""
+        with self._writing() as connection:
+            known = _read(connection, self.path)
+            own = [one for one in known if one.observer == clean(observer) and one.number in _counting(known)]
+            newest = max((one.number for one in known if one.observer == clean(observer) and one.kind is not Kind.UNDO), default=0)
+            undone = [one for one in own if one.kind is Kind.UNDO and one.number > newest and _takes_back_a_decision(one, known)]
+            return _insert(connection, Kind.UNDO, (), "", observer, {}, undone[-1].number) if undone else None
+
+    def history(self) -> tuple[Decision, ...]:
+        """Everything that was ever decided, undos included, in order. Raises StoreError where the file is damaged or another program's."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return ()
+        with self._connected() as connection:
+            return _read(connection, self.path)
+
+    def effective(self) -> tuple[Decision, ...]:
+        """What counts: decisions that are not taken back, without the undos, in order. Raises as `history`."""
+        return effective(self.history())
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other writer enters; what it has written is on the disk when it ends."""
+        with self._connected("rwc") as connection:
+            connection.execute("PRAGMA synchronous = EXTRA")  # FULL may lose the last commit where the power fails at once
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone() and not _application(connection):
+                    for statement in TABLES:
+                        connection.execute(statement)
+                self._check(connection)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _connected(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+        connection = None
+        try:
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", PATIENCE, isolation_level=None, uri=True)
+            if mode == "rw":
+                self._check(connection)
+            yield connection
+        except sqlite3.OperationalError as error:  # locked, full, no permission
+            raise StoreError(f"cannot use {self.path} ({error}); it must be writable, on a disk with space") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} is damaged or no log of decisions ({error}); put a copy of it in its place") from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if _application(connection) != APPLICATION:
+            raise StoreError(f"{self.path} is no log of decisions, but another program's; move it elsewhere")
+        if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+            raise StoreError(f"{self.path} was written by another version of reid; update reid to read it")
+
+
+def effective(history: Sequence[Decision]) -> tuple[Decision, ...]:
+    """Decisions that are not taken back, without the undos; an undo that is itself taken back takes nothing back."""
+    counting = _counting(history)
+    return tuple(one for one in history if one.number in counting and one.kind is not Kind.UNDO)
+
+
+def fingerprint(decisions: Iterable[Decision]) -> str:
+    """16 hex digits over what these decisions say of which photos, whoever made them; empty for none."""
+    said = [[one.kind, [photo.digest for photo in one.photos], one.value] for one in decisions]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16] if said else ""
+
+
+def _counting(history: Sequence[Decision]) -> set[int]:
+    """Numbers of decisions and undos that no undo that counts takes back. An undo is later than what it takes back."""
+    counting, taken = set(), set()
+    for one in reversed(history):
+        if one.number not in taken:
+            counting.add(one.number)
+            if one.undoes is not None:
+                taken.add(one.undoes)
+    return counting
+
+
+def _takes_back_a_decision(undo: Decision, history: Sequence[Decision]) -> bool:
+    return any(one.number == undo.undoes and one.kind is not Kind.UNDO for one in history)
+
+
+def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
+    """The value as it is kept. Raises DecisionError."""
+    if kind is Kind.UNDO:
+        raise ValueError("DecisionLog.undo takes decisions back")
+    least = 2 if kind in PAIRS else 1
+    if len({photo.digest for photo in photos}) < least:
+        raise DecisionError(f"'{kind}' is decided of {'two different photos' if least == 2 else 'a photo'} or more, not of {len(photos)}")
+    if kind is Kind.SIDE:
+        if (found := side(value)) is None:
+            raise DecisionError(f"{value!r} is no side or view; write left, right, top, ...")
+        return found
+    if kind is Kind.DATE:
+        try:
+            datetime.fromisoformat(value)
+        except ValueError as error:
+            raise DecisionError(f"{value!r} is no date; write it as 2021-11-28, or with a time as 2021-11-28 10:15") from error
+        return value
+    name = clean(value)
+    if kind in NAMING and not names_somebody(name) and (name or kind is Kind.NAME):
+        raise DecisionError(f"{value!r} names nobody; give the animal another name")
+    return name
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    kind: Kind,
+    photos: Sequence[PhotoKey],
+    value: str,
+    observer: str,
+    evidence: Mapping[str, object],
+    undoes: int | None,
+) -> Decision:
+    last, before = connection.execute("SELECT number, checksum FROM decisions ORDER BY number DESC").fetchone() or (0, "")
+    now = datetime.now(UTC)
+    keys = json.dumps([[photo.digest, photo.image_id] for photo in photos])
+    row = (last + 1, str(kind), keys, value, clean(observer), now.isoformat(), json.dumps(evidence, allow_nan=False), undoes)
+    connection.execute(f"INSERT INTO decisions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _checksum(before, row)))
+    return _decision(row)
+
+
+def _read(connection: sqlite3.Connection, path: Path) -> tuple[Decision, ...]:
+    """Every decision. Each carries a checksum over itself and the one before, so that none can change or be missing unnoticed."""
+    found: list[Decision] = []
+    before = ""
+    for *row, checksum in connection.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY number"):
+        try:
+            if row[0] != len(found) + 1 or checksum != _checksum(before, row):
+                raise ValueError
+            found.append(_decision(row))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{path} is damaged at decision {len(found) + 1}; put a copy of it in its place") from error
+        before = checksum
+    return tuple(found)
+
+
+def _checksum(before: str, row: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps([before, *row]).encode()).hexdigest()[:16]
+
+
+def _decision(row: Sequence[object]) -> Decision:
+    number, kind, photos, value, observer, when, evidence, undoes = row
+    keys = tuple(PhotoKey(digest, image_id) for digest, image_id in json.loads(str(photos)))
+    number, undoes = int(str(number)), None if undoes is None else int(str(undoes))
+    about: dict[str, object] = json.loads(str(evidence))
+    return Decision(number, Kind(str(kind)), keys, str(value), str(observer), datetime.fromisoformat(str(when)), about, undoes)
+
+
+def _application(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(found)
