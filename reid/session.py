@@ -284,10 +284,10 @@ class Session:
         features that their indices are rows of. Raises PhotoError, WeightsError."""
         return self.view(self._item(query), self._item(reference)).matches
 
-    def view(self, query: Indexed, reference: Indexed) -> PairView:
-        """A pair by the pipeline whose scores exceed impostors' by most, as a picture shows it."""
-        best = self.work.first
-        if len(self.work.pipelines) > 1:
+    def view(self, query: Indexed, reference: Indexed, by: int | None = None) -> PairView:
+        """A pair as a picture shows it: by the pipeline at the place `by`, or else by that whose scores exceed impostors' by most."""
+        best = self.work.first if by is None else self.work.pipelines[by]
+        if by is None and len(self.work.pipelines) > 1:
             best = stages.strongest(query, reference, self.work, self.judges.impostors)
         photo, found = stages.match_pair(query, reference, best, self.work.digests)
         return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found)

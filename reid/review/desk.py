@@ -8,56 +8,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from .. import catalogue
-from ..catalogue import Decision, DecisionLog, Gallery, Kind, PhotoKey
+from ..catalogue import Decision, DecisionLog, Gallery
 from ..errors import GalleryError
-from ..records import IdentityRanking, Indexed, PhotoRef, Query
+from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
 from . import tasks
-from .tasks import Choice, Task, opaque
+from .book import JUDGES, NAMES, Book, shown
+from .book import read as read_book
+from .tasks import Choice, Task, Topic
 from .worker import Progress, Worker
-
-MOST = 9  # animals that a question offers, a key each
-JUDGES = frozenset((Kind.SAME, Kind.DIFFERENT, Kind.CANNOT_TELL, Kind.MERGE))  # what is said of a pair
-NAMES = frozenset((Kind.SAME, Kind.NEW, Kind.MERGE))  # what says who a photo shows
-
-
-@dataclass(frozen=True)
-class Card:
-    """A photo as pages show it."""
-
-    id: str  # opaque
-    ref: PhotoRef
-    animal: str | None  # by the table and the log
-    is_new: bool = False  # of the photos to review, not of the gallery
-
-    @property
-    def site(self) -> str:
-        return self.ref.columns.get("site", "").strip()
-
-
-@dataclass(frozen=True)
-class Book:
-    """Everything that is known at one state of the log."""
-
-    number: int  # of the newest decision
-    history: tuple[Decision, ...]
-    effective: tuple[Decision, ...]
-    cards: Mapping[str, Card]  # by id, in the order of the gallery
-    of_photo: Mapping[str, Card]  # by digest, as far as these are known
-    animals: Mapping[str, tuple[Card, ...]]  # by name, sorted
-    encounters: Mapping[str, tuple[Card, ...]]
-
-    def animal(self, id: str) -> str | None:
-        return next((name for name in self.animals if opaque("animal", name) == id), None)
-
-    def encounter(self, id: str) -> str | None:
-        return next((name for name in self.encounters if opaque("encounter", name) == id), None)
 
 
 class Desk:
@@ -78,7 +41,7 @@ class Desk:
             self.gallery, self.empty = Gallery(session.root, ()), str(error)
         self.worker = Worker(session, progress, self._photos(photos), self._answered)
         self.n_answers = 0  # of this run
-        self._queries: dict[str, tuple[Task, tuple[Indexed, ...]]] = {}
+        self._queries: dict[str, Task] = {}
         self._lock = threading.RLock()
         self._state: tuple[object, Book] | None = None
 
@@ -94,3 +57,80 @@ class Desk:
         every = list(dict.fromkeys([*known, *(str(path.resolve()) for path in given)]))
         write_atomically(file, json.dumps(every).encode())
         return list(given)
+
+    # -- what is known
+
+    def book(self) -> Book:
+        """As the log is now."""
+        with self._lock:
+            state = (_changes(self.log.path), self.worker.is_ready, len(self._queries))
+            if self._state is None or self._state[0] != state:
+                self._state = state, self._read()
+            return self._state[1]
+
+    def _read(self) -> Book:
+        references = self.session.references if self.worker.is_ready else ()
+        new = [item for task in self._queries.values() for item in task.photos]
+        return read_book(self.gallery, references, new, self.log.history())
+
+    # -- what is asked
+
+    def _answered(self, query: Query, ranking: IdentityRanking) -> None:
+        """Called by the worker: another question."""
+        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.session.references})
+        with self._lock:
+            self._queries[task.id] = task
+
+    def tasks(self) -> list[Task]:
+        """Every question that there is, answered ones too, the most valuable first."""
+        if self.blind:
+            return self._second()
+        found = list(self._queries.values())
+        if self.worker.health is not None:
+            found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
+        return tasks.in_order(found)
+
+    def _second(self) -> list[Task]:
+        """The pairs that others have judged, in the order in which they were shown to them, without what was said."""
+        items = self.items()
+        found: dict[str, Task] = {}
+        for one in self.book().effective:
+            pair = [items[digest] for digest in shown(one) if digest in items]
+            if one.kind in JUDGES and one.observer != self.observer and len(pair) == 2:
+                left, right = pair
+                task = Task(Topic.SECOND, left.ref.image_id, (left,), (Choice("", right, left),), -one.number)
+                found.setdefault(task.id, task)
+        return list(found.values())
+
+    def items(self) -> dict[str, Indexed]:
+        """Photos by digest."""
+        references = self.session.references if self.worker.is_ready else []
+        return {item.digest: item for item in (*references, *(item for task in self._queries.values() for item in task.photos))}
+
+    def is_done(self, task: Task) -> bool:
+        """Whether it was answered; by a second observer only what they have said themselves counts."""
+        if task.topic is not Topic.QUERY:
+            return self.judged(task, task.choices[0]) is not None
+        named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
+        return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
+
+    def judged(self, task: Task, choice: Choice) -> Decision | None:
+        """The newest decision on whether a question's photos and those of a choice are one animal; None where there is none."""
+        own = {item.digest for item in task.photos}
+        for one in reversed(self.counting(choice.reference.digest)):
+            if one.kind in JUDGES and own & {photo.digest for photo in one.photos}:
+                return one
+        return None
+
+    def counting(self, digest: str) -> list[Decision]:
+        """The decisions on a photo that count for this observer: a second observer is blind to those of others."""
+        return [one for one in self.book().about.get(digest, ()) if not self.blind or one.observer == self.observer]
+
+
+def _changes(path: Path) -> bytes:
+    """What differs once the log has changed: SQLite counts the changes of a file in its header."""
+    try:
+        with path.open("rb") as file:
+            return file.read(28)[24:]
+    except OSError:
+        return b""

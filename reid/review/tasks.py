@@ -7,16 +7,16 @@ be one by that of p and 1 - p; what people have said and what contradicts it com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
 from ..decision.verdicts import MATCH, NEW, ODD, UNSURE
-from ..records import Candidate, IdentityRanking, PhotoRef
+from ..records import Health, IdentityRanking, Indexed, Query
 
 
-class Kind(StrEnum):
+class Topic(StrEnum):
     """Why it is asked."""
 
     CONTRADICTION = "contradiction"  # what was decided cannot all be so
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     SECOND = "second"  # a pair that another observer has judged
 
 
+MOST = 9  # animals that a question offers, a key each
 MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
 UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
 
@@ -34,20 +35,21 @@ UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a 
 class Choice:
     """An animal that the photos may show, with the photo that speaks for it most."""
 
-    animal: str
-    reference: PhotoRef
-    photo: PhotoRef  # of the task's own photos, the one that is like it
-    p: float | None = None  # 0..1, where it is known
-    candidate: Candidate | None = None
+    animal: str  # as the gallery called it when it was found
+    reference: Indexed
+    photo: Indexed  # of the question's own photos, the one that is like it
+    p: float | None = None  # that it is this one, 0..1, where that is known
+    score: float | None = None
+    n_matches: int | None = None
 
 
 @dataclass(frozen=True)
 class Task:
     """A question: do these photos show one of these animals?"""
 
-    kind: Kind
+    topic: Topic
     title: str
-    photos: tuple[PhotoRef, ...]
+    photos: tuple[Indexed, ...]
     choices: tuple[Choice, ...]  # best first
     value: float  # how much an answer changes; larger comes first
     ranking: IdentityRanking | None = None
@@ -56,8 +58,8 @@ class Task:
     @property
     def id(self) -> str:
         """Opaque, and the same in every run."""
-        first = self.choices[0].reference.image_id if self.kind != Kind.QUERY and self.choices else ""
-        return opaque("task", self.kind, self.title, first)
+        of = self.photos if self.topic is Topic.QUERY else (*self.photos, self.choices[0].reference)
+        return opaque("task", self.topic, *(item.digest for item in of))
 
 
 def opaque(*parts: str) -> str:
@@ -87,3 +89,30 @@ def after(tasks: Sequence[Task], last: Task | None) -> Task | None:
         return tasks[0] if tasks else None
     key = (-last.value, last.title, last.id)
     return next((task for task in tasks if (-task.value, task.title, task.id) > key), None)
+
+
+def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, Indexed]) -> Task:
+    """Who is it? `references` are those of the gallery, by image_id."""
+    own = {item.ref.image_id: item for item in query.photos}
+    choices = [
+        Choice(one.identity, references[one.reference_id], own[one.photo_id], None if rank else ranking.p_match, one.score, one.n_matches)
+        for rank, one in enumerate(ranking.candidates[:MOST])
+    ]
+    return Task(Topic.QUERY, query.name, query.photos, tuple(choices), value_of(ranking), ranking, ranking.because)
+
+
+def of_health(health: Health, references: Mapping[str, Indexed]) -> list[Task]:
+    """Animals that may be one, and photos that may be of another animal."""
+    found = []
+    for twins in health.twins:
+        one, other = (references[name] for name in twins.references)
+        choice = Choice(twins.identities[1], other, one, twins.p_same)
+        because = ("These photos look alike as those of one animal do, and the catalogue has them under two names.",)
+        value = entropy(twins.p_same, 1 - twins.p_same)
+        found.append(Task(Topic.TWINS, " and ".join(twins.identities), (one,), (choice,), value, because=because))
+    for doubt in health.mislabels:
+        one, like = references[doubt.reference_id], doubt.looks_like
+        choice = Choice(like.identity, references[like.reference_id], one, None, like.score, like.n_matches)
+        because = (f"It scores {like.score:.2f} with {like.identity}, and {doubt.score:.2f} with the other photos of {doubt.identity}.",)
+        found.append(Task(Topic.MISLABEL, f"a photo of {doubt.identity}", (one,), (choice,), MISLABELLED, because=because))
+    return found

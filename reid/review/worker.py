@@ -59,6 +59,7 @@ class Worker:
     ) -> None:
         self.session, self.progress, self.photos, self.told = session, progress, list(photos), told
         self.health: Health | None = None
+        self.is_ready = False  # whether the gallery's features are stored
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
         self._stop = threading.Event()
 
@@ -89,6 +90,7 @@ class Worker:
 
     def _work(self) -> None:
         self.session.ready()
+        self.is_ready = True
         queries, failures = self.session.queries_in(self.photos) if self.photos else ([], ())
         self.progress.change(failures=(*self.session.failures, *failures))
         self.progress.is_quiet = True

@@ -1,0 +1,88 @@
+"""From what a person presses to what the log keeps. A page that does not know of an answer by somebody else is told, and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from ..catalogue import Decision, Kind, PhotoKey
+from ..errors import DecisionError
+from ..records import Indexed
+from .book import JUDGES, NAMES
+from .desk import Desk
+from .tasks import Choice, Task, Topic
+
+
+class Verdict(StrEnum):
+    """What is pressed."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    CANNOT_TELL = "cannot_tell"
+    NEW = "new"
+
+
+class Overtaken(Exception):
+    """The pair was decided after the page was made."""
+
+    def __init__(self, decision: Decision):
+        super().__init__(decision)
+        self.decision = decision
+
+
+def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int) -> Decision:
+    """Write an answer down; it is on the disk when this returns. `choice` is what the photos are compared with, `name` what a new animal
+    is called, `seen` the newest decision that the page knew. What the same observer had said of this pair is taken back.
+
+    Raises Overtaken, DecisionError, StoreError."""
+    if verdict is not Verdict.NEW and choice is None:
+        raise DecisionError("there is nothing to compare the photos with")
+    if verdict is Verdict.NEW and name in desk.book().animals:  # known, though not among the choices
+        card = desk.book().animals[name][0]
+        known = desk.items().get(card.digest or "")
+        if known is None:
+            raise DecisionError(f"{name} has no photo that can be compared; give the animal another name")
+        verdict, choice, name = Verdict.SAME, Choice(name, known, task.photos[0]), ""
+    kind, photos = _decided(task, choice, verdict)
+
+    def check(counting: Sequence[Decision]) -> None:
+        for one in counting:
+            if one.number > seen and not (desk.blind and one.observer != desk.observer) and _concerns(one, task, choice):
+                raise Overtaken(one)
+
+    mine = None if choice is None else desk.judged(task, choice)
+    if mine is not None and mine.number <= seen and mine.observer == desk.observer:
+        desk.log.undo(desk.observer, mine.number)
+    evidence = _evidence(desk, task, choice)
+    found = desk.log.append(kind, [PhotoKey(item.digest, item.ref.image_id) for item in photos], observer=desk.observer, value=name,
+                            evidence=evidence, check=check)  # fmt: skip
+    desk.n_answers += 1
+    return found
+
+
+def _decided(task: Task, choice: Choice | None, verdict: Verdict) -> tuple[Kind, list[Indexed]]:
+    """The kind of decision, and its photos in the order that the log wants."""
+    own = list(task.photos)
+    if choice is None or verdict is Verdict.NEW:
+        return Kind.NEW, own
+    if verdict is Verdict.SAME:
+        return (Kind.MERGE if task.topic is Topic.TWINS else Kind.SAME), [*own, choice.reference]
+    return Kind(verdict), [choice.reference, *own]
+
+
+def _concerns(one: Decision, task: Task, choice: Choice | None) -> bool:
+    """Whether a decision says who the photos show, or something of this very pair."""
+    photos = {photo.digest for photo in one.photos}
+    if not photos & {item.digest for item in task.photos}:
+        return False
+    return one.kind in NAMES or (one.kind in JUDGES and choice is not None and choice.reference.digest in photos)
+
+
+def _evidence(desk: Desk, task: Task, choice: Choice | None) -> Mapping[str, object]:
+    """What was on the screen."""
+    found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind}
+    if choice is not None:
+        found |= {"shown": [choice.photo.digest, choice.reference.digest], "p_same": choice.p, "score": choice.score, "n_matches": choice.n_matches}
+    if (ranking := task.ranking) is not None:
+        found |= {"verdict": ranking.verdict, "p_match": ranking.p_match, "p_new": ranking.p_new, "fingerprint": desk.session.fingerprint}
+    return {name: value for name, value in found.items() if value is not None}
