@@ -10,7 +10,7 @@ import typer
 
 from ..errors import SettingsError
 from ..settings import Settings
-from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 
 SERVER = "Server"
 
@@ -47,7 +47,14 @@ def _review(
     check_host(host, cert, key, without_tls)
     progress = Progress()
     with session.open(
-        gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written, listener=progress
+        gallery,
+        settings,
+        table=metadata,
+        cache=cache,
+        skip_bad=skip_bad,
+        join=joined(join),
+        names_as_written=names_as_written,
+        listener=progress,
     ) as opened:
         desk = Desk(opened, progress, observer=observer.strip() or getpass.getuser(), photos=photos or (), budget=budget, blind=blind)
         serve(desk, host=host, port=port, cert=cert, key=key, browser=browser)

@@ -82,7 +82,12 @@ def _evidence(desk: Desk, task: Task, choice: Choice | None) -> Mapping[str, obj
     """What was on the screen."""
     found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind}
     if choice is not None:
-        found |= {"shown": [choice.photo.digest, choice.reference.digest], "p_same": choice.p, "score": choice.score, "n_matches": choice.n_matches}
+        found |= {
+            "shown": [choice.photo.digest, choice.reference.digest],
+            "p_same": choice.p,
+            "score": choice.score,
+            "n_matches": choice.n_matches,
+        }
     if (ranking := task.ranking) is not None:
         found |= {"verdict": ranking.verdict, "p_match": ranking.p_match, "p_new": ranking.p_new, "fingerprint": desk.session.fingerprint}
     return {name: value for name, value in found.items() if value is not None}

@@ -63,7 +63,9 @@ def create_app(desk: Desk, door: Door) -> Guard:
     app.include_router(router)
 
     async def refused(request: Request, error: Exception) -> Response:
-        status, detail = (error.status_code, error.detail) if isinstance(error, AnyHTTPException) else (400, "this request makes no sense here")
+        status, detail = (
+            (error.status_code, error.detail) if isinstance(error, AnyHTTPException) else (400, "this request makes no sense here")
+        )
         return PlainTextResponse(f"reid: {detail}\n", status)
 
     async def failed(request: Request, error: Exception) -> Response:

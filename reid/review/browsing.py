@@ -136,17 +136,32 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         cards = book.encounters[name]
         shown = _facts(("Animals", ", ".join(dict.fromkeys(card.animal or "unnamed" for card in cards))), ("Photos", len(cards)),
                        ("Dates", _span(cards)), ("Places", _list(card.site for card in cards)), ("Sides", _list(_sides(cards))))  # fmt: skip
-        return pages.page(request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards})))
+        return pages.page(
+            request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards}))
+        )
 
     @router.get("/health")
     def health(request: Request) -> Response:
         book, state = desk.book(), desk.worker.state
         known = desk.worker.health
         doubts = [task for task in desk.tasks() if task.topic not in ("query", "second")]
-        cards = [(task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], desk.is_done(task)) for task in doubts]
-        single = known.single_encounter if known else [name for name, own in book.animals.items() if len({card.ref.encounter for card in own}) == 1]
+        cards = [
+            (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], desk.is_done(task))
+            for task in doubts
+        ]
+        single = (
+            known.single_encounter
+            if known
+            else [name for name, own in book.animals.items() if len({card.ref.encounter for card in own}) == 1]
+        )
         calibration = desk.session.judges.calibration if desk.worker.is_ready else None
-        said = "not yet known" if not desk.worker.is_ready else "no: no probabilities" if calibration is None else f"on {calibration.n_known} encounters"
+        said = (
+            "not yet known"
+            if not desk.worker.is_ready
+            else "no: no probabilities"
+            if calibration is None
+            else f"on {calibration.n_known} encounters"
+        )
         shown = _facts(("Photos", len(desk.gallery.references)), ("Animals", len(book.animals)), ("Seen once", len(single)), ("Calibrated", said),
                        ("Decisions", len(book.effective)))  # fmt: skip
         return pages.page(
@@ -174,7 +189,9 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         book = desk.book()
         hidden = [one for one in book.history if desk.blind and one.observer != desk.observer]
         lines = _lines(book, [one for one in book.history[::-1] if one not in hidden], desk)
-        return pages.page(request, "history", status=status, here="/history", problem=problem, decisions=lines[:most], n_more=max(0, len(lines) - most))
+        return pages.page(
+            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most], n_more=max(0, len(lines) - most)
+        )
 
 
 def _animal(book: Book, id: str) -> Animal:

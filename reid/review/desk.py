@@ -90,6 +90,10 @@ class Desk:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)
 
+    def waiting(self) -> list[Task]:
+        """The questions that nobody has answered; of a second observer, those that they have not answered themselves."""
+        return [task for task in self.tasks() if not self.is_done(task)]
+
     def _second(self) -> list[Task]:
         """The pairs that others have judged, in the order in which they were shown to them, without what was said."""
         items = self.items()

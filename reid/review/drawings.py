@@ -51,7 +51,9 @@ def timeline(seen: Sequence[Seen]) -> Markup | None:
         parts.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(LEFT - 8, y + 4, side[:10] or "no side"))
         for one in seen:
             if side in (one.sides or ("",)):
-                parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="5"><title>{}</title></circle>').format(x(one.day), y, one.said))
+                parts.append(
+                    Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="5"><title>{}</title></circle>').format(x(one.day), y, one.said)
+                )
     label = f"Seen from {first} to {last}"
     return Markup('<svg class="timeline" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDE, high + 22, label, Markup("").join(parts)
@@ -73,7 +75,9 @@ def chart(seen: Sequence[Seen]) -> Markup | None:
     drawn = [(MAP / 2 + (x - middle[0]) * scale, MAP / 2 + (y - middle[1]) * scale) for x, y in flat]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)
     dots = [
-        Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="5"><title>{}: {:.5f}, {:.5f}</title></circle>').format(x, y, one.said, *point)
+        Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="5"><title>{}: {:.5f}, {:.5f}</title></circle>').format(
+            x, y, one.said, *point
+        )
         for (x, y), one, point in zip(drawn, placed, points)
     ]
     bar = max((km for km in BARS if km * scale <= MAP / 2), default=BARS[0])
@@ -81,7 +85,9 @@ def chart(seen: Sequence[Seen]) -> Markup | None:
     parts = [
         Markup('<rect class="sea" width="{0}" height="{0}" rx="6"/><path class="way" d="{1}"/>').format(MAP, path),
         *dots,
-        Markup('<path class="bar" d="M12 {0}v6h{1:.1f}v-6"/><text x="12" y="{2}">{3}</text>').format(MAP - 20, bar * scale, MAP - 26, length),
+        Markup('<path class="bar" d="M12 {0}v6h{1:.1f}v-6"/><text x="12" y="{2}">{3}</text>').format(
+            MAP - 20, bar * scale, MAP - 26, length
+        ),
         Markup('<text x="{}" y="20" text-anchor="end">N ↑</text>').format(MAP - 12),
     ]
     return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="{1}">{2}</svg>').format(

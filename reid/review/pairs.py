@@ -97,7 +97,11 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         taken = next(one for one in desk.book().history if one.number == undone.undoes)
         desk.n_answers = max(0, desk.n_answers - 1)
         back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None) or _next(desk, "")
-        place = next((n for n, one in enumerate(back.choices, 1) if [one.photo.digest, one.reference.digest] == taken.evidence.get("shown")), 0) if back else 0
+        place = (
+            next((n for n, one in enumerate(back.choices, 1) if [one.photo.digest, one.reference.digest] == taken.evidence.get("shown")), 0)
+            if back
+            else 0
+        )
         return _show(request, back, choice=place, said=f"Taken back: {SAID.get(taken.kind, taken.kind)}.")
 
     @router.get("/marks/{left}/{right}")
@@ -112,7 +116,9 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
             raise HTTPException(404, str(error)) from error
 
     def _nothing(request: Request, said: str = "") -> HTMLResponse:
-        return pages.page(request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos))
+        return pages.page(
+            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos)
+        )
 
     def _show(
         request: Request, task: Task | None, *, said: str = "", status: int = 200, choice: int = 0, left: str = "", right: str = "",
@@ -124,7 +130,16 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         about = f"{said} {view.left.ref.image_id}{f' and {view.offer.animal}' if view.offer else ''}."
         url = f"/review/{task.id}" if request.method == "POST" or request.url.path == "/review" else None
         return pages.page(
-            request, "review", status=status, said=about, url=url, here="/review", view=view, overtaken=overtaken, problem=problem, SAID=SAID
+            request,
+            "review",
+            status=status,
+            said=about,
+            url=url,
+            here="/review",
+            view=view,
+            overtaken=overtaken,
+            problem=problem,
+            SAID=SAID,
         )
 
 
@@ -148,7 +163,7 @@ def _place(task: Task, choice: Choice | None) -> int:
 
 
 def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
-    book, pipelines = desk.book(), desk.session.work
+    book = desk.book()
     offers = []
     for place, choice in enumerate(task.choices, start=1):
         card, judged = book.of_photo[choice.reference.digest], desk.judged(task, choice)

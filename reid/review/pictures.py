@@ -1,6 +1,6 @@
 """Photos as a browser shows them: cropped to their box, upright, without their headers, made when they are asked for and kept.
 
-    <folder>/pictures/<side>/<digest>.jpg
+<folder>/pictures/<side>/<digest>.jpg
 """
 
 from __future__ import annotations

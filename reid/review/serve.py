@@ -22,7 +22,9 @@ IN_NETWORK = (
     "other devices of this network reach the app at {address}. Whoever has a link sees the photos and decides; a link works once, and gives "
     "its browser access until the app stops"
 )
-WITHOUT_TLS = "there is no encryption: whoever listens in this network can read everything, and act as you. Use it only in a network of your own"
+WITHOUT_TLS = (
+    "there is no encryption: whoever listens in this network can read everything, and act as you. Use it only in a network of your own"
+)
 
 
 def check_host(host: str, cert: Path | None, key: Path | None, without_tls: bool) -> None:
@@ -87,7 +89,9 @@ def _bound(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             bound.close()
             if port is not None or wanted == 0:
-                raise SettingsError(f"{host}:{wanted} cannot be used ({error.strerror or error}); name another --port, or another --host") from error
+                raise SettingsError(
+                    f"{host}:{wanted} cannot be used ({error.strerror or error}); name another --port, or another --host"
+                ) from error
     raise AssertionError
 
 
