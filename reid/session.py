@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import DISTRIBUTION, catalogue, decision, imaging, stages
-from .catalogue import Gallery
+from .catalogue import DecisionLog, Gallery
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
@@ -123,11 +123,24 @@ class Session:
 
     @cached_property
     def gallery(self) -> Gallery:
-        """The photos and labels, as they are when they are first needed. Raises GalleryError with every problem found."""
-        found = catalogue.read(self.root, self._facts, table=self.table, **vars(self._options))
+        """The photos, and their labels by the table and by what people have decided, as they are when they are first needed.
+
+        Raises GalleryError with every problem found, StoreError for a damaged log of decisions."""
+        decisions, digest = self.decisions.effective(), self.work.digests.of
+        found = catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **vars(self._options))
         for text in found.notes:
             self.work.listener.note(text)
         return found
+
+    @property
+    def decisions(self) -> DecisionLog:
+        """What people have decided about this gallery. What is decided from now on counts after `read_again`."""
+        return DecisionLog(self.root)
+
+    def read_again(self) -> None:
+        """Forget the photos and labels, and all that was inferred from them: the next question reads table and decisions again."""
+        for name in ("gallery", "_extracted", "impostors", "judges"):
+            self.__dict__.pop(name, None)
 
     def _facts(self, path: Path) -> PhotoFacts:
         return self.work.digests.facts(path, imaging.facts)

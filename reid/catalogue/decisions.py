@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,12 +22,14 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import DecisionError, StoreError
+from .dates import read_dates
 from .names import clean, names_somebody
 from .sides import side
 
 FILE = "decisions.sqlite"
 APPLICATION = 0x52654944  # "ReID", in the header of the file
 FORMAT = 1
+ISO = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[ T].+)?)?)?")
 PATIENCE = 60.0  # seconds to wait for another writer
 TABLES = (
     "CREATE TABLE decisions (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, photos TEXT NOT NULL, value TEXT NOT NULL, "
@@ -51,7 +54,7 @@ class Kind(StrEnum):
     SPLIT = "split"  # these photos are not of the animal that they stand under, but all of another one, called `value`, or unnamed
     NOT_THIS_ANIMAL = "not_this_animal"  # each of these photos leaves the animal that it stands under, and stands by itself
     SIDE = "side"  # the photos show the side or view `value`
-    DATE = "date"  # the photos were taken on `value`: an ISO date, with or without a time
+    DATE = "date"  # the photos were taken on `value`: 2021-11-28, with a time behind it or without, or 2021-11, or 2021
     PHOTOBOMB = "photobomb"  # what these photos have in common is another animal in the picture; says nothing of identities
     SCENERY = "scenery"  # what they have in common is the background; says nothing of identities
     UNDO = "undo"  # takes back the decision `undoes`, which may be an undo
@@ -79,7 +82,7 @@ class Decision:
     value: str  # a name, a side, a date; empty where there is none
     observer: str
     when: datetime  # UTC
-    evidence: Mapping[str, object]  # JSON: what was on the screen. `p_same` (0..1) weighs links in contradictions
+    evidence: Mapping[str, object] = field(hash=False)  # JSON: what was on the screen. `p_same` (0..1) weighs links in contradictions
     undoes: int | None = None  # the number that an undo takes back
 
 
@@ -233,10 +236,8 @@ def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
             raise DecisionError(f"{value!r} is no side or view; write left, right, top, ...")
         return found
     if kind is Kind.DATE:
-        try:
-            datetime.fromisoformat(value)
-        except ValueError as error:
-            raise DecisionError(f"{value!r} is no date; write it as 2021-11-28, or with a time as 2021-11-28 10:15") from error
+        if not ISO.fullmatch(value) or not read_dates("date", [("", value)])[0]:
+            raise DecisionError(f"{value!r} is no date; write it as 2021-11-28, with a time as 2021-11-28 10:15, or as 2021-11 or 2021")
         return value
     name = clean(value)
     if kind in NAMING and not names_somebody(name) and (name or kind is Kind.NAME):

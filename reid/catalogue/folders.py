@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import GalleryError
+from .decisions import FILE
 from .draft import Draft
 from .sides import is_side, side
 from .values import counted, said, some
 
-FOLDER = ".reid"  # everything that reid writes is under it
+FOLDER = ".reid"  # everything that reid computes is under it
+OWN = frozenset((FOLDER, FILE, f"{FILE}-journal"))
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .heic .heif .avif .gif .bmp".split())
 SYSTEM = frozenset(
     (
@@ -47,8 +49,10 @@ class Contents:
 
 
 def is_system(name: str) -> bool:
-    """Whether a folder or file belongs to a system or a tool: nobody is called @eaDir, #recycle or masks."""
-    return name.startswith(".") or name.casefold() in SYSTEM or said(name) in MASKS or SYSTEM_FORMS.fullmatch(name) is not None
+    """Whether a folder or file belongs to a system or a tool, or to reid: nobody is called @eaDir, #recycle or masks."""
+    return (
+        name.startswith(".") or name in OWN or name.casefold() in SYSTEM or said(name) in MASKS or SYSTEM_FORMS.fullmatch(name) is not None
+    )
 
 
 def contents(folder: Path) -> Contents:
@@ -65,7 +69,7 @@ def contents(folder: Path) -> Contents:
     for path, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         here = "" if path == top else path.removeprefix(top).lstrip(os.sep) + os.sep
         seen.add(os.path.realpath(path))
-        system.update(name for name in (*folders, *names) if is_system(name) and name != FOLDER)
+        system.update(name for name in (*folders, *names) if is_system(name) and name not in OWN)
         folders[:] = sorted(name for name in folders if not is_system(name))
         for name in folders:
             child = os.path.join(path, name)

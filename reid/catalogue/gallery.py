@@ -1,12 +1,13 @@
-"""A folder per individual, or a table -> PhotoRefs with their animals, encounters, sides and dates.
+"""A folder per individual, or a table, and what people have decided -> PhotoRefs with their animals, encounters, sides and dates.
 
 Everything is checked before work starts, every problem is listed. Nothing is decoded here; `facts(path)` is handed in by the caller and
-asked only for photos with a box, and for those of which no date is known.
+asked only for photos with a box, and for those of which no date is known, `digest(ref)` only where there are decisions.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GalleryError, PhotoError
-from ..records import PhotoFacts, PhotoRef
+from ..records import Indexed, PhotoFacts, PhotoRef
 from .columns import meanings
-from .dates import When, date_in_name
+from .dates import When, date_in_name, read_dates
+from .decisions import Decision
 from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
 from .folders import photos_in, read_folders
+from .labels import Labels, labels
 from .names import identities
 from .rows import read_rows
 from .table import TABLE as TABLE_NAME
@@ -41,6 +44,7 @@ class Gallery:
     references: tuple[PhotoRef, ...]
     queries: tuple[PhotoRef, ...] = ()
     notes: tuple[str, ...] = ()
+    labels: Labels | None = None  # of references and queries, where decisions count
 
     @property
     def identities(self) -> list[str]:
@@ -55,11 +59,14 @@ def read(
     skip_bad: bool = False,
     join: Mapping[str, str] = {},
     names_as_written: bool = False,
+    decisions: Sequence[Decision] = (),
+    digest: Callable[[PhotoRef], str] | None = None,
 ) -> Gallery:
     """The gallery at `root`. Raises GalleryError with every problem found; with `skip_bad` bad rows become notes instead.
 
     `table` is a file or a DataFrame; without one the folder's own metadata.csv, .xlsx or .parquet counts, if it has one. `join` maps names
-    to the names that they are read as. With `names_as_written` no name but `unknown` and a blank is taken to name nobody."""
+    to the names that they are read as. With `names_as_written` no name but `unknown` and a blank is taken to name nobody. `decisions` are
+    those that count (`DecisionLog.effective`), about photos as `digest` names them: labels, sides and dates are the table's and theirs."""
     check_folder(root)
     if isinstance(table, Path) and not os.path.isfile(table):
         raise GalleryError(f"there is no table {table}; name a file, csv, xlsx or parquet")
@@ -72,10 +79,14 @@ def read(
         drafts, notes = _read_table(root, table, facts, skip_bad)
     names, told = identities([draft.name for draft in drafts], join, names_as_written)
     notes += told
+    found = None
+    if decisions and digest is not None:
+        found = _decide(drafts, names, decisions, digest)
+        names, notes = list(found.identities), [*notes, *found.notes]
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+    return Gallery(root, tuple(references), tuple(queries), (*notes, *told), found)
 
 
 def check_folder(root: Path) -> None:
@@ -128,6 +139,30 @@ def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[st
             (where, text), *others = alike
             notes.append(f"left out {table.at(where)}: {text}; and for the like {some([where for where, _ in others])}")
     return notes
+
+
+def _decide(
+    drafts: Sequence[Draft], names: Sequence[str | None], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str]
+) -> Labels:
+    """The labels of table and decisions together; decided sides and dates are written into the drafts."""
+    known = {photo.digest for one in decisions for photo in one.photos}
+    n_boxes = Counter(draft.path for draft in drafts)
+    items = []
+    for draft, name in zip(drafts, names, strict=True):
+        whole = PhotoRef(draft.image_id, draft.path, name)
+        try:
+            key = digest(replace(whole, crop=draft.crop, mask=draft.mask))
+            if key not in known and n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
+                key = before  # decided before it had its box or mask
+        except PhotoError:  # named when it is decoded
+            key = f"unreadable {draft.path}"
+        items.append(Indexed(whole, key))
+    found = labels(items, decisions)
+    days, _ = read_dates("date", [("", text) for text in found.dates.values()])
+    for draft, item in zip(drafts, items, strict=True):
+        draft.orientation = found.sides.get(item.digest, draft.orientation)
+        draft.when = days.get(found.dates.get(item.digest, ""), draft.when)
+    return found
 
 
 def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:
