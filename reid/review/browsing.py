@@ -8,7 +8,7 @@ from datetime import date
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
@@ -101,7 +101,7 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         return pages.part("progress")
 
     @router.get("/catalogue")
-    def catalogue(request: Request, filters: Annotated[Filters, Query()]) -> Response:
+    def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
         every = desk.book().cards.values()
         cards = filters.of(every)
         return pages.page(
@@ -112,7 +112,7 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         )  # fmt: skip
 
     @router.get("/catalogue/more")
-    def more(filters: Annotated[Filters, Query()], start: Annotated[int, Query(ge=0)] = 0) -> Response:
+    def more(filters: Annotated[Filters, Depends()], start: Annotated[int, Query(ge=0)] = 0) -> Response:
         return pages.part("batch", cards=filters.of(desk.book().cards.values()), start=start, length=BATCH, query=filters.query())
 
     @router.get("/animals/{animal}")
