@@ -18,22 +18,28 @@ SERVER = "Server"
 def _review(
     gallery: Gallery,
     settings: Settings,
-    photos: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of photos, to identify. (default: those of the runs before)", show_default=False)] = None,
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of photos. (default: those of earlier runs)")] = None,
     observer: Annotated[str, typer.Option(help="Who decides. (default: the name of the user)", show_default=False)] = "",
-    blind: Annotated[bool, typer.Option("--blind", help="Judge the pairs that other observers have judged, without seeing what they said.")] = False,
+    blind: Annotated[bool, typer.Option("--blind", help="Judge what other observers have judged, without seeing what they said.")] = False,
     budget: Annotated[int, typer.Option(help="Stop after so many answers; 0: no end.", min=0)] = 0,
     browser: Annotated[bool, typer.Option(help="Open the browser.", rich_help_panel=SERVER)] = True,
-    port: Annotated[int | None, typer.Option(help="Port. (default: 8420, or any that is free)", min=0, max=65535, rich_help_panel=SERVER)] = None,
-    host: Annotated[str, typer.Option(help="This machine's address in a network, for other devices there.", rich_help_panel=SERVER)] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port. (default: 8420, or any that is free)", min=0, max=65535, rich_help_panel=SERVER)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address of this machine in a network, for other devices there.", rich_help_panel=SERVER)
+    ] = "127.0.0.1",
     cert: Annotated[Path | None, typer.Option(help="Certificate for --host (PEM).", rich_help_panel=SERVER)] = None,
     key: Annotated[Path | None, typer.Option(help="Private key of --cert (PEM).", rich_help_panel=SERVER)] = None,
-    without_tls: Annotated[bool, typer.Option("--without-tls", help="Use --host without encryption: whoever listens can read and decide.", rich_help_panel=SERVER)] = False,
+    without_tls: Annotated[
+        bool, typer.Option("--without-tls", help="Use --host without encryption: whoever listens reads all.", rich_help_panel=SERVER)
+    ] = False,
     metadata: Table = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
-) -> None:  # fmt: skip
+) -> None:
     try:
         from ..review.desk import Desk
         from ..review.serve import check_host, serve

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from ..catalogue import Decision, Kind
-from .book import shown
+from .tasks import shown
 
 WORDS = {Kind.SAME: "same", Kind.MERGE: "same", Kind.DIFFERENT: "different", Kind.CANNOT_TELL: "cannot tell"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
@@ -50,14 +50,39 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
             if one.number > seen and not (desk.blind and one.observer != desk.observer) and _concerns(one, task, choice):
                 raise Overtaken(one)
 
+    check(desk.book().effective)  # before anything is taken back
     mine = None if choice is None else desk.judged(task, choice)
     if mine is not None and mine.number <= seen and mine.observer == desk.observer:
         desk.log.undo(desk.observer, mine.number)
-    evidence = _evidence(desk, task, choice)
-    found = desk.log.append(kind, [PhotoKey(item.digest, item.ref.image_id) for item in photos], observer=desk.observer, value=name,
-                            evidence=evidence, check=check)  # fmt: skip
+    evidence = dict(_evidence(desk, task, choice))
+    if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
+        number = task.settles[verdict is Verdict.DIFFERENT]
+        if number in {one.number for one in desk.book().effective}:
+            desk.log.undo(desk.observer, number)
+    if task.topic is Topic.MISLABEL and verdict is Verdict.SAME:  # it leaves the animal that it stands under, which stays as it is
+        leaving = desk.log.append(Kind.NOT_THIS_ANIMAL, _keys(task.photos), observer=desk.observer, evidence=evidence, check=check)
+        evidence["follows"] = leaving.number
+        seen = leaving.number
+    found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
     desk.n_answers += 1
     return found
+
+
+def take_back(desk: Desk) -> Decision | None:
+    """Take back this observer's last answer, with what it was written down together with; None where there is none."""
+    undone = desk.log.undo(desk.observer)
+    if undone is None:
+        return None
+    taken = next(one for one in desk.book().history if one.number == undone.undoes)
+    follows = taken.evidence.get("follows")
+    if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
+        desk.log.undo(desk.observer, follows)
+    desk.n_answers = max(0, desk.n_answers - 1)
+    return taken
+
+
+def _keys(items: Iterable[Indexed]) -> list[PhotoKey]:
+    return [PhotoKey(item.digest, item.ref.image_id) for item in items]
 
 
 def _decided(task: Task, choice: Choice | None, verdict: Verdict) -> tuple[Kind, list[Indexed]]:
@@ -80,14 +105,11 @@ def _concerns(one: Decision, task: Task, choice: Choice | None) -> bool:
 
 def _evidence(desk: Desk, task: Task, choice: Choice | None) -> Mapping[str, object]:
     """What was on the screen."""
-    found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind}
+    ranking = task.ranking
+    found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind or None}
     if choice is not None:
-        found |= {
-            "shown": [choice.photo.digest, choice.reference.digest],
-            "p_same": choice.p,
-            "score": choice.score,
-            "n_matches": choice.n_matches,
-        }
-    if (ranking := task.ranking) is not None:
+        found["shown"] = [choice.photo.digest, choice.reference.digest]
+        found |= {"p_same": choice.p, "score": choice.score, "n_matches": choice.n_matches}
+    if ranking is not None:
         found |= {"verdict": ranking.verdict, "p_match": ranking.p_match, "p_new": ranking.p_new, "fingerprint": desk.session.fingerprint}
     return {name: value for name, value in found.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -27,27 +27,26 @@ def create_app(desk: Desk, door: Door) -> Guard:
     """The ASGI application of one desk. Its routes are in `Guard.app.routes`."""
     app = FastAPI(title="reid", openapi_url=None, docs_url=None, redoc_url=None)
     pages = Pages(desk, door)
-    router = APIRouter()
     files = {name: resources.files(__package__).joinpath("static", name).read_bytes() for name in STATIC}
 
-    @router.get(OPEN)
+    @app.get(OPEN)
     def open_page() -> Response:
         return pages.part("open")
 
-    @router.post(OPEN)
+    @app.post(OPEN)
     def open_door(given: Annotated[dict[str, str], Depends(form)]) -> Response:
         cookie = door.exchange(given.get("code", ""))
         if cookie is None:
             raise HTTPException(401, "this link has been used; `reid review` prints another")
         return Response(status_code=204, headers={"Set-Cookie": cookie})
 
-    @router.get("/static/{name}")
+    @app.get("/static/{name}")
     def static(name: str) -> Response:
         if name not in files:
             raise HTTPException(404)
         return Response(files[name], media_type=STATIC[name], headers={"Cache-Control": "no-cache"})
 
-    @router.get("/photos/{photo}/{size}")
+    @app.get("/photos/{photo}/{size}")
     def photo(photo: str, size: Size) -> Response:
         card = desk.book().cards.get(photo)
         if card is None:
@@ -58,9 +57,8 @@ def create_app(desk: Desk, door: Door) -> Guard:
             raise HTTPException(404) from error
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
-    pairs.add_to(router, desk, pages)
-    browsing.add_to(router, desk, pages)
-    app.include_router(router)
+    pairs.add_to(app, desk, pages)
+    browsing.add_to(app, desk, pages)
 
     async def refused(request: Request, error: Exception) -> Response:
         status, detail = (

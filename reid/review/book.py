@@ -97,14 +97,6 @@ def _identities(photos: Sequence[Indexed], counting: Sequence[Decision]) -> tupl
     return identity, found.contradictions
 
 
-def shown(decision: Decision) -> tuple[str, ...]:
-    """The digests of the two photos that were looked at, the query's first."""
-    pair = decision.evidence.get("shown")
-    if isinstance(pair, list) and len(pair) == 2:
-        return tuple(map(str, pair))
-    return tuple(photo.digest for photo in decision.photos[:2])
-
-
 def _grouped(pairs: Iterable[tuple[str, Card]]) -> dict[str, tuple[Card, ...]]:
     found: dict[str, list[Card]] = {}
     for name, card in pairs:

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
@@ -91,31 +91,31 @@ class Line:
     may_undo: bool
 
 
-def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
-    @router.get("/")
+def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
+    @app.get("/")
     def start() -> Response:
         return RedirectResponse("/review" if desk.worker.photos or desk.waiting() else "/catalogue", 303)
 
-    @router.get("/progress")
+    @app.get("/progress")
     def progress(request: Request) -> Response:
         return pages.part("progress")
 
-    @router.get("/catalogue")
+    @app.get("/catalogue")
     def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
         every = desk.book().cards.values()
         cards = filters.of(every)
         return pages.page(
             request, "catalogue", here="/catalogue", filters=filters, query=filters.query(), chosen=filters != Filters(), start=0,
             length=BATCH, cards=cards, n_all=len(every), n_animals=len({card.animal for card in cards if card.animal}),
-            sites=sorted({card.site for card in every if card.site}), sides=sorted({card.ref.orientation for card in every if card.ref.orientation}),
+            sites=sorted({card.site for card in every if card.site}), sides=_sides(every),
             dated=any(card.ref.date for card in every),
         )  # fmt: skip
 
-    @router.get("/catalogue/more")
+    @app.get("/catalogue/more")
     def more(filters: Annotated[Filters, Depends()], start: Annotated[int, Query(ge=0)] = 0) -> Response:
         return pages.part("batch", cards=filters.of(desk.book().cards.values()), start=start, length=BATCH, query=filters.query())
 
-    @router.get("/animals/{animal}")
+    @app.get("/animals/{animal}")
     def animal(request: Request, animal: str) -> Response:
         book = desk.book()
         found = _animal(book, animal)
@@ -123,11 +123,11 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         own = [one for one in book.history if digests & {photo.digest for photo in one.photos}]
         return pages.page(request, "animal", here="/catalogue", animal=found, decisions=_lines(book, own[::-1], desk))
 
-    @router.get("/animals/{animal}/brief")
+    @app.get("/animals/{animal}/brief")
     def brief(animal: str) -> Response:
         return pages.part("animal_brief", animal=_animal(desk.book(), animal))
 
-    @router.get("/encounters/{encounter}")
+    @app.get("/encounters/{encounter}")
     def encounter(request: Request, encounter: str) -> Response:
         book = desk.book()
         name = book.encounter(encounter)
@@ -135,12 +135,12 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
             raise HTTPException(404, "there is no such encounter")
         cards = book.encounters[name]
         shown = _facts(("Animals", ", ".join(dict.fromkeys(card.animal or "unnamed" for card in cards))), ("Photos", len(cards)),
-                       ("Dates", _span(cards)), ("Places", _list(card.site for card in cards)), ("Sides", _list(_sides(cards))))  # fmt: skip
+                       ("Dates", _span(cards)), ("Places", _places(cards)), ("Sides", _list(_sides(cards))))  # fmt: skip
         return pages.page(
             request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards}))
         )
 
-    @router.get("/health")
+    @app.get("/health")
     def health(request: Request) -> Response:
         book, state = desk.book(), desk.worker.state
         known = desk.worker.health
@@ -155,25 +155,24 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
             else [name for name, own in book.animals.items() if len({card.ref.encounter for card in own}) == 1]
         )
         calibration = desk.session.judges.calibration if desk.worker.is_ready else None
-        said = (
-            "not yet known"
-            if not desk.worker.is_ready
-            else "no: no probabilities"
-            if calibration is None
-            else f"on {calibration.n_known} encounters"
+        said = "not yet known" if not desk.worker.is_ready else "no" if calibration is None else f"on {calibration.n_known} encounters"
+        shown = _facts(
+            ("Photos", len(desk.gallery.references)),
+            ("Animals", len(book.animals)),
+            ("Seen once", len(single)),
+            ("Calibrated", said),
+            ("Decisions", len(book.effective)),
         )
-        shown = _facts(("Photos", len(desk.gallery.references)), ("Animals", len(book.animals)), ("Seen once", len(single)), ("Calibrated", said),
-                       ("Decisions", len(book.effective)))  # fmt: skip
         return pages.page(
             request, "health", here="/health", facts_shown=shown, contradictions=[str(one) for one in book.contradictions], doubts=cards,
             single=[name for name in single if name in book.animals], failures=state.failures, notes=state.notes,
         )  # fmt: skip
 
-    @router.get("/history")
+    @app.get("/history")
     def history(request: Request, most: Annotated[int, Query(ge=1)] = HISTORY) -> Response:
         return _history(request, most)
 
-    @router.post("/history/{number}/undo")
+    @app.post("/history/{number}/undo")
     def take_back(request: Request, number: int) -> Response:
         try:
             desk.log.undo(desk.observer, number)
@@ -181,7 +180,7 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
             return _history(request, HISTORY, str(error), 409)
         return _history(request, HISTORY)
 
-    @router.get("/agreement")
+    @app.get("/agreement")
     def agreement(request: Request) -> Response:
         return pages.page(request, "agreement", here="/history", found=agreements(desk.book().effective), SAID=SAID)
 
@@ -205,7 +204,7 @@ def _animal(book: Book, id: str) -> Animal:
     grouped = [(key, tuple(own)) for key, own in occasions.items()]
     seen = _seen(dict(grouped))
     facts = _facts(("Photos", len(cards)), ("Encounters", len(grouped)), ("First seen", _days(cards)[:1]), ("Last seen", _days(cards)[-1:]),
-                   ("Sides", _list(_sides(cards))), ("Places", _list(card.site for card in cards)))  # fmt: skip
+                   ("Sides", _list(_sides(cards))), ("Places", _places(cards)))  # fmt: skip
     return Animal(name, facts, grouped, timeline(seen), chart(seen))
 
 
@@ -216,7 +215,7 @@ def _seen(occasions: dict[str | None, tuple[Card, ...]] | dict[str, tuple[Card, 
         day = min(_days(cards), default=None)
         if day is not None:
             position = next((place for card in cards if (place := _position(card)) is not None), None)
-            said = " · ".join(filter(None, (day.isoformat(), _list(card.site for card in cards))))
+            said = " · ".join(filter(None, (day.isoformat(), _places(cards))))
             found.append(Seen(day, tuple(_sides(cards)), said, position))
     return found
 
@@ -241,8 +240,12 @@ def _span(cards: Sequence[Card]) -> str:
     return "" if not days else days[0].isoformat() if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
 
 
-def _sides(cards: Sequence[Card]) -> list[str]:
+def _sides(cards: Iterable[Card]) -> list[str]:
     return sorted({card.ref.orientation for card in cards if card.ref.orientation})
+
+
+def _places(cards: Iterable[Card]) -> str:
+    return _list(card.site for card in cards)
 
 
 def _list(words: Iterable[str]) -> str:

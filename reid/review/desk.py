@@ -17,9 +17,9 @@ from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
 from . import tasks
-from .book import JUDGES, NAMES, Book, shown
+from .book import JUDGES, NAMES, Book
 from .book import read as read_book
-from .tasks import Choice, Task, Topic
+from .tasks import Choice, Task, Topic, shown
 from .worker import Progress, Worker
 
 
@@ -85,7 +85,7 @@ class Desk:
         """Every question that there is, answered ones too, the most valuable first."""
         if self.blind:
             return self._second()
-        found = list(self._queries.values())
+        found = [*self._queries.values(), *tasks.of_contradictions(self.book().contradictions, self.items())]
         if self.worker.health is not None:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)
@@ -114,7 +114,8 @@ class Desk:
     def is_done(self, task: Task) -> bool:
         """Whether it was answered; by a second observer only what they have said themselves counts."""
         if task.topic is not Topic.QUERY:
-            return self.judged(task, task.choices[0]) is not None
+            judged = self.judged(task, task.choices[0])
+            return judged is not None and judged.number > max(task.settles or (0,))
         named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
         return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
 

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = "/open"  # where a code becomes a cookie
-PUBLIC = frozenset((OPEN, "/static/open.js", "/static/app.css"))  # needs no token and tells nothing
+PUBLIC = frozenset((OPEN, "/static/open.js", "/static/app.css", "/static/icon.svg"))  # needs no token and tells nothing
 SAFE = frozenset(("GET", "HEAD"))
 MOST_BYTES = 64 * 1024  # of a request's body
 HEADERS = {

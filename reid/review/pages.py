@@ -54,7 +54,9 @@ class Pages:
                                       encounter_id=lambda name: opaque("encounter", name))  # fmt: skip
         self.templates.globals.update(desk=desk, csrf=door.csrf, keys_shown=KEYS, here="")
 
-    def page(self, request: Request, template_name: str, /, *, status: int = 200, said: str = "", url: str | None = None, **about: Any) -> HTMLResponse:
+    def page(
+        self, request: Request, template_name: str, /, *, status: int = 200, said: str = "", url: str | None = None, **about: Any
+    ) -> HTMLResponse:
         """`said` is read aloud by a screen reader, `url` becomes the browser's address."""
         template = self.templates.get_template(f"{template_name}.html.jinja")
         if "hx-request" not in request.headers or "hx-history-restore-request" in request.headers:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from .. import imaging
@@ -14,7 +14,7 @@ from ..catalogue import Decision
 from ..errors import DecisionError, PhotoError, ReidError
 from ..records import Indexed, PhotoRef
 from . import tasks
-from .answering import Overtaken, Verdict, record
+from .answering import Overtaken, Verdict, record, take_back
 from .book import Card
 from .desk import Desk
 from .naming import proposed_name
@@ -59,19 +59,19 @@ class View:
     decision: Decision | None  # what has been said of this pair
 
 
-def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
-    @router.get("/review")
+def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
+    @app.get("/review")
     def review(request: Request, after: str = "") -> Response:
         task = _next(desk, after)
         if "hx-request" in request.headers:
             return _show(request, task)
         return _nothing(request) if task is None else RedirectResponse(f"/review/{task.id}", 303)
 
-    @router.get("/review/{task}")
+    @app.get("/review/{task}")
     def one(request: Request, task: str, choice: int = 0, left: str = "", right: str = "") -> Response:
         return _show(request, _found(desk, task), choice=choice, left=left, right=right)
 
-    @router.post("/answers")
+    @app.post("/answers")
     def answer(request: Request, given: Form) -> Response:
         task = _found(desk, given.get("task", ""))
         choice = next((one for one in task.choices if one.reference.digest == given.get("reference")), None)
@@ -89,22 +89,19 @@ def add_to(router: APIRouter, desk: Desk, pages: Pages) -> None:
         on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_done(task) else _next(desk, task.id)
         return _show(request, on, said=said)
 
-    @router.post("/undo")
+    @app.post("/undo")
     def undo(request: Request) -> Response:
-        undone = desk.log.undo(desk.observer)
-        if undone is None:
+        taken = take_back(desk)
+        if taken is None:
             return _show(request, _next(desk, ""), said="There is nothing to undo.")
-        taken = next(one for one in desk.book().history if one.number == undone.undoes)
-        desk.n_answers = max(0, desk.n_answers - 1)
-        back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None) or _next(desk, "")
-        place = (
-            next((n for n, one in enumerate(back.choices, 1) if [one.photo.digest, one.reference.digest] == taken.evidence.get("shown")), 0)
-            if back
-            else 0
-        )
-        return _show(request, back, choice=place, said=f"Taken back: {SAID.get(taken.kind, taken.kind)}.")
+        said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
+        back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
+        if back is None:
+            return _show(request, _next(desk, ""), said=said)
+        shown = [[one.photo.digest, one.reference.digest] for one in back.choices]
+        return _show(request, back, choice=shown.index(pair) + 1 if pair in shown else 0, said=said)
 
-    @router.get("/marks/{left}/{right}")
+    @app.get("/marks/{left}/{right}")
     def marks(left: str, right: str, by: int = -1) -> Response:
         items = desk.items()
         pair = [items.get(card.digest or "") for card in map(desk.book().cards.get, (left, right)) if card is not None]
@@ -229,9 +226,9 @@ def _marks(desk: Desk, query: Indexed, reference: Indexed, by: int | None) -> di
     order = pair.matches.confidence.argsort(kind="stable")[-300:]
     points = []
     for side, (ref, features) in enumerate(zip((pair.query, pair.reference), pair.features)):
-        chosen = features.keypoints[pair.matches.indices[order, side]]
+        chosen = features.keypoints[pair.matches.indices[order, side]].astype(float)
         share = imaging.to_upright(chosen, features.size, (1, 1), replace(ref, crop=None)) + 0.5
-        points.append(share.round(4).tolist())
+        points.append(share.astype(float).round(4).tolist())
     n, kind = int((pair.matches.confidence > desk.session.settings.score.min_confidence).sum()), pair.features[0].kind
     return {
         "points": points,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import ipaddress
 import socket
 import tempfile
 import webbrowser
@@ -18,9 +17,10 @@ from .desk import Desk
 from .guard import Door, is_loopback
 
 PORT = 8420
+EVERYWHERE = frozenset(("", "0", "0.0.0.0", "::", "*"))  # no Host could be told from another
 IN_NETWORK = (
-    "other devices of this network reach the app at {address}. Whoever has a link sees the photos and decides; a link works once, and gives "
-    "its browser access until the app stops"
+    "other devices of this network reach the app at {address}. Whoever has a link sees the photos and decides; a link works once, and "
+    "lets its browser in until the app stops"
 )
 WITHOUT_TLS = (
     "there is no encryption: whoever listens in this network can read everything, and act as you. Use it only in a network of your own"
@@ -36,15 +36,12 @@ def check_host(host: str, cert: Path | None, key: Path | None, without_tls: bool
             raise SettingsError(f"there is no file {file}")
     if is_loopback(host):
         return
-    try:
-        if ipaddress.ip_address(host).is_unspecified:
-            raise SettingsError(f"--host {host} is every address at once; name the one that this machine has in the network")
-    except ValueError:
-        pass  # a name
+    if host in EVERYWHERE:
+        raise SettingsError(f"--host {host} is every address at once; name the one that this machine has in the network")
     if cert is None and not without_tls:
         raise SettingsError(
-            f"--host {host} opens the app to a network: give --cert and --key, so that it is encrypted, or --without-tls, which admits that "
-            "whoever listens can read everything and act as you"
+            f"--host {host} opens the app to a network: give --cert and --key, so that it is encrypted, or --without-tls, which admits "
+            "that whoever listens can read everything and act as you"
         )
 
 
@@ -96,7 +93,7 @@ def _bound(host: str, port: int | None) -> socket.socket:
 
 
 def _redirect(folder: Path, link: str) -> Path:
-    """A file that only this user can read and that leads to the link: a link on a command line is in the list of processes for all to see."""
+    """A file that only this user can read and that leads to the link: a command line is in the list of processes, for all to see."""
     file = folder / "open.html"
     file.touch(mode=0o600)
     file.write_text(f'<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={html.escape(link)}">')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+from ..catalogue import Contradiction, Decision
 from ..decision.verdicts import MATCH, NEW, ODD, UNSURE
 from ..records import Health, IdentityRanking, Indexed, Query
 
@@ -27,6 +28,7 @@ class Topic(StrEnum):
 
 
 MOST = 9  # animals that a question offers, a key each
+CONTRADICTED = 2.0  # the value of a contradiction: more than any other has
 MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
 UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
 
@@ -54,6 +56,7 @@ class Task:
     value: float  # how much an answer changes; larger comes first
     ranking: IdentityRanking | None = None
     because: tuple[str, ...] = ()
+    settles: tuple[int, int] | None = None  # of a contradiction: the decision that "same" takes back, and that "different" takes back
 
     @property
     def id(self) -> str:
@@ -116,3 +119,25 @@ def of_health(health: Health, references: Mapping[str, Indexed]) -> list[Task]:
         because = (f"It scores {like.score:.2f} with {like.identity}, and {doubt.score:.2f} with the other photos of {doubt.identity}.",)
         found.append(Task(Topic.MISLABEL, f"a photo of {doubt.identity}", (one,), (choice,), MISLABELLED, because=because))
     return found
+
+
+def of_contradictions(contradictions: Iterable[Contradiction], photos: Mapping[str, Indexed]) -> list[Task]:
+    """The weakest link of each, to be looked at again. What the table itself joins can only be split, and is no question of a pair."""
+    found: dict[str, Task] = {}
+    for one in contradictions:
+        pair = [photos[digest] for digest in shown(one.weakest) if digest in photos]
+        if one.links and len(pair) == 2:
+            choice, settles = Choice("", pair[1], pair[0]), (one.apart.number, one.weakest.number)
+            task = Task(
+                Topic.CONTRADICTION, pair[0].ref.image_id, (pair[0],), (choice,), CONTRADICTED, because=(str(one),), settles=settles
+            )
+            found.setdefault(task.id, task)
+    return list(found.values())
+
+
+def shown(decision: Decision) -> tuple[str, ...]:
+    """The digests of the two photos that were looked at, the query's first."""
+    pair = decision.evidence.get("shown")
+    if isinstance(pair, list) and len(pair) == 2:
+        return tuple(map(str, pair))
+    return tuple(photo.digest for photo in decision.photos[:2])

@@ -26,7 +26,7 @@ document.addEventListener("keydown", event => {
 document.addEventListener("click", event => {
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open).showModal();
-  if (event.target.matches("dialog")) event.target.close(); // beside it
+  if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
 });
 
 const keysOn = document.getElementById("keys-on");

@@ -54,9 +54,10 @@ class Pair {
     section.querySelectorAll("[data-look]").forEach(one => { one.value = LOOK[one.dataset.look]; });
     this.load();
   }
-  async load() {
+  async load(by = -1) { // by the features that speak for the pair most, or by the pipeline of this number
+    this.by = by;
     if (!this.section.dataset.marks) return this.draw();
-    const answer = await fetch(this.section.dataset.marks);
+    const answer = await fetch(this.section.dataset.marks + (by < 0 ? "" : `?by=${by}`));
     this.marks = answer.ok ? await answer.json() : null;
     const count = this.section.querySelector("#n-marks");
     if (count) count.textContent = this.marks ? this.marks.said : "marks could not be read";
@@ -126,6 +127,7 @@ const DO = {
   in: () => pair.both(null, one => one.zoomTo(one.zoom * 1.4)),
   out: () => pair.both(null, one => one.zoomTo(one.zoom / 1.4)),
   marks: button => { LOOK.shown = (LOOK.shown + 1) % SHOWN.length; button.setAttribute("aria-pressed", SHOWN[LOOK.shown] !== "nothing"); },
+  by: () => { if (pair.marks) pair.load((pair.by + 1) % pair.marks.n_pipelines); },
   link: button => { LOOK.linked = !LOOK.linked; button.setAttribute("aria-pressed", LOOK.linked); },
   turn: button => { const one = pair.panels[+button.dataset.side]; one.quarters = (one.quarters + 1) % 4; },
   mirror: button => { const one = pair.panels[+button.dataset.side]; one.mirrored = !one.mirrored; },
@@ -150,7 +152,7 @@ const begin = () => {
   if (!section) return;
   section.querySelectorAll("[data-do=link]").forEach(one => one.setAttribute("aria-pressed", LOOK.linked));
   section.querySelectorAll("[data-do=marks]").forEach(one => one.setAttribute("aria-pressed", SHOWN[LOOK.shown] !== "nothing"));
-  const ahead = () => JSON.parse(section.dataset.ahead).forEach(url => { url.endsWith(".json") ? fetch(url) : (new Image().src = url); });
+  const ahead = () => JSON.parse(section.dataset.ahead).forEach(url => { url.startsWith("/marks/") ? fetch(url) : (new Image().src = url); });
   Promise.all([...section.querySelectorAll("figure.panel img")].map(one => one.decode().catch(() => null))).then(ahead);
 };
 begin();
