@@ -82,6 +82,7 @@ def _bound(host: str, port: int | None) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, wanted))
+            bound.listen(128)  # a browser that is quicker than the server waits
             return bound
         except OSError as error:
             bound.close()
