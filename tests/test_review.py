@@ -128,6 +128,7 @@ def test_a_new_animal_gets_its_name_and_a_known_name_is_that_animal(app):
     assert app.answer(new, "new", name="Müritz 7").status_code == 200 and app.animal_of(new) == "Müritz 7"
     assert app.answer(known, "new", name="animal-1").status_code == 200 and app.animal_of(known) == "animal-1"
     assert kinds(app) == ["new", "same"]
+    assert "score" not in app.desk.log.effective()[0].evidence  # which is another animal's
     refused = app.answer(known, "new", name="unknown")
     assert refused.status_code == 409 and "names nobody" in refused.text
 

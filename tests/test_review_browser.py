@@ -105,7 +105,6 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     assert len(log.history()) == 2
 
     page.keyboard.press("w")
-    page.keyboard.press("Control+a")
     page.keyboard.type("Nyx y n")  # letters in a field are no keys
     press(page, "Enter")
     third = photo(page)

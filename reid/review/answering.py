@@ -54,7 +54,7 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
     mine = None if choice is None or verdict is Verdict.NEW else desk.judged(task, choice)
     if mine is not None and mine.number <= seen and mine.observer == desk.observer:
         desk.log.undo(desk.observer, mine.number)
-    evidence = dict(_evidence(desk, task, choice))
+    evidence = dict(_evidence(desk, task, choice, kind))
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
         number = task.settles[verdict is Verdict.DIFFERENT]
         if number in {one.number for one in desk.book().effective}:
@@ -103,12 +103,13 @@ def _concerns(one: Decision, task: Task, choice: Choice | None) -> bool:
     return one.kind in NAMES or (one.kind in JUDGES and choice is not None and choice.reference.digest in photos)
 
 
-def _evidence(desk: Desk, task: Task, choice: Choice | None) -> Mapping[str, object]:
-    """What was on the screen."""
+def _evidence(desk: Desk, task: Task, choice: Choice | None, kind: Kind) -> Mapping[str, object]:
+    """What was on the screen, and what speaks for the pair where the decision is of one."""
     ranking = task.ranking
     found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind or None}
     if choice is not None:
         found["shown"] = [choice.photo.digest, choice.reference.digest]
+    if choice is not None and kind is not Kind.NEW:
         found |= {"p_same": choice.p, "score": choice.score, "n_matches": choice.n_matches}
     if ranking is not None:
         found |= {"verdict": ranking.verdict, "p_match": ranking.p_match, "p_new": ranking.p_new, "fingerprint": desk.session.fingerprint}

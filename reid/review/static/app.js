@@ -25,7 +25,11 @@ document.addEventListener("keydown", event => {
 
 document.addEventListener("click", event => {
   const opener = event.target.closest("[data-open]");
-  if (opener) document.getElementById(opener.dataset.open).showModal();
+  if (opener) {
+    const dialog = document.getElementById(opener.dataset.open);
+    dialog.showModal();
+    dialog.querySelector("input[autofocus]")?.select();
+  }
   if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
 });
 
