@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import DISTRIBUTION, catalogue, decision, imaging, stages
-from .catalogue import DecisionLog, Gallery
+from .catalogue import DecisionLog, Gallery, PhotoKey
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .errors import GalleryError, PhotoError, SettingsError
 from .records import Failure, Features, Health, IdentityRanking, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
-from .stages import Judges, Listener, Recall, Workspace
+from .stages import Grouping, Judges, Listener, Recall, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +142,14 @@ class Session:
         for name in ("gallery", "_extracted", "impostors", "judges"):
             self.__dict__.pop(name, None)
 
+    def key(self, ref: PhotoRef) -> PhotoKey:
+        """What a photo is called in decisions. Raises PhotoError."""
+        return PhotoKey(self.work.digests.of(ref), ref.image_id)
+
+    def _decided(self) -> dict[str, object] | None:
+        """The decisions that the labels rest on; None: the table alone."""
+        return None if self.gallery.labels is None else self.gallery.labels.about()
+
     def _facts(self, path: Path) -> PhotoFacts:
         return self.work.digests.facts(path, imaging.facts)
 
@@ -238,6 +246,7 @@ class Session:
             "n_references": len(searched),
             "n_individuals": len({item.ref.identity for item in searched if item.ref.identity}),
             "filter": said,
+            "decisions": self._decided(),
             "impostors": judges.impostors.source,
             "calibration": None if judges.calibration is None else judges.calibration.about(),
         }
@@ -279,7 +288,7 @@ class Session:
         if not self.references:
             raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
         self._update_index()
-        found = stages.calibrate(self.references, self.work, self.impostors)
+        found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:
             raise GalleryError(
@@ -310,9 +319,40 @@ class Session:
         _, found = stages.match_pair(query, reference, self.work.first, self.work.digests)
         return found.confidence.astype(np.float64), found.n_keypoints[0]
 
-    def health(self) -> Health | None:
-        """What the gallery's own photos say about its labels; None where it is not calibrated."""
-        return stages.health(self.references, self.work, self.judges) if self.judges.calibration is not None else None
+    def health(self, most: int | None = None) -> Health | None:
+        """What the gallery's own photos say about its labels, as many of them as calibrate it, or at most so many. What people have decided
+        to be different is not suspected again. None where the gallery is not calibrated."""
+        if self.judges.calibration is None:
+            return None
+        most = self.settings.decide.calibration_queries if most is None else most
+        found = stages.health(self.references, self.work, self.judges, most)
+        apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
+        twins = tuple(one for one in found.twins if tuple(sorted(one.identities)) not in apart)
+        mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
+        return replace(found, twins=twins, mislabels=mislabels)
+
+    def cluster(self) -> Grouping:
+        """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give
+        them. With the setting `encounters` the photos of an encounter are one animal. Raises as `index`, and PhotoError without photos."""
+        work = self.work
+        found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
+        items, failures = stages.read((*found.references, *found.queries), work.digests, work.listener)
+        items, unusable, _ = stages.extract(items, work.pipelines)
+        if not items:
+            raise PhotoError(f"no photo under {self.root} could be used")
+        nameless = [Indexed(replace(item.ref, identity=None), item.digest) for item in items]
+        decided = catalogue.labels(nameless, self.decisions.effective())
+        named = []
+        for item, name in zip(nameless, decided.identities, strict=True):
+            side = decided.sides.get(item.digest, item.ref.orientation)
+            named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
+        impostors = stages.impostors(named, work)
+        together = [Query(name, tuple(item for item in named if item.ref.identity == name)) for name in set(decided.identities) if name]
+        if self.settings.score.encounters:
+            together += stages.queries(named, True, self._facts)
+        grouped = stages.cluster(named, stages.pair_scores(named, work, impostors), together, decided.apart, work, impostors)
+        written = tuple(item.ref.identity for item in items)
+        return Grouping(tuple(grouped), written, impostors, (*failures, *unusable))
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

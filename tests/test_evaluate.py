@@ -186,7 +186,13 @@ def test_plots_are_pictures_with_their_curves_inside(tmp_path):
 
 def evaluation(**more) -> Evaluation:
     answers = {"joint": crowd(60), "sum": [replace(one, p_match=None, p_other=None, p_new=None) for one in crowd(60, 1)]}
-    about = {"pipelines": "sift + nearest", "n_references": 40, "calibration": None, "failures": [Failure("a.jpg", "empty")]}
+    about = {
+        "pipelines": "sift + nearest",
+        "n_references": 40,
+        "calibration": None,
+        "decisions": None,
+        "failures": [Failure("a.jpg", "empty")],
+    }
     about |= {"seconds_per_query": 0.25, "settings": {"top": 5}, "fingerprint": "f00d", "versions": {"reid": "0"}}
     return Evaluation.of(answers, "joint", **(about | more))
 

@@ -116,7 +116,9 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     assert photo(page) == first and not log.effective() and len(log.history()) == 6
     press(page, "Space")
     assert photo(page) != first
-    press(page, "Enter")
+    page.keyboard.press("Enter")  # what is proposed: a new animal, which is asked for its name
+    assert page.locator("#naming").is_visible()
+    page.keyboard.press("Escape")
     assert server.stop() == 0
 
     page.keyboard.press("y")  # nobody is there

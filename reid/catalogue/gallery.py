@@ -19,7 +19,7 @@ from ..errors import GalleryError, PhotoError
 from ..records import Indexed, PhotoFacts, PhotoRef
 from .columns import meanings
 from .dates import When, date_in_name, read_dates
-from .decisions import Decision
+from .decisions import Decision, PhotoKey
 from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
 from .folders import photos_in, read_folders
@@ -97,15 +97,17 @@ def check_folder(root: Path) -> None:
         raise GalleryError(f"{root} is not a folder; a gallery is a folder with a folder per individual, or with a {TABLE_NAME}")
 
 
-def unlabelled(root: Path, facts: Callable[[Path], PhotoFacts]) -> Gallery:
-    """The references of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
+def unlabelled(
+    root: Path, facts: Callable[[Path], PhotoFacts], table: Path | pd.DataFrame | None = None, *, skip_bad: bool = False
+) -> Gallery:
+    """The photos of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
 
-    Raises GalleryError for what is no folder."""
+    Raises GalleryError for what is no folder, and as `read`."""
     if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
-    if find_table(root) is None:
+    if table is None and find_table(root) is None:
         return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
-    return read(root, facts)
+    return read(root, facts, table=table, skip_bad=skip_bad)
 
 
 def _read_table(
@@ -148,23 +150,28 @@ def _decide(
 ) -> Labels:
     """The labels of table and decisions together; decided sides and dates are written into the drafts."""
     known = {photo.digest for one in decisions for photo in one.photos}
+    since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
     n_boxes = Counter(draft.path for draft in drafts)
     items = []
     for draft, name in zip(drafts, names, strict=True):
         whole = PhotoRef(draft.image_id, draft.path, name)
         try:
             key = digest(replace(whole, crop=draft.crop, mask=draft.mask))
-            if key not in known and n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
-                key = before  # decided before it had its box or mask
+            if n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
+                since[before] = key
         except PhotoError:  # named when it is decoded
             key = f"unreadable {draft.path}"
         items.append(Indexed(whole, key))
-    found = labels(items, decisions)
+    found = labels(items, [replace(one, photos=tuple(_now(photo, since) for photo in one.photos)) for one in decisions])
     days, _ = read_dates("date", [("", text) for text in found.dates.values()])
     for draft, item in zip(drafts, items, strict=True):
         draft.orientation = found.sides.get(item.digest, draft.orientation)
         draft.when = days.get(found.dates.get(item.digest, ""), draft.when)
     return found
+
+
+def _now(photo: PhotoKey, since: Mapping[str, str]) -> PhotoKey:
+    return replace(photo, digest=since.get(photo.digest, photo.digest))
 
 
 def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:

@@ -48,7 +48,8 @@ class Labels:
     identities: tuple[str | None, ...]  # of the photos, in their order
     sides: Mapping[str, str]  # decided ones, by digest
     dates: Mapping[str, str]  # decided ones, by digest: ISO
-    apart: tuple[tuple[str, str], ...]  # digests of photos that were decided to show different animals, sorted
+    apart: tuple[tuple[str, str], ...]  # digests of photos of different animals, one pair for each bar, sorted
+    animals_apart: Mapping[tuple[str, str], int]  # names of animals that are kept apart, sorted: the number of the decision
     contradictions: tuple[Contradiction, ...]
     notes: tuple[str, ...]
     n_decisions: int
@@ -91,9 +92,18 @@ def labels(photos: Sequence[Indexed], decisions: Sequence[Decision]) -> Labels:
     found = tuple(solved.contradictions)
     if found:
         notes.append(f"{counted(len(found), 'contradiction')} among decisions, see `reid decisions`: {found[0]}")
-    apart = sorted({(min(a[1], b[1]), max(a[1], b[1])) for a, b, _ in graph.bars if a[0] == b[0] == "photo"})
+    photo_of = {solved.root(node): node for node in sorted(solved.above, reverse=True) if node[0] == "photo"}  # the first of each animal
+    ends = [sorted(node if node[0] == "photo" else photo_of.get(solved.root(node), node) for node in bar[:2]) for bar in graph.bars]
+    apart = sorted({(a[1], b[1]) for a, b in ends if a[0] == b[0] == "photo"})
+    animals_apart: dict[tuple[str, str], int] = {}
+    for a, b, by in graph.bars:
+        own, others = (called.get(solved.root(node)) for node in (a, b))
+        if own and others and own != others:
+            animals_apart[min(own, others), max(own, others)] = by.number
     last = max((one.number for one in decisions), default=0)
-    return Labels(tuple(identities), sides, dates, tuple(apart), found, tuple(notes), len(decisions), last, fingerprint(decisions))
+    return Labels(
+        tuple(identities), sides, dates, tuple(apart), animals_apart, found, tuple(notes), len(decisions), last, fingerprint(decisions)
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

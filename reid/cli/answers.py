@@ -11,7 +11,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import calibration_in_words, check_writable, listening, report_failures, save_picture, show
+from .screen import calibration_in_words, check_writable, decisions_in_words, listening, report_failures, save_picture, show
 
 if TYPE_CHECKING:
     from ..records import Report
@@ -53,6 +53,8 @@ def _identify(
         about = found.gallery
         said = f", filter {about['filter']}" if about["filter"] else ""
         print(f"searched {about['n_references']} photos of {about['n_individuals']} individuals{said}")
+        if isinstance(about["decisions"], Mapping):
+            print(decisions_in_words(about["decisions"]))
         if isinstance(about["calibration"], Mapping):
             print(calibration_in_words(about["calibration"]))
         elif about["impostors"] != "gallery":

@@ -43,6 +43,8 @@ NamesAsWritten = Annotated[
     typer.Option("--names-as-written", help='Take words such as "unknown" or "NA" for names of animals.', rich_help_panel=GALLERY),
 ]
 
+Observer = Annotated[str | None, typer.Option(help="Who decides. (default: the user's name on this computer)")]
+
 HELP = {  # of the settings that have an option
     "extractor": "Local features; `reid models` lists them.",
     "weights": "File of weights for the extractor, from `reid train`.",
@@ -143,4 +145,17 @@ def joined(pairs: list[str] | None) -> dict[str, str]:
         if not equals or not name.strip() or not other.strip():
             raise SettingsError(f"--join {pair!r} is not of the form name=other name")
         found[name.strip()] = other.strip()
+    return found
+
+
+def observer_or_user(observer: str | None) -> str:
+    """What `--observer` says, or the user's name. Raises SettingsError where nobody can be named."""
+    import getpass
+
+    try:
+        found = (observer or getpass.getuser()).strip()
+    except (OSError, KeyError):
+        found = ""
+    if not found:
+        raise SettingsError("this computer does not say who you are; give your name with --observer")
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,21 @@ import typer
 
 from ..errors import SettingsError
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import (
+    FEATURES,
+    PROMISES,
+    SEARCH,
+    Cache,
+    Gallery,
+    Join,
+    NamesAsWritten,
+    Observer,
+    SkipBad,
+    Table,
+    joined,
+    observer_or_user,
+    takes,
+)
 
 SERVER = "Server"
 
@@ -19,7 +32,7 @@ def _review(
     gallery: Gallery,
     settings: Settings,
     photos: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of photos. (default: those of earlier runs)")] = None,
-    observer: Annotated[str, typer.Option(help="Who decides. (default: the name of the user)", show_default=False)] = "",
+    observer: Observer = None,
     blind: Annotated[bool, typer.Option("--blind", help="Judge what other observers have judged, without seeing what they said.")] = False,
     budget: Annotated[int, typer.Option(help="Stop after so many answers; 0: no end.", min=0)] = 0,
     browser: Annotated[bool, typer.Option(help="Open the browser.", rich_help_panel=SERVER)] = True,
@@ -62,7 +75,7 @@ def _review(
         names_as_written=names_as_written,
         listener=progress,
     ) as opened:
-        desk = Desk(opened, progress, observer=observer.strip() or getpass.getuser(), photos=photos or (), budget=budget, blind=blind)
+        desk = Desk(opened, progress, observer=observer_or_user(observer), photos=photos or (), budget=budget, blind=blind)
         serve(desk, host=host, port=port, cert=cert, key=key, browser=browser)
 
 

@@ -115,8 +115,14 @@ def impostors_in_words(source: str, n_pairs: int) -> str:
 def calibration_in_words(about: Mapping[str, Any]) -> str:
     pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
+    decided = "" if about.get("decisions") is None else f"; {decisions_in_words(about['decisions'])}"
     return (
         f"calibrated on {about['n_known']} encounters of animals with another one (the first individual was right in "
         f"{100 * about['top1']:.0f} %) and on {about['n_new']} whose animal was taken out{left_out}; before it is looked at, the next "
-        f"animal is new with probability {about['prior_new']:.2f}"
+        f"animal is new with probability {about['prior_new']:.2f}{decided}"
     )
+
+
+def decisions_in_words(about: Mapping[str, Any]) -> str:
+    decisions = "1 decision" if about["n"] == 1 else f"{about['n']} decisions, the last of them number {about['last']}"
+    return f"labels are those of the table and of {decisions}"

@@ -8,6 +8,7 @@ through another encounter, a query of a known animal, and once without its anima
 
 from ..store.description import constants
 from .calibration import Calibration, calibrate
+from .groups import groups
 from .health import health
 from .model import LEAST, Standing, standing, standing_of
 from .prior import good_turing
@@ -23,6 +24,6 @@ def describe() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Standing", "Trial", "calibrate",
-    "calibration_queries", "describe", "good_turing", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated",
+    "calibration_queries", "describe", "good_turing", "groups", "health", "listed", "standing", "standing_of", "trials_of", "uncalibrated",
     "with_lists",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ class Calibration:
     twins_left_out: tuple[tuple[str, str], ...] = ()  # pairs of names that are probably one animal; see `health.suspected_twins`
     notes: tuple[str, ...] = ()  # what people should know of how it was made
     labels: tuple[str, ...] = ()  # of the references it was made with, a name for each photo with its label, sorted
+    decisions: Mapping[str, object] | None = None  # those of people that the labels rest on, as `Labels.about` says; None: the table alone
 
     @property
     def n_known(self) -> int:
@@ -78,6 +79,7 @@ class Calibration:
             "top1": self.top1,
             "prior_new": self.prior,
             "n_references": len(self.labels),
+            "decisions": self.decisions,
             "twins_left_out": [list(pair) for pair in self.twins_left_out],
             "notes": list(self.notes),
         }
@@ -94,6 +96,7 @@ class Calibration:
             "twins_left_out": [list(pair) for pair in self.twins_left_out],
             "notes": list(self.notes),
             "labels": list(self.labels),
+            "decisions": self.decisions,
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class Calibration:
             tuple((str(one), str(other)) for one, other in value["twins_left_out"]),
             tuple(map(str, value["notes"])),
             tuple(map(str, value["labels"])),
+            None if (decisions := value.get("decisions")) is None else dict(decisions),
         )
 
 

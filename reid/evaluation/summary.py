@@ -29,6 +29,7 @@ class Evaluation:
     verdicts: Mapping[str, Mapping[str, int]]  # {verdict: {right, wrong, new}}
     n_references: int
     calibration: Mapping[str, object] | None  # `Calibration.about`; None where nothing was calibrated
+    decisions: Mapping[str, object] | None  # those of people that the labels rest on, `Labels.about`; None: the table alone
     failures: tuple[Failure, ...]
     seconds_per_query: float | None  # the median of those not matched before; None without any
     settings: Mapping[str, object]
@@ -44,6 +45,7 @@ class Evaluation:
         pipelines: str,
         n_references: int,
         calibration: Mapping[str, object] | None,
+        decisions: Mapping[str, object] | None,
         failures: Sequence[Failure],
         seconds_per_query: float | None,
         settings: Mapping[str, object],
@@ -62,6 +64,7 @@ class Evaluation:
             tally(own),
             n_references,
             calibration,
+            decisions,
             tuple(failures),
             seconds_per_query,
             settings,
@@ -81,6 +84,7 @@ class Evaluation:
             "n_references": self.n_references,
             "pipelines": self.pipelines,
             "calibration": self.calibration,
+            "decisions": self.decisions,
             "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in self.failures],
             "seconds_per_query": self.seconds_per_query,
             "settings": {**self.settings, "fingerprint": self.fingerprint},

@@ -5,6 +5,7 @@ nothing here prints.
 """
 
 from .calibrations import calibrate, judges
+from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, pair_scores
 from .extract import extract, features_of, read
 from .identify import Judges, identify, judge, rank
 from .leave_one_out import Recall, health, learn, recall, trials
@@ -16,7 +17,7 @@ from .score import compare, impostor_pairs, impostors, strongest, without_encoun
 from .workspace import Workspace
 
 __all__ = [
-    "Judges", "Listener", "Pipeline", "Recall", "Workspace", "calibrate", "compare", "extract", "features_of", "health", "identify",
-    "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair", "photos", "queries", "rank", "read", "recall",
-    "strongest", "trials", "update_index", "without_encounter",
+    "Grouped", "Grouping", "Judges", "Likeness", "Listener", "PairScores", "Pipeline", "Recall", "Workspace", "calibrate", "cluster",
+    "compare", "extract", "features_of", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair",
+    "pair_scores", "photos", "queries", "rank", "read", "recall", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

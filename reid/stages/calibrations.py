@@ -8,7 +8,8 @@ Each belongs to the photos and labels that it was learned from; the one that sha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..decision import Calibration
@@ -22,9 +23,13 @@ from .workspace import Workspace
 KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
 
 
-def calibrate(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Calibration | None:
-    """`learn` it and keep it for the gallery, in the place of what the gallery had; None where there is nothing to learn from."""
+def calibrate(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, decisions: Mapping[str, object] | None = None
+) -> Calibration | None:
+    """`learn` it and keep it for the gallery, in the place of what the gallery had; None where there is nothing to learn from. `decisions`
+    says which decisions of people the labels rest on (`Labels.about`)."""
     found = learn(references, work, impostors)
+    found = found and replace(found, decisions=decisions)
     before = _stored(references, work)
     if found is not None:
         file = _folder(work) / f"{fingerprint(found.labels)}.json"

@@ -90,10 +90,9 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     return found
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges) -> Health:
-    """What the calibration queries say about the gallery's labels."""
+def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:
+    """What at most so many calibration queries say about the gallery's labels."""
     assert judges.calibration is not None
-    most = work.settings.decide.calibration_queries
     found = ((str(query.photos[0].ref.identity), candidates) for query, candidates, _ in ranked(references, most, work, judges.impostors))
     return decision.health(found, judges.calibration, n_encounters(references))
 

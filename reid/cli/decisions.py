@@ -1,0 +1,111 @@
+"""The command that shows what people have decided, and takes it back: decisions."""
+
+from __future__ import annotations
+
+import csv as csv_files
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DecisionError, SettingsError
+from ..settings import Settings
+from .options import Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, joined, observer_or_user, takes
+from .screen import check_writable, decisions_in_words, listening, show
+
+if TYPE_CHECKING:
+    from ..catalogue import Decision
+
+SHOWN = 40  # decisions on the screen; --csv has all
+
+
+@takes(preset=False)
+def decisions(
+    gallery: Gallery,
+    settings: Settings,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the observer's last decision; again, the one before.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Bring back what the observer's last --undo took.")] = False,
+    take_back: Annotated[int | None, typer.Option(help="Take back the decision of this number, whoever made it.", min=1)] = None,
+    observer: Observer = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the whole history as CSV.")] = None,
+    metadata: Table = None,
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    """Show what people have decided about a gallery, and what of it contradicts; take decisions back.
+
+    Nothing is ever lost: a decision that is taken back stays in the history, and so does who took it back."""
+    from .. import session
+    from ..store import write_atomically
+
+    if undo + redo + (take_back is not None) > 1:
+        raise SettingsError("give one of --undo, --redo and --take-back")
+    check_writable(csv, reads=(gallery, metadata))
+    options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
+    with listening() as listener, session.open(gallery, settings, listener=listener, **options) as opened:  # type: ignore[arg-type]
+        log, who = opened.decisions, observer_or_user(observer)
+        if undo or redo or take_back is not None:
+            done = log.redo(who) if redo else log.undo(who, take_back)
+            if done is None:
+                raise DecisionError(f"{who} has nothing to {'bring back' if redo else 'take back'}; --observer names somebody else")
+            print(f"{'brought back' if redo else 'took back'} decision {_target(done, log.history())}")
+        history = log.history()
+        if not history:
+            print(f"nobody has decided anything about {gallery}")
+            return
+        counting = {one.number for one in log.effective()}
+        if csv is not None:
+            write_atomically(csv, _as_csv(history, counting).encode("utf-8", "backslashreplace"))
+        _show_history(history, counting)
+        found = opened.gallery.labels
+        if found is not None:
+            print(decisions_in_words(found.about()))
+            for one in found.contradictions:
+                print(f"contradiction: {one}")
+
+
+def _target(undo: Decision, history: Sequence[Decision]) -> int:
+    """The decision that an undo, or the undo of one, is about."""
+    number = undo.undoes
+    while (one := history[int(number or 0) - 1]).undoes is not None:
+        number = one.undoes
+    return int(number or 0)
+
+
+def _rows(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[str, ...]]:
+    for one in history:
+        what = f"takes back {one.undoes}" if one.undoes is not None else ", ".join(photo.image_id for photo in one.photos)
+        counts = "" if one.undoes is not None else "yes" if one.number in counting else "taken back"
+        yield str(one.number), one.when.isoformat(" ", "seconds"), one.observer, str(one.kind), what, one.value, counts
+
+
+def _show_history(history: Sequence[Decision], counting: set[int]) -> None:
+    from rich.markup import escape
+    from rich.table import Table as Columns
+
+    table = Columns("number", "when", "who", "what", "photos", "value", "counts")
+    for row in list(_rows(history, counting))[-SHOWN:]:
+        table.add_row(*map(escape, row))
+    if len(history) > SHOWN:
+        table.caption = f"the last {SHOWN} of {len(history):,}; --csv writes all of them"
+    show(table)
+
+
+def _as_csv(history: Sequence[Decision], counting: set[int]) -> str:
+    import json
+
+    text = io.StringIO()
+    writer = csv_files.writer(text, lineterminator="\n")
+    writer.writerow(("number", "when", "observer", "kind", "photos", "value", "counts", "undoes", "digests", "evidence"))
+    for one, row in zip(history, _rows(history, counting), strict=True):
+        digests = " ".join(photo.digest for photo in one.photos)
+        writer.writerow((*row, one.undoes or "", digests, json.dumps(one.evidence, ensure_ascii=False)))
+    return text.getvalue()
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Decisions")(decisions)

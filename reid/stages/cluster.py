@@ -1,0 +1,128 @@
+"""Photos without a catalogue -> groups, one an animal: every photo is a query among all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import decision, scoring
+from ..records import Failure, Indexed, Query
+from ..scoring import ImpostorDistribution
+from .match import compared, update_index
+from .score import compare
+from .workspace import Workspace
+
+STEPS = 60  # of the bisection for a threshold
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Another photo, and how alike it is."""
+
+    item: Indexed
+    score: float
+    p_impostor: float  # how likely the best of as many photos of other animals would look at least as alike
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A photo in its group."""
+
+    item: Indexed
+    group: int
+    like: Likeness | None  # the photo of its group that it is most like; None where there is none that it can be compared with
+    other: Likeness | None  # the photo outside its group that it is most like
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """All photos of a folder in groups."""
+
+    photos: tuple[Grouped, ...]  # under the names that were decided
+    written: tuple[str | None, ...]  # the names that the table gives them, which have not been used
+    impostors: ImpostorDistribution  # by which they are judged
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """How alike every two photos are."""
+
+    scores: NDArray[np.float64]  # (N, N), symmetric: the better of both directions; nan where a pair cannot be compared
+    n_compared: NDArray[np.intp]  # (N,) how many others each photo was compared with
+
+
+def pair_scores(items: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> PairScores:
+    """Each photo as a query among all others, coarse to fine; opposite sides are not compared."""
+    update_index(items, work.first)
+    scores = np.full((len(items), len(items)), np.nan)
+    n_compared = np.zeros(len(items), np.intp)
+    for i, item in enumerate(items):
+        work.listener.progress("photos compared", i, len(items))
+        places = [j for j, other in enumerate(items) if other.digest != item.digest]
+        others = [items[j] for j in places]
+        [seen] = compared([item], others, work.first, work.digests)
+        if seen:
+            values = compare(item, others, work, impostors).by(work.settings.score.score)
+            for place in seen:
+                scores[i, places[place]] = values[place]
+        n_compared[i] = len(seen)
+    work.listener.progress("photos compared", len(items), len(items))
+    return PairScores(np.fmax(scores, scores.T), n_compared)
+
+
+def cluster(
+    items: Sequence[Indexed],
+    found: PairScores,
+    together: Sequence[Query],
+    apart: Sequence[tuple[str, str]],
+    work: Workspace,
+    impostors: ImpostorDistribution,
+) -> list[Grouped]:
+    """Groups at the score where the best of as many impostors would be with the probability `match_below`. The photos of each query of
+    `together` are one animal, photos of `apart` (digests) and two boxes of one photo are not."""
+    place = {item.ref.image_id: i for i, item in enumerate(items)}
+    by_digest: dict[str, list[int]] = {}
+    for i, item in enumerate(items):
+        by_digest.setdefault(item.digest, []).append(i)
+    must = [pair for query in together for pair in pairwise(place[photo.ref.image_id] for photo in query.photos)]
+    must += [pair for alike in by_digest.values() for pair in pairwise(alike)]  # copies
+    cannot = [(a, b) for one, other in apart for a in by_digest.get(one, ()) for b in by_digest.get(other, ())]
+    in_photo: dict[Path, list[int]] = {}
+    for i, item in enumerate(items):
+        in_photo.setdefault(item.ref.path, []).append(i)
+    cannot += [pair for boxes in in_photo.values() for pair in combinations(boxes, 2)]
+    name = work.settings.score.score
+    n = max(int(np.median(found.n_compared)), 1)
+    threshold = score_at(work.settings.decide.match_below, found.scores, impostors, name, n)
+    group = decision.groups(found.scores, threshold, must, cannot)
+
+    def most_like(i: int, places: NDArray[np.intp]) -> Likeness | None:
+        known = [int(j) for j in places if j != i and not np.isnan(found.scores[i, j])]
+        if not known:
+            return None
+        best = max(known, key=lambda j: float(found.scores[i, j]))
+        score = float(found.scores[i, best])
+        return Likeness(items[best], score, scoring.impostor_probability(score, impostors, name, max(int(found.n_compared[i]), 1)))
+
+    return [
+        Grouped(item, int(own), most_like(i, np.flatnonzero(group == own)), most_like(i, np.flatnonzero(group != own)))
+        for i, (item, own) in enumerate(zip(items, group, strict=True))
+    ]
+
+
+def score_at(p: float, scores: NDArray[np.float64], impostors: ImpostorDistribution, name: str, n: int) -> float:
+    """The score that the best of `n` impostors reaches with the probability `p`; at least the highest of `scores` where none does."""
+    low, high = (float(end) for end in (np.nanmin(scores, initial=0.0), np.nanmax(scores, initial=1.0)))
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if scoring.impostor_probability(middle, impostors, name, n) > p:
+            low = middle
+        else:
+            high = middle
+    return high
