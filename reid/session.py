@@ -200,15 +200,12 @@ class Session:
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
-        self._update_index()
+        stages.update_index(self.references, self.work.first)
         length = self.settings.match.shortlist
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
         n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
         return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.work.folder)
-
-    def _update_index(self) -> None:
-        stages.update_index(self.references, self.work.first)
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
@@ -225,13 +222,12 @@ class Session:
         wanted = {ref.image_id for ref in chosen.references}
         searched = [item for item in references if item.ref.image_id in wanted]
         if not searched:
-            reasons = "; ".join(failure.reason for failure in self.failures[:3])
-            raise GalleryError(f"no photo of the gallery could be used: {reasons}")
+            raise self._unusable()
         judges = self.judges
         if judges.calibration is not None and len(searched) < len(references):
             work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
             judges = Judges(judges.impostors)
-        self._update_index()
+        stages.update_index(self.references, self.work.first)
         items, failed = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         self.queries = {item.ref.image_id: item for item in items}
@@ -255,28 +251,27 @@ class Session:
         with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
-    def ready(self) -> None:
+    def _unusable(self) -> GalleryError:
+        return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
+
+    def ready(self) -> Judges:
         """Bring about what any answer takes: stored features of the gallery, its index, what scores are judged by."""
         if not self.references:
-            raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
-        self._update_index()
-        self.judges  # noqa: B018
+            raise self._unusable()
+        stages.update_index(self.references, self.work.first)
+        return self.judges
 
-    def queries_in(self, photos: Photos) -> tuple[list[Query], tuple[Failure, ...]]:
+    def queries_in(self, photos: Iterable[str | Path]) -> tuple[list[Query], tuple[Failure, ...]]:
         """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
-        given = [photos] if isinstance(photos, (str, Path)) else list(photos)
-        refs, failures = stages.photos(given, self.gallery, self.work.listener)
+        refs, failures = stages.photos(photos, self.gallery, self.work.listener)
         items, failed = stages.read(refs, self.work.digests, self.work.listener)
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
-        """`identify` for one query, whose features are extracted if they are not stored: an answer as soon as it is ready. None where none
-        of its photos can be used."""
+        """`identify` for one query, as soon as it is ready; None where none of its photos can be used."""
         items, failures, _ = stages.extract(query.photos, self.work.pipelines)
-        self.queries |= {item.ref.image_id: item for item in items}
-        if not items:
-            return None, tuple(failures)
-        return stages.identify(Query(query.name, tuple(items)), self.references, self.work, self.judges), tuple(failures)
+        usable = Query(query.name, tuple(items))
+        return stages.identify(usable, self.references, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.
@@ -286,8 +281,8 @@ class Session:
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
         if not self.references:
-            raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
-        self._update_index()
+            raise self._unusable()
+        stages.update_index(self.references, self.work.first)
         found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:

@@ -37,7 +37,8 @@ TRAVERSALS = (
     "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%252f..%252fetc%252fpasswd", "....//....//etc/passwd",
     "/etc/passwd", "//etc/passwd", "%2fetc%2fpasswd",
     "..\\..\\windows\\win.ini", "C:%5cwindows%5cwin.ini", "app.css%00.jpg", "%00",
-    "../guard.py", "..%2fguard.py", "templates/../../guard.py", "~root", "file:///etc/passwd", "./app.css/..%2f..%2fguard.py", "metadata.csv",
+    "../guard.py", "..%2fguard.py", "templates/../../guard.py", "~root", "file:///etc/passwd", "./app.css/..%2f..%2fguard.py",
+    "metadata.csv",
 )  # fmt: skip
 
 
