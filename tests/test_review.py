@@ -105,7 +105,7 @@ def test_a_yes_names_the_photos_and_the_next_question_follows(app):
     assert task.choices[0].animal == "animal-3" and app.animal_of(task) is None
     answer = app.answer(task, "same")
     assert answer.status_code == 200 and "No photos" not in answer.text
-    assert app.animal_of(task) == "animal-3" and app.desk.is_done(task)
+    assert app.animal_of(task) == "animal-3" and app.desk.book().is_done(task)
     (one,) = app.desk.log.effective()
     assert one.kind is Kind.SAME and one.observer == "zoe" and one.photos[0].image_id == "known.png"
     assert one.evidence["shown"] == [task.photos[0].digest, task.choices[0].reference.digest]

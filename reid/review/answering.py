@@ -51,7 +51,7 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
                 raise Overtaken(one)
 
     check(desk.book().effective)  # before anything is taken back
-    mine = None if choice is None or verdict is Verdict.NEW else desk.judged(task, choice)
+    mine = None if choice is None or verdict is Verdict.NEW else desk.book().judged(task, choice)
     if mine is not None and mine.number <= seen and mine.observer == desk.observer:
         desk.log.undo(desk.observer, mine.number)
     evidence = dict(_evidence(desk, task, choice, kind))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..catalogue import Contradiction, Decision, Gallery, Kind, labels
 from ..catalogue.decisions import effective
 from ..records import Indexed, PhotoRef
-from .tasks import opaque
+from .tasks import Choice, Task, Topic, opaque
 
 JUDGES = frozenset((Kind.SAME, Kind.DIFFERENT, Kind.CANNOT_TELL, Kind.MERGE))  # what is said of a pair
 NAMES = frozenset((Kind.SAME, Kind.NEW, Kind.MERGE))  # what says who a photo shows
@@ -31,7 +31,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Book:
-    """Everything that is known at one state of the log."""
+    """Everything that is known at one state of the log, and what of it counts for one observer."""
 
     number: int  # of the newest decision
     history: tuple[Decision, ...]
@@ -42,6 +42,7 @@ class Book:
     animals: Mapping[str, tuple[Card, ...]]  # by name, sorted
     encounters: Mapping[str, tuple[Card, ...]]
     contradictions: tuple[Contradiction, ...]
+    only: str | None = None  # the observer whose decisions alone count: a second observer is blind to those of others
 
     def animal(self, id: str) -> str | None:
         return next((name for name in self.animals if opaque("animal", name) == id), None)
@@ -49,8 +50,30 @@ class Book:
     def encounter(self, id: str) -> str | None:
         return next((name for name in self.encounters if opaque("encounter", name) == id), None)
 
+    def counting(self, digest: str) -> list[Decision]:
+        """The decisions on a photo that count for this observer."""
+        return [one for one in self.about.get(digest, ()) if self.only in (None, one.observer)]
 
-def read(gallery: Gallery, references: Sequence[Indexed], new: Sequence[Indexed], history: Sequence[Decision]) -> Book:
+    def judged(self, task: Task, choice: Choice) -> Decision | None:
+        """The newest decision on whether a question's photos and that of a choice are one animal; None where there is none."""
+        own = {item.digest for item in task.photos}
+        for one in reversed(self.counting(choice.reference.digest)):
+            if one.kind in JUDGES and own & {photo.digest for photo in one.photos}:
+                return one
+        return None
+
+    def is_done(self, task: Task) -> bool:
+        """Whether a question was answered."""
+        if task.topic is not Topic.QUERY:
+            judged = self.judged(task, task.choices[0])
+            return judged is not None and judged.number > max(task.settles or (0,))
+        named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
+        return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
+
+
+def read(
+    gallery: Gallery, references: Sequence[Indexed], new: Sequence[Indexed], history: Sequence[Decision], only: str | None = None
+) -> Book:
     """`references` are the gallery's photos as far as they have been read, `new` those that are to be reviewed."""
     counting = effective(history)
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
@@ -83,6 +106,7 @@ def read(gallery: Gallery, references: Sequence[Indexed], new: Sequence[Indexed]
         _grouped((card.animal, card) for card in cards.values() if card.animal),
         _grouped((card.ref.encounter, card) for card in cards.values() if card.ref.encounter),
         contradictions,
+        only,
     )
 
 

@@ -146,7 +146,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         known = desk.worker.health
         doubts = [task for task in desk.tasks() if task.topic not in ("query", "second")]
         cards = [
-            (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], desk.is_done(task))
+            (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], book.is_done(task))
             for task in doubts
         ]
         single = (

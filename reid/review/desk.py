@@ -11,13 +11,13 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..catalogue import Decision, DecisionLog, Gallery
+from ..catalogue import DecisionLog, Gallery
 from ..errors import GalleryError
 from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
 from . import tasks
-from .book import JUDGES, NAMES, Book
+from .book import JUDGES, Book
 from .book import read as read_book
 from .tasks import Choice, Task, Topic, shown
 from .worker import Progress, Worker
@@ -71,7 +71,7 @@ class Desk:
     def _read(self) -> Book:
         references = self.session.references if self.worker.is_ready else ()
         new = [item for task in self._queries.values() for item in task.photos]
-        return read_book(self.gallery, references, new, self.log.history())
+        return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
 
     # -- what is asked
 
@@ -92,7 +92,8 @@ class Desk:
 
     def waiting(self) -> list[Task]:
         """The questions that nobody has answered; of a second observer, those that they have not answered themselves."""
-        return [task for task in self.tasks() if not self.is_done(task)]
+        book = self.book()
+        return [task for task in self.tasks() if not book.is_done(task)]
 
     def _second(self) -> list[Task]:
         """The pairs that others have judged, in the order in which they were shown to them, without what was said."""
@@ -109,27 +110,9 @@ class Desk:
     def items(self) -> dict[str, Indexed]:
         """Photos by digest."""
         references = self.session.references if self.worker.is_ready else []
-        return {item.digest: item for item in (*references, *(item for task in self._queries.values() for item in task.photos))}
-
-    def is_done(self, task: Task) -> bool:
-        """Whether it was answered; by a second observer only what they have said themselves counts."""
-        if task.topic is not Topic.QUERY:
-            judged = self.judged(task, task.choices[0])
-            return judged is not None and judged.number > max(task.settles or (0,))
-        named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
-        return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
-
-    def judged(self, task: Task, choice: Choice) -> Decision | None:
-        """The newest decision on whether a question's photos and those of a choice are one animal; None where there is none."""
-        own = {item.digest for item in task.photos}
-        for one in reversed(self.counting(choice.reference.digest)):
-            if one.kind in JUDGES and own & {photo.digest for photo in one.photos}:
-                return one
-        return None
-
-    def counting(self, digest: str) -> list[Decision]:
-        """The decisions on a photo that count for this observer: a second observer is blind to those of others."""
-        return [one for one in self.book().about.get(digest, ()) if not self.blind or one.observer == self.observer]
+        with self._lock:
+            new = [item for task in self._queries.values() for item in task.photos]
+        return {item.digest: item for item in (*references, *new)}
 
 
 def _changes(path: Path) -> bytes:

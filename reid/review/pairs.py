@@ -15,7 +15,7 @@ from ..errors import DecisionError, PhotoError, ReidError
 from ..records import Indexed, PhotoRef
 from . import tasks
 from .answering import Overtaken, Verdict, record, take_back
-from .book import Card
+from .book import Book, Card
 from .desk import Desk
 from .naming import proposed_name
 from .pages import Pages, form
@@ -61,8 +61,10 @@ class View:
 
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.get("/review")
-    def review(request: Request, after: str = "") -> Response:
+    def review(request: Request, after: str = "", poll: bool = False) -> Response:
         task = _next(desk, after)
+        if poll and task is None and not desk.worker.state.finished:
+            return Response(status_code=204)  # nothing to show yet
         if "hx-request" in request.headers:
             return _show(request, task)
         return _nothing(request) if task is None else RedirectResponse(f"/review/{task.id}", 303)
@@ -86,7 +88,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         except DecisionError as error:
             return _show(request, task, status=409, problem=str(error), choice=_place(task, choice))
         said = f"Recorded: {SAID[decision.kind]}{f', {decision.value}' if decision.value else ''}."
-        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_done(task) else _next(desk, task.id)
+        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.book().is_done(task) else _next(desk, task.id)
         return _show(request, on, said=said)
 
     @app.post("/undo")
@@ -160,10 +162,10 @@ def _place(task: Task, choice: Choice | None) -> int:
 
 
 def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
-    book = desk.book()
+    book, waiting = desk.book(), desk.waiting()
     offers = []
     for place, choice in enumerate(task.choices, start=1):
-        card, judged = book.of_photo[choice.reference.digest], desk.judged(task, choice)
+        card, judged = book.of_photo[choice.reference.digest], book.judged(task, choice)
         photos = [one for one in book.animals.get(card.animal or "", ()) if one != card][: MOST_PHOTOS - 1]
         name = "" if task.topic is Topic.SECOND else card.animal or "unnamed"
         offers.append(Offer(place, choice, card, name, (card, *photos) if name else (card,), None if judged is None else SAID[judged.kind]))
@@ -173,7 +175,7 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
     usual = book.of_photo[offer.choice.photo.digest] if offer else lefts[0]
     left_card = next((one for one in lefts if one.id == left), usual)
     right_card = None if offer is None else next((one for one in offer.photos if one.id == right), offer.card)
-    decision = None if offer is None else desk.judged(task, offer.choice)
+    decision = None if offer is None else book.judged(task, offer.choice)
     return View(
         task,
         offers,
@@ -185,8 +187,8 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         book.number,
         _proposal(task, offer),
         proposed_name(book.animals),
-        _ahead(desk, task, offers, offer),
-        len(desk.waiting()),
+        _ahead(book, task, offers, offer, waiting),
+        len(waiting),
         decision,
     )
 
@@ -206,11 +208,10 @@ def _proposal(task: Task, offer: Offer | None) -> str:
     return "new" if verdict == "new" else "on"
 
 
-def _ahead(desk: Desk, task: Task, offers: list[Offer], offer: Offer | None) -> list[str]:
+def _ahead(book: Book, task: Task, offers: list[Offer], offer: Offer | None, waiting: list[Task]) -> list[str]:
     """What the next key will show: the next candidate, and the next question's best."""
-    book = desk.book()
     pairs = [(one.choice.photo, one.choice.reference) for one in offers if offer is not None and one.number == offer.number + 1]
-    following = tasks.after([one for one in desk.waiting() if one.id != task.id], task)
+    following = tasks.after([one for one in waiting if one.id != task.id], task)
     if following is not None and following.choices:
         pairs.append((following.choices[0].photo, following.choices[0].reference))
     found = []
