@@ -179,6 +179,16 @@ def test_what_is_no_answer_is_refused(app, given):
     assert not kinds(app)
 
 
+def test_a_page_that_waits_is_left_alone_until_there_is_a_pair(app):
+    assert "new.png" in app.browser.get("/review?poll=true").text
+    for title in ("new.png", "known.png"):
+        app.answer(app.task(title), "new", name=title)
+    app.desk.worker.progress.change(finished=False)
+    assert app.browser.get("/review?poll=true").status_code == 204 and "on their way" in app.browser.get("/review").text
+    app.desk.worker.progress.change(finished=True)
+    assert "All questions are answered" in app.browser.get("/review?poll=true").text
+
+
 def test_a_budget_ends_the_run(folder):
     app = App(folder / "gallery", folder / "photos", budget=1)
     assert "0 of 1 answers" in app.browser.get("/review").text
@@ -258,7 +268,7 @@ def test_twins_become_one_animal_and_two_again(doubtful):
 def test_a_wrong_label_moves_one_photo_and_leaves_its_animal(doubtful):
     app, photo = doubtful
     task = app.task("a photo of animal-1")
-    assert "Is a photo of animal-1 animal-2?" in app.browser.get(f"/review/{task.id}").text
+    assert "This is a photo of animal-1. Is it animal-2?" in app.browser.get(f"/review/{task.id}").text
     app.answer(task, "same")
     book = app.desk.book()
     assert book.of_photo[photo.digest].animal == "animal-2" and len(book.animals["animal-1"]) == 1 and len(book.animals["animal-2"]) == 3

@@ -28,7 +28,9 @@ document.addEventListener("click", event => {
   if (opener) {
     const dialog = document.getElementById(opener.dataset.open);
     dialog.showModal();
-    dialog.querySelector("input[autofocus]")?.select();
+    const field = dialog.querySelector("[data-focus]");
+    (field || dialog).focus();
+    field?.select();
   }
   if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
 });
