@@ -22,6 +22,7 @@ from .desk import Desk
 from .drawings import Seen, chart, timeline
 from .pages import Pages
 from .pairs import SAID
+from .tasks import Topic
 
 BATCH = 60  # photos that are loaded at once
 HISTORY = 200  # decisions shown at first
@@ -142,9 +143,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/health")
     def health(request: Request) -> Response:
-        book, state = desk.book(), desk.worker.state
-        known = desk.worker.health
-        doubts = [task for task in desk.tasks() if task.topic not in ("query", "second")]
+        doubts = [task for task in desk.tasks() if task.topic not in (Topic.QUERY, Topic.SECOND)]
+        book, state, known = desk.book(), desk.worker.state, desk.worker.health
         cards = [
             (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], book.is_done(task))
             for task in doubts

@@ -40,7 +40,8 @@ class Desk:
                 raise
             self.gallery, self.empty = Gallery(session.root, ()), str(error)
         self.worker = Worker(session, progress, self._photos(photos), self._answered)
-        self.n_answers = 0  # of this run
+        self.n_answers = 0  # of this run, as are those that were skipped
+        self.skipped: set[str] = set()  # ids of questions
         self._queries: dict[str, Task] = {}
         self._lock = threading.RLock()
         self._state: tuple[object, Book] | None = None
@@ -95,6 +96,12 @@ class Desk:
         book = self.book()
         return [task for task in self.tasks() if not book.is_done(task)]
 
+    def next(self) -> Task | None:
+        """The most valuable question that waits and was not skipped; None where none does, or the budget is used."""
+        if self.budget and self.n_answers >= self.budget:
+            return None
+        return next((task for task in self.waiting() if task.id not in self.skipped), None)
+
     def _second(self) -> list[Task]:
         """The pairs that others have judged, in the order in which they were shown to them, without what was said."""
         items = self.items()
@@ -103,7 +110,7 @@ class Desk:
             pair = [items[digest] for digest in shown(one) if digest in items]
             if one.kind in JUDGES and one.observer != self.observer and len(pair) == 2:
                 left, right = pair
-                task = Task(Topic.SECOND, left.ref.image_id, (left,), (Choice("", right, left),), -one.number)
+                task = Task(Topic.SECOND, f"pair {len(found) + 1}", (left,), (Choice("", right, left),), -one.number)
                 found.setdefault(task.id, task)
         return list(found.values())
 

@@ -13,7 +13,6 @@ from .. import imaging
 from ..catalogue import Decision
 from ..errors import DecisionError, PhotoError, ReidError
 from ..records import Indexed, PhotoRef
-from . import tasks
 from .answering import Overtaken, Verdict, record, take_back
 from .book import Book, Card
 from .desk import Desk
@@ -47,6 +46,7 @@ class View:
     task: Task
     offers: list[Offer]
     offer: Offer | None  # the one that is looked at
+    names: tuple[str, str]  # what the two photos are called
     left: Card
     lefts: list[Card]  # the photos of the query
     right: Card | None
@@ -61,8 +61,8 @@ class View:
 
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.get("/review")
-    def review(request: Request, after: str = "", poll: bool = False) -> Response:
-        task = _next(desk, after)
+    def review(request: Request, poll: bool = False) -> Response:
+        task = desk.next()
         if poll and task is None and not desk.worker.state.finished:
             return Response(status_code=204)  # nothing to show yet
         if "hx-request" in request.headers:
@@ -84,22 +84,31 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         try:
             decision = record(desk, task, choice, verdict, given.get("name", "").strip(), seen)
         except Overtaken as error:
-            return _show(request, task, status=409, overtaken=error.decision)
+            return _show(request, task, status=409, overtaken=error.decision, choice=_place(task, choice))
         except DecisionError as error:
             return _show(request, task, status=409, problem=str(error), choice=_place(task, choice))
         said = f"Recorded: {SAID[decision.kind]}{f', {decision.value}' if decision.value else ''}."
-        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.book().is_done(task) else _next(desk, task.id)
+        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.book().is_done(task) else desk.next()
         return _show(request, on, said=said)
+
+    @app.post("/skip")
+    def skip(request: Request, given: Form) -> Response:
+        """The question waits until all others are answered; without one, those that were skipped come again."""
+        if task := given.get("task"):
+            desk.skipped.add(task)
+        else:
+            desk.skipped.clear()
+        return _show(request, desk.next())
 
     @app.post("/undo")
     def undo(request: Request) -> Response:
         taken = take_back(desk)
         if taken is None:
-            return _show(request, _next(desk, ""), said="There is nothing to undo.")
+            return _show(request, desk.next(), said="There is nothing to undo.")
         said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
         back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
         if back is None:
-            return _show(request, _next(desk, ""), said=said)
+            return _show(request, desk.next(), said=said)
         shown = [[one.photo.digest, one.reference.digest] for one in back.choices]
         return _show(request, back, choice=shown.index(pair) + 1 if pair in shown else 0, said=said)
 
@@ -126,7 +135,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         if task is None:
             return _nothing(request, said)
         view = _view(desk, task, choice, left, right)
-        about = f"{said} {view.left.ref.image_id}{f' and {view.offer.animal}' if view.offer else ''}."
+        about = f"{said} {view.names[0]}, {view.names[1]}.".strip()
         url = f"/review/{task.id}" if request.method == "POST" or request.url.path == "/review" else None
         return pages.page(
             request,
@@ -149,20 +158,12 @@ def _found(desk: Desk, id: str) -> Task:
     return task
 
 
-def _next(desk: Desk, after: str) -> Task | None:
-    """The next question that waits; None where none does, or the budget is used."""
-    if desk.budget and desk.n_answers >= desk.budget:
-        return None
-    last = next((one for one in desk.tasks() if one.id == after), None)
-    return tasks.after(desk.waiting(), last)
-
-
 def _place(task: Task, choice: Choice | None) -> int:
     return 0 if choice is None or choice not in task.choices else task.choices.index(choice) + 1
 
 
 def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
-    book, waiting = desk.book(), desk.waiting()
+    waiting, book = desk.waiting(), desk.book()  # in this order: the book knows every photo of the questions
     offers = []
     for place, choice in enumerate(task.choices, start=1):
         card, judged = book.of_photo[choice.reference.digest], book.judged(task, choice)
@@ -180,6 +181,7 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         task,
         offers,
         offer,
+        _names(task, offer, left_card),
         left_card,
         lefts,
         right_card,
@@ -187,10 +189,18 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         book.number,
         _proposal(task, offer),
         proposed_name(book.animals),
-        _ahead(book, task, offers, offer, waiting),
+        _ahead(book, task, offers, offer, [one for one in waiting if one.id not in desk.skipped]),
         len(waiting),
         decision,
     )
+
+
+def _names(task: Task, offer: Offer | None, left: Card) -> tuple[str, str]:
+    """A query by its file, a photo of the gallery by its animal; in a second look neither, since folders are called by animals."""
+    if task.topic is Topic.SECOND:
+        return "One photo", "The other"
+    own = left.animal if task.topic in (Topic.TWINS, Topic.MISLABEL) else None
+    return own or left.ref.image_id, offer.animal if offer is not None else "No candidate"
 
 
 def _size(ref: PhotoRef, desk: Desk) -> tuple[int, int]:
@@ -211,7 +221,7 @@ def _proposal(task: Task, offer: Offer | None) -> str:
 def _ahead(book: Book, task: Task, offers: list[Offer], offer: Offer | None, waiting: list[Task]) -> list[str]:
     """What the next key will show: the next candidate, and the next question's best."""
     pairs = [(one.choice.photo, one.choice.reference) for one in offers if offer is not None and one.number == offer.number + 1]
-    following = tasks.after([one for one in waiting if one.id != task.id], task)
+    following = next((one for one in waiting if one.id != task.id), None)
     if following is not None and following.choices:
         pairs.append((following.choices[0].photo, following.choices[0].reference))
     found = []

@@ -7,7 +7,7 @@ be one by that of p and 1 - p; what people have said and what contradicts it com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -84,14 +84,6 @@ def value_of(ranking: IdentityRanking) -> float:
 def in_order(tasks: Iterable[Task]) -> list[Task]:
     """The most valuable first; ties by title."""
     return sorted(tasks, key=lambda task: (-task.value, task.title, task.id))
-
-
-def after(tasks: Sequence[Task], last: Task | None) -> Task | None:
-    """The first of these, in order, that comes after `last`, which need not be among them; None where none does."""
-    if last is None:
-        return tasks[0] if tasks else None
-    key = (-last.value, last.title, last.id)
-    return next((task for task in tasks if (-task.value, task.title, task.id) > key), None)
 
 
 def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, Indexed]) -> Task:
