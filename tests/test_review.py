@@ -45,6 +45,7 @@ def app(folder):
     app = App(folder / "gallery", folder / "photos")
     yield app
     app.desk.log.path.unlink(missing_ok=True)
+    (app.session.work.folder / "review" / "photos.json").unlink()
 
 
 def kinds(app):
@@ -157,6 +158,22 @@ def test_who_changes_their_mind_contradicts_nobody(app):
     app.answer(task, "same")
     app.answer(task, "different")
     assert kinds(app) == ["different"] and not app.desk.book().contradictions
+
+
+def test_who_changes_their_mind_about_an_animal_joins_no_two(app, folder):
+    task = app.task("known.png")
+    for choice in (1, 0):
+        app.answer(task, "same", choice=choice)
+        assert app.animal_of(task) == task.choices[choice].animal and kinds(app) == ["same"] and len(app.desk.book().animals) == 5
+    app.answer(task, "new", name="n")
+    assert kinds(app) == ["new"] and not app.desk.book().contradictions
+    other = App(folder / "gallery", folder / "photos", observer="ben")
+    refused = other.answer(task, "same")
+    assert refused.status_code == 409 and "by decision 5 of zoe" in refused.text and len(other.desk.book().animals) == 6
+    twice = App(folder / "gallery", folder / "gallery" / "animal-1" / "0.png")
+    (task,) = twice.desk.tasks()
+    place = next(n for n, choice in enumerate(task.choices) if choice.animal != "animal-1")
+    assert "by the table" in twice.answer(task, "same", choice=place).text and len(twice.desk.book().animals) == 6
 
 
 def test_an_answer_to_what_another_tab_has_decided_is_told_and_not_doubled(app, folder):

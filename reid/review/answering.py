@@ -8,7 +8,7 @@ from enum import StrEnum
 from ..catalogue import Decision, Kind, PhotoKey
 from ..errors import DecisionError
 from ..records import Indexed
-from .book import JUDGES, NAMES
+from .book import JUDGES, NAMES, Book
 from .desk import Desk
 from .tasks import Choice, Task, Topic
 
@@ -50,10 +50,12 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
             if one.number > seen and not (desk.blind and one.observer != desk.observer) and _concerns(one, task, choice):
                 raise Overtaken(one)
 
-    check(desk.book().effective)  # before anything is taken back
-    mine = None if choice is None or verdict is Verdict.NEW else desk.book().judged(task, choice)
-    if mine is not None and mine.number <= seen and mine.observer == desk.observer:
-        desk.log.undo(desk.observer, mine.number)
+    book = desk.book()
+    check(book.effective)  # before anything is taken back
+    if verdict is Verdict.SAME and choice is not None and task.topic is Topic.QUERY:
+        _check_other_names(desk, book, task, choice)
+    for one in _replaced(desk, book, task, choice, verdict, seen):
+        desk.log.undo(desk.observer, one.number)
     evidence = dict(_evidence(desk, task, choice, kind))
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
         number = task.settles[verdict is Verdict.DIFFERENT]
@@ -66,6 +68,29 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
     found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
     desk.n_answers += 1
     return found
+
+
+def _replaced(desk: Desk, book: Book, task: Task, choice: Choice | None, verdict: Verdict, seen: int) -> list[Decision]:
+    """What this observer had said, and takes back by answering again: of this very pair, or of who the photos show. The newest first."""
+    names = task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW)
+    own = {one.number: one for item in task.photos for one in book.counting(item.digest) if one.observer == desk.observer}
+    if choice is None or verdict is Verdict.NEW:
+        return [own[number] for number in sorted(own, reverse=True) if number <= seen and own[number].kind in NAMES]
+    judged = [one for one in own.values() if one.kind in JUDGES and choice.reference.digest in {photo.digest for photo in one.photos}]
+    found = {one.number: one for one in (*judged, *(one for one in own.values() if names and one.kind in NAMES)) if one.number <= seen}
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
+def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice) -> None:
+    """Photos that stand under one animal, by the table or by somebody else, must not join it with another in passing.
+
+    Raises DecisionError."""
+    card, animal = book.of_photo[task.photos[0].digest], book.of_photo[choice.reference.digest].animal
+    others = [one for item in task.photos for one in book.counting(item.digest) if one.kind in NAMES and one.observer != desk.observer]
+    if card.animal is None or card.animal == animal or desk.blind or (card.is_new and not others):
+        return
+    by = f"by decision {others[-1].number} of {others[-1].observer}, which History takes back" if others else "by the table"
+    raise DecisionError(f"this is {card.animal} {by}; with this answer {card.animal} and {animal} would become one animal")
 
 
 def take_back(desk: Desk) -> Decision | None:

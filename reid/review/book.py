@@ -78,7 +78,7 @@ def read(
     counting = effective(history)
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
     raw = [Indexed(replace(item.ref, identity=tabled.get(item.ref.image_id)), item.digest) for item in references]
-    identity, contradictions = _identities([*raw, *new], counting)
+    identity, contradictions = _identities([*new, *raw], counting)  # a reference keeps its label, though it is reviewed, too
     digests = {item.ref.image_id: item.digest for item in references}
     cards: dict[str, Card] = {}
     of_photo: dict[str, Card] = {}
@@ -89,9 +89,9 @@ def read(
         if digest is not None:
             of_photo[digest] = card
     for item in new:
-        card = Card(opaque("new", item.digest), item.ref, item.digest, identity[item.digest], is_new=True)
-        cards[card.id] = card
-        of_photo.setdefault(item.digest, card)
+        if item.digest not in of_photo:
+            card = Card(opaque("new", item.digest), item.ref, item.digest, identity[item.digest], is_new=True)
+            cards[card.id] = of_photo[item.digest] = card
     about: dict[str, list[Decision]] = {}
     for one in counting:
         for photo in one.photos:
