@@ -95,6 +95,14 @@ def test_what_cannot_be_decided_is_told_in_one_line(call, herd, words, told):
     assert status == 2 and told in err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("words", [["decisions", "--csv"], ["duplicates", "--csv"], ["identify", "x.jpg", "--json"]])
+def test_no_output_takes_the_place_of_a_log(call, herd, words):
+    log = herd / FILE
+    before = log.read_bytes() if log.exists() else None
+    status, _, err = call(*words, log, "--gallery", herd)
+    assert status == 2 and "log of decisions" in err and (log.read_bytes() if log.exists() else None) == before
+
+
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(200)])
 def test_a_file_that_is_no_log_stops_every_command_and_stays(call, herd, tmp_path, content):
     for name in ("0-0.png", "1-0.png"):

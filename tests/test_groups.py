@@ -122,6 +122,13 @@ def test_opposite_sides_are_not_compared_and_encounters_join_them(call, card, tm
     assert {f"{view}-0.png" for view in range(4)} in read_groups(tmp_path / "groups.csv").values()
 
 
+def test_photos_of_different_animals_stay_alone(call, tmp_path):
+    for animal in range(5):
+        save(tmp_path / "card" / f"{animal}.png", draw_animal(animal, 0))
+    status, out, _ = call("cluster", tmp_path / "card", "--out", tmp_path / "groups.csv", *QUICK)
+    assert status == 0 and "5 photos are in 0 groups, and 5 alone" in out
+
+
 def test_a_folder_without_photos(call, tmp_path):
     (tmp_path / "empty").mkdir()
     assert call("cluster", tmp_path / "empty", "--out", tmp_path / "groups.csv", *QUICK)[0] == 2

@@ -10,6 +10,7 @@ from conftest import photo, read, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reid
 from reid.catalogue import DecisionLog, labels
 from reid.catalogue.decisions import Decision, Kind, PhotoKey, effective
 from reid.catalogue.labels import LEAVING
@@ -308,6 +309,16 @@ def test_a_gallery_is_read_with_its_decisions(gallery):
     assert found["d.png"].date == date(2022, 5, 6) and found["d.png"].taken == datetime(2022, 5, 6, 7, 8)
     log.undo("zoe", 1)
     assert next(ref for ref in read_decided(gallery).references if ref.image_id == "e.png").identity is None
+
+
+def test_a_session_counts_what_is_decided_when_it_reads_again(gallery):
+    with reid.open(gallery) as opened:
+        ref = {ref.image_id: ref for ref in opened.gallery.references}
+        opened.decisions.append(Kind.NEW, [opened.key(ref["e.png"])], observer="zoe", value="lena")
+        assert opened.gallery.labels is None and "lena" not in opened.gallery.identities
+        opened.read_again()
+        assert opened.gallery.labels.last == 1 and "lena" in opened.gallery.identities
+    assert not (gallery / ".reid" / "decisions.sqlite").exists() and (gallery / "decisions.sqlite").exists()
 
 
 def test_decisions_follow_photos_that_are_renamed_and_boxed(gallery):

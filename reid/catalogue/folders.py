@@ -15,7 +15,7 @@ from .sides import is_side, side
 from .values import counted, said, some
 
 FOLDER = ".reid"  # everything that reid computes is under it
-OWN = frozenset((FOLDER, FILE, f"{FILE}-journal"))
+OWN = frozenset((FOLDER, FILE, f"{FILE}-journal"))  # names that reid gives in a gallery
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .heic .heif .avif .gif .bmp".split())
 SYSTEM = frozenset(
     (

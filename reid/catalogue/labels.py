@@ -6,7 +6,7 @@ merge links animals, and lifts the bars of splits between them. Then the table's
 or taken away together, then the other links from the strongest on: those that several observers have given, those with the greatest
 `p_same` among their evidence, the earlier ones. A link that would join what a bar keeps apart is left out, and told as a contradiction:
 nothing is joined across a bar. Only photos that the table gives one name stay together in spite of a `different`, until one of them is
-split off; that is a contradiction, too.
+split off; that is a contradiction, too. Photos of one encounter that nobody has named are not taken for one animal.
 """
 
 from __future__ import annotations
@@ -92,18 +92,9 @@ def labels(photos: Sequence[Indexed], decisions: Sequence[Decision]) -> Labels:
     found = tuple(solved.contradictions)
     if found:
         notes.append(f"{counted(len(found), 'contradiction')} among decisions, see `reid decisions`: {found[0]}")
-    photo_of = {solved.root(node): node for node in sorted(solved.above, reverse=True) if node[0] == "photo"}  # the first of each animal
-    ends = [sorted(node if node[0] == "photo" else photo_of.get(solved.root(node), node) for node in bar[:2]) for bar in graph.bars]
-    apart = sorted({(a[1], b[1]) for a, b in ends if a[0] == b[0] == "photo"})
-    animals_apart: dict[tuple[str, str], int] = {}
-    for a, b, by in graph.bars:
-        own, others = (called.get(solved.root(node)) for node in (a, b))
-        if own and others and own != others:
-            animals_apart[min(own, others), max(own, others)] = by.number
+    apart, animals_apart = _apart(graph, solved, called)
     last = max((one.number for one in decisions), default=0)
-    return Labels(
-        tuple(identities), sides, dates, tuple(apart), animals_apart, found, tuple(notes), len(decisions), last, fingerprint(decisions)
-    )
+    return Labels(tuple(identities), sides, dates, apart, animals_apart, found, tuple(notes), len(decisions), last, fingerprint(decisions))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -325,6 +316,22 @@ def _names(graph: _Graph, solved: _Solved, n_photos: Mapping[str | None, int]) -
         if called[root] != name:
             notes.append(f"decision {number} calls an animal {name}, as another is called; it is {called[root]} until it is renamed")
     return called, notes
+
+
+def _apart(graph: _Graph, solved: _Solved, called: Mapping[Node, str]) -> tuple[tuple[tuple[str, str], ...], dict[tuple[str, str], int]]:
+    """`Labels.apart` and `Labels.animals_apart`: bars between photos, or the first photos of animals, and between names of animals."""
+    photo_of = {solved.root(node): node for node in sorted(solved.above, reverse=True) if node[0] == "photo"}
+    photos = set()
+    animals: dict[tuple[str, str], int] = {}
+    for a, b, by in graph.bars:
+        ends = [node if node[0] == "photo" else photo_of.get(solved.root(node)) for node in (a, b)]
+        if None not in ends:
+            one, other = sorted(node[1] for node in ends if node is not None)
+            photos.add((one, other))
+        names = sorted({name for node in (a, b) if (name := called.get(solved.root(node))) is not None})
+        if len(names) == 2:
+            animals[names[0], names[1]] = by.number
+    return tuple(sorted(photos)), animals
 
 
 def _photos(one: Decision) -> str:

@@ -73,7 +73,7 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
     """Refuse, before work starts, a name that no file can have, two outputs of one name, and what would overwrite a photo or a table that
-    is read, or put pictures (into `folder`) where they would be read as photos the next time."""
+    is read, or any log of decisions, or put pictures (into `folder`) where they would be read as photos the next time."""
     from .. import catalogue
 
     sources = {os.path.realpath(path) for path in reads if path is not None}
@@ -86,6 +86,8 @@ def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folde
         within = os.path.exists(real) and catalogue.is_photo(real) and any(real.startswith(source + os.sep) for source in sources)
         if real in sources | tables or within:
             raise SettingsError(f"{file} is a photo or a table that is read; name another file to write")
+        if os.path.basename(real) in catalogue.OWN:
+            raise SettingsError(f"{file} is the name of a log of decisions; name another file to write")
         if real in taken:
             raise SettingsError(f"{file} is to be written twice; name a file for each")
         taken.add(real)

@@ -85,12 +85,12 @@ def cluster(
     impostors: ImpostorDistribution,
 ) -> list[Grouped]:
     """Groups at the score where the best of as many impostors would be with the probability `match_below`. The photos of each query of
-    `together` are one animal, photos of `apart` (digests) and two boxes of one photo are not."""
-    place = {item.ref.image_id: i for i, item in enumerate(items)}
+    `together`, which are among `items`, are one animal, photos of `apart` (digests) and two boxes of one photo are not."""
+    place = {id(item): i for i, item in enumerate(items)}
     by_digest: dict[str, list[int]] = {}
     for i, item in enumerate(items):
         by_digest.setdefault(item.digest, []).append(i)
-    must = [pair for query in together for pair in pairwise(place[photo.ref.image_id] for photo in query.photos)]
+    must = [pair for query in together for pair in pairwise(place[id(photo)] for photo in query.photos)]
     must += [pair for alike in by_digest.values() for pair in pairwise(alike)]  # copies
     cannot = [(a, b) for one, other in apart for a in by_digest.get(one, ()) for b in by_digest.get(other, ())]
     in_photo: dict[Path, list[int]] = {}
@@ -117,8 +117,8 @@ def cluster(
 
 
 def score_at(p: float, scores: NDArray[np.float64], impostors: ImpostorDistribution, name: str, n: int) -> float:
-    """The score that the best of `n` impostors reaches with the probability `p`; at least the highest of `scores` where none does."""
-    low, high = (float(end) for end in (np.nanmin(scores, initial=0.0), np.nanmax(scores, initial=1.0)))
+    """The score that the best of `n` impostors reaches with the probability `p`; above all `scores` where even the highest is likelier."""
+    low, high = float(np.nanmin(scores, initial=0.0)), float(np.nanmax(scores, initial=0.0)) + 1
     for _ in range(STEPS):
         middle = (low + high) / 2
         if scoring.impostor_probability(middle, impostors, name, n) > p:
