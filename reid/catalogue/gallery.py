@@ -46,6 +46,7 @@ class Gallery:
     notes: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()  # how sides and encounters were found, where no table says it
     labels: Labels | None = None  # of references and queries, where decisions count
+    tabled: tuple[str | None, ...] = ()  # the references' animals as the table or the folders have them, without decisions
 
     @property
     def identities(self) -> list[str]:
@@ -80,6 +81,7 @@ def read(
         (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
     names, told = identities([draft.name for draft in drafts], join, names_as_written)
     notes += told
+    tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
     found = None
     if decisions and digest is not None:
         found = _decide(drafts, names, decisions, digest)
@@ -87,7 +89,7 @@ def read(
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found)
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found, tabled)
 
 
 def check_folder(root: Path) -> None:

@@ -18,7 +18,8 @@ from .screen import check_writable, listening, report_failures, show
 if TYPE_CHECKING:
     from ..catalogue import Decision, Kind
     from ..records import Health, PhotoRef
-    from ..session import PairView, Session
+    from ..session import Session
+    from ..stages import PairView
 
 COLUMNS = ("suspicion", "individual", "other", "p_same", "score", "own_score", "photo", "reference")
 Row = tuple[str, str, str, float | str, float | str, float | str, str, str]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import catalogue, devices, extractors, imaging
+from ..devices import versions
 from ..errors import PhotoError, SettingsError
 from ..extractors import Extractor, classical
 from ..formats import sequences
@@ -25,7 +26,6 @@ from ..imaging.geometry import estimate, visible
 from ..imaging.noise import disturb
 from ..matchers.nearest import NearestMatcher
 from ..records import Features, Photo, PhotoRef
-from ..session import versions
 from ..settings import ExtractSettings, MatchSettings
 from ..stages import Listener
 from . import metrics

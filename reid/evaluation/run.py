@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import scoring, stages
+from ..devices import versions
 from ..errors import GalleryError, SettingsError, WeightsError
 from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
 from ..scoring import Scores
-from ..session import Session, versions
+from ..session import Session
 from ..settings import ScoreName
 from ..stages import Judges
 from . import answers as figures

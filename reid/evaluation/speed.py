@@ -53,7 +53,7 @@ def machine(settings: Settings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-    return here | {"precision": str(matchers.dtype(settings.match, device)).removeprefix("torch."), "versions": session.versions()}
+    return here | {"precision": str(matchers.dtype(settings.match, device)).removeprefix("torch."), "versions": devices.versions()}
 
 
 def _drawn_gallery(root: Path, n: int) -> Path:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import imaging
 from ..records import Features, PairMatches, PhotoRef
-from ..session import PairView
+from ..stages import PairView
 from ..store import write_atomically
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point

@@ -13,13 +13,14 @@ from .listener import Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
+from .results import IndexSummary, PairView
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
 from .select import Selection, Stage, select, stage
 from .workspace import Workspace
 
 __all__ = [
-    "Grouped", "Grouping", "Judges", "Likeness", "Listener", "PairScores", "Pipeline", "Recall", "Selection", "Stage", "Workspace",
-    "calibrate", "cluster", "compare", "copies", "evidence", "extract", "features_of", "health", "identify", "impostor_pairs",
-    "impostors", "judge", "judges", "learn", "losses", "match_pair", "pair_scores", "photos", "queries", "rank", "read", "recall",
-    "select", "stage", "strongest", "trials", "update_index", "without_encounter",
+    "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline", "Recall", "Selection",
+    "Stage", "Workspace", "calibrate", "cluster", "compare", "copies", "evidence", "extract", "features_of", "health", "identify",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "pair_scores", "photos", "queries", "rank", "read",
+    "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

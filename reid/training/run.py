@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from .. import devices, imaging
+from ..devices import versions
 from ..errors import PhotoError, SettingsError
 from ..records import PhotoRef
-from ..session import versions
 from ..store import fingerprint
 from ..weights import card as read_card
 from . import Choices, loop, method, stages

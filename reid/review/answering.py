@@ -1,0 +1,141 @@
+"""From what a person presses to what the log keeps. A page that does not know of an answer by somebody else is told, and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+from ..catalogue import Decision, Kind, PhotoKey
+from ..errors import DecisionError
+from ..records import Indexed
+from .book import JUDGES, NAMES, Book
+from .desk import Desk
+from .tasks import Choice, Task, Topic
+
+
+class Verdict(StrEnum):
+    """What is pressed."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    CANNOT_TELL = "cannot_tell"
+    NEW = "new"
+
+
+class Overtaken(Exception):
+    """The pair was decided after the page was made."""
+
+    def __init__(self, decision: Decision):
+        super().__init__(decision)
+        self.decision = decision
+
+
+def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int) -> Decision:
+    """Write an answer down; it is on the disk when this returns. `choice` is what the photos are compared with, `name` what a new animal
+    is called, `seen` the newest decision that the page knew. What the same observer had said of this pair is taken back.
+
+    Raises Overtaken, DecisionError, StoreError."""
+    if verdict is not Verdict.NEW and choice is None:
+        raise DecisionError("there is nothing to compare the photos with")
+    if verdict is Verdict.NEW and name in desk.book().animals:  # known, though not among the choices
+        card = desk.book().animals[name][0]
+        known = desk.items().get(card.digest or "")
+        if known is None:
+            raise DecisionError(f"{name} has no photo that can be compared; give the animal another name")
+        verdict, choice, name = Verdict.SAME, Choice(name, known, task.photos[0]), ""
+    kind, photos = _decided(task, choice, verdict)
+
+    def check(counting: Sequence[Decision]) -> None:
+        for one in counting:
+            if one.number > seen and not (desk.blind and one.observer != desk.observer) and _concerns(one, task, choice):
+                raise Overtaken(one)
+
+    book = desk.book()
+    check(book.effective)  # before anything is taken back
+    if verdict is Verdict.SAME and choice is not None and task.topic is Topic.QUERY:
+        _check_other_names(desk, book, task, choice)
+    for one in _replaced(desk, book, task, choice, verdict, seen):
+        desk.log.undo(desk.observer, one.number)
+    evidence = dict(_evidence(desk, task, choice, kind))
+    if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
+        number = task.settles[verdict is Verdict.DIFFERENT]
+        if number in {one.number for one in desk.book().effective}:
+            desk.log.undo(desk.observer, number)
+    if task.topic is Topic.MISLABEL and verdict is Verdict.SAME:  # it leaves the animal that it stands under, which stays as it is
+        leaving = desk.log.append(Kind.NOT_THIS_ANIMAL, _keys(task.photos), observer=desk.observer, evidence=evidence, check=check)
+        evidence["follows"] = leaving.number
+        seen = leaving.number
+    found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
+    desk.n_answers += 1
+    return found
+
+
+def _replaced(desk: Desk, book: Book, task: Task, choice: Choice | None, verdict: Verdict, seen: int) -> list[Decision]:
+    """What this observer had said, and takes back by answering again: of this very pair, or of who the photos show. The newest first."""
+    names = task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW)
+    own = {one.number: one for item in task.photos for one in book.counting(item.digest) if one.observer == desk.observer}
+    if choice is None or verdict is Verdict.NEW:
+        return [own[number] for number in sorted(own, reverse=True) if number <= seen and own[number].kind in NAMES]
+    judged = [one for one in own.values() if one.kind in JUDGES and choice.reference.digest in {photo.digest for photo in one.photos}]
+    found = {one.number: one for one in (*judged, *(one for one in own.values() if names and one.kind in NAMES)) if one.number <= seen}
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
+def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice) -> None:
+    """Photos that stand under one animal, by the table or by somebody else, must not join it with another in passing.
+
+    Raises DecisionError."""
+    card, animal = book.of_photo[task.photos[0].digest], book.of_photo[choice.reference.digest].animal
+    others = [one for item in task.photos for one in book.counting(item.digest) if one.kind in NAMES and one.observer != desk.observer]
+    if card.animal is None or card.animal == animal or desk.blind or (card.is_new and not others):
+        return
+    by = f"by decision {others[-1].number} of {others[-1].observer}, which History takes back" if others else "by the table"
+    raise DecisionError(f"this is {card.animal} {by}; with this answer {card.animal} and {animal} would become one animal")
+
+
+def take_back(desk: Desk) -> Decision | None:
+    """Take back this observer's last answer, with what it was written down together with; None where there is none."""
+    undone = desk.log.undo(desk.observer)
+    if undone is None:
+        return None
+    taken = next(one for one in desk.book().history if one.number == undone.undoes)
+    follows = taken.evidence.get("follows")
+    if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
+        desk.log.undo(desk.observer, follows)
+    desk.n_answers = max(0, desk.n_answers - 1)
+    return taken
+
+
+def _keys(items: Iterable[Indexed]) -> list[PhotoKey]:
+    return [PhotoKey(item.digest, item.ref.image_id) for item in items]
+
+
+def _decided(task: Task, choice: Choice | None, verdict: Verdict) -> tuple[Kind, list[Indexed]]:
+    """The kind of decision, and its photos in the order that the log wants."""
+    own = list(task.photos)
+    if choice is None or verdict is Verdict.NEW:
+        return Kind.NEW, own
+    if verdict is Verdict.SAME:
+        return (Kind.MERGE if task.topic is Topic.TWINS else Kind.SAME), [*own, choice.reference]
+    return Kind(verdict), [choice.reference, *own]
+
+
+def _concerns(one: Decision, task: Task, choice: Choice | None) -> bool:
+    """Whether a decision says who the photos show, or something of this very pair."""
+    photos = {photo.digest for photo in one.photos}
+    if not photos & {item.digest for item in task.photos}:
+        return False
+    return one.kind in NAMES or (one.kind in JUDGES and choice is not None and choice.reference.digest in photos)
+
+
+def _evidence(desk: Desk, task: Task, choice: Choice | None, kind: Kind) -> Mapping[str, object]:
+    """What was on the screen, and what speaks for the pair where the decision is of one."""
+    ranking = task.ranking
+    found: dict[str, object] = {"topic": str(task.topic), "task": task.id, "blind": desk.blind or None}
+    if choice is not None:
+        found["shown"] = [choice.photo.digest, choice.reference.digest]
+    if choice is not None and kind is not Kind.NEW:
+        found |= {"p_same": choice.p, "score": choice.score, "n_matches": choice.n_matches}
+    if ranking is not None:
+        found |= {"verdict": ranking.verdict, "p_match": ranking.p_match, "p_new": ranking.p_new, "fingerprint": desk.session.fingerprint}
+    return {name: value for name, value in found.items() if value is not None}

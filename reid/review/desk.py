@@ -1,0 +1,131 @@
+"""What the pages are about: the gallery with the labels that hold now, the questions that wait, and what people have answered.
+
+One desk serves every thread. The log of decisions is the truth: whatever the pages show is read from it again when it has changed, by
+whichever process.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..catalogue import DecisionLog, Gallery
+from ..errors import GalleryError
+from ..records import IdentityRanking, Indexed, Query
+from ..session import Session
+from ..store import write_atomically
+from . import tasks
+from .book import JUDGES, Book
+from .book import read as read_book
+from .tasks import Choice, Task, Topic, shown
+from .worker import Progress, Worker
+
+
+class Desk:
+    """A session that is reviewed by somebody."""
+
+    def __init__(
+        self, session: Session, progress: Progress, *, observer: str, photos: Sequence[Path] = (), budget: int = 0, blind: bool = False
+    ) -> None:
+        self.session, self.observer, self.budget, self.blind = session, observer, budget, blind
+        self.name = session.root.resolve().name or str(session.root)
+        self.log = DecisionLog(session.root)
+        self.empty: str | None = None  # why the gallery has no photo
+        try:
+            self.gallery = session.gallery
+        except GalleryError as error:
+            if error.problems:
+                raise
+            self.gallery, self.empty = Gallery(session.root, ()), str(error)
+        self.worker = Worker(session, progress, self._photos(photos), self._answered)
+        self.n_answers = 0  # of this run, as are those that were skipped
+        self.skipped: set[str] = set()  # ids of questions
+        self._queries: dict[str, Task] = {}
+        self._lock = threading.RLock()
+        self._state: tuple[object, Book] | None = None
+
+    def _photos(self, given: Sequence[Path]) -> list[Path]:
+        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there."""
+        file = self.session.work.folder / "review" / "photos.json"
+        try:
+            known = [str(path) for path in json.loads(file.read_text("utf-8"))]
+        except (OSError, ValueError, TypeError):
+            known = []
+        if not given:
+            return [path for path in map(Path, known) if path.exists()]
+        every = list(dict.fromkeys([*known, *(str(path.resolve()) for path in given)]))
+        write_atomically(file, json.dumps(every).encode())
+        return list(given)
+
+    # -- what is known
+
+    def book(self) -> Book:
+        """As the log is now."""
+        with self._lock:
+            state = (_changes(self.log.path), self.worker.is_ready, len(self._queries))
+            if self._state is None or self._state[0] != state:
+                self._state = state, self._read()
+            return self._state[1]
+
+    def _read(self) -> Book:
+        references = self.session.references if self.worker.is_ready else ()
+        new = [item for task in self._queries.values() for item in task.photos]
+        return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
+
+    # -- what is asked
+
+    def _answered(self, query: Query, ranking: IdentityRanking) -> None:
+        """Called by the worker: another question."""
+        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.session.references})
+        with self._lock:
+            self._queries[task.id] = task
+
+    def tasks(self) -> list[Task]:
+        """Every question that there is, answered ones too, the most valuable first."""
+        if self.blind:
+            return self._second()
+        found = [*self._queries.values(), *tasks.of_contradictions(self.book().contradictions, self.items())]
+        if self.worker.health is not None:
+            found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
+        return tasks.in_order(found)
+
+    def waiting(self) -> list[Task]:
+        """The questions that nobody has answered; of a second observer, those that they have not answered themselves."""
+        book = self.book()
+        return [task for task in self.tasks() if not book.is_done(task)]
+
+    def next(self) -> Task | None:
+        """The most valuable question that waits and was not skipped; None where none does, or the budget is used."""
+        if self.budget and self.n_answers >= self.budget:
+            return None
+        return next((task for task in self.waiting() if task.id not in self.skipped), None)
+
+    def _second(self) -> list[Task]:
+        """The pairs that others have judged, in the order in which they were shown to them, without what was said."""
+        items = self.items()
+        found: dict[str, Task] = {}
+        for one in self.book().effective:
+            pair = [items[digest] for digest in shown(one) if digest in items]
+            if one.kind in JUDGES and one.observer != self.observer and len(pair) == 2:
+                left, right = pair
+                task = Task(Topic.SECOND, f"pair {len(found) + 1}", (left,), (Choice("", right, left),), -one.number)
+                found.setdefault(task.id, task)
+        return list(found.values())
+
+    def items(self) -> dict[str, Indexed]:
+        """Photos by digest."""
+        references = self.session.references if self.worker.is_ready else []
+        with self._lock:
+            new = [item for task in self._queries.values() for item in task.photos]
+        return {item.digest: item for item in (*references, *new)}
+
+
+def _changes(path: Path) -> bytes:
+    """What differs once the log has changed: SQLite counts the changes of a file in its header."""
+    try:
+        with path.open("rb") as file:
+            return file.read(28)[24:]
+    except OSError:
+        return b""

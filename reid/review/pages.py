@@ -1,0 +1,93 @@
+"""Templates to answers. A request of htmx gets what stands in <main>; any other gets the whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..decision.reasons import percent
+from .desk import Desk
+from .guard import MOST_BYTES, Door
+from .tasks import opaque
+
+KEYS = (
+    (("Y",), "same animal"),
+    (("N",), "different animals; the next candidate follows"),
+    (("U",), "cannot tell"),
+    (("W",), "new animal: give it a name"),
+    (("Space",), "skip, and come back later"),
+    (("Enter",), "confirm what is proposed, or go on"),
+    (("Ctrl + Z",), "undo, as often as you like"),
+    (("1", "…", "9"), "choose a candidate"),
+    (("J", "↓"), "next candidate"),
+    (("K", "↑"), "candidate before"),
+    (("→", "←"), "next photo of the candidate, the one before"),
+    (("[", "]"), "photos of the query"),
+    (("A",), "the candidate's other photos, dates and places"),
+    (("Z",), "zoom in, and out again"),
+    (("+", "-"), "zoom by steps"),
+    (("L",), "move both photos together, or each by itself"),
+    (("M",), "lines and marks, marks alone, neither"),
+    (("E",), "marks of the other features"),
+    (("R", "Shift + R"), "rotate the query, the candidate"),
+    (("F", "Shift + F"), "mirror the query, the candidate"),
+    (("0",), "everything as it was"),
+    (("?",), "this list"),
+)
+
+
+class Pages:
+    """Renders for one desk. Everything from outside is escaped by Jinja."""
+
+    def __init__(self, desk: Desk, door: Door):
+        self.desk = desk
+        self.templates = Environment(
+            loader=PackageLoader("reid.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self.templates.filters.update(percent=percent, count=_count, when=_when, animal_id=lambda name: opaque("animal", name),
+                                      encounter_id=lambda name: opaque("encounter", name))  # fmt: skip
+        self.templates.globals.update(desk=desk, csrf=door.csrf, keys_shown=KEYS, here="")
+
+    def page(
+        self, request: Request, template_name: str, /, *, status: int = 200, said: str = "", url: str | None = None, **about: Any
+    ) -> HTMLResponse:
+        """`said` is read aloud by a screen reader, `url` becomes the browser's address."""
+        template = self.templates.get_template(f"{template_name}.html.jinja")
+        if "hx-request" not in request.headers or "hx-history-restore-request" in request.headers:
+            return HTMLResponse(template.render(**about), status)
+        context = template.new_context({**about, "said": said})
+        parts = ["<title>", *template.blocks["title"](context), f" · {self.templates.filters['e'](self.desk.name)}</title>"]
+        parts += template.blocks["main"](context)
+        parts += self.templates.get_template("said.html.jinja").render(said=said)
+        return HTMLResponse("".join(parts), status, {"HX-Push-Url": url} if url else None)
+
+    def part(self, name: str, *, status: int = 200, **about: Any) -> HTMLResponse:
+        """A template that is a part of a page."""
+        return HTMLResponse(self.templates.get_template(f"{name}.html.jinja").render(**about), status)
+
+
+async def form(request: Request) -> Mapping[str, str]:
+    """The fields of a posted form, each once. A dependency of routes."""
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MOST_BYTES:
+            raise HTTPException(413, "too much")
+    return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
+
+
+def _count(n: int, one: str, more: str) -> str:
+    return f"{n:,} {one if n == 1 else more}"
+
+
+def _when(moment: datetime) -> str:
+    """In the time of this machine."""
+    local = moment.astimezone()
+    day = "" if local.date() == datetime.now(UTC).astimezone().date() else f"{local.day} {local:%B %Y}, "
+    return f"{day}{local:%H:%M}"

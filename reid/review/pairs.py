@@ -1,0 +1,251 @@
+"""Routes of the review itself: the pair that is looked at, its marks, the answers, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from .. import imaging
+from ..catalogue import Decision
+from ..errors import DecisionError, PhotoError, ReidError
+from ..records import Indexed, PhotoRef
+from .answering import Overtaken, Verdict, record, take_back
+from .book import Book, Card
+from .desk import Desk
+from .naming import proposed_name
+from .pages import Pages, form
+from .pictures import shown_size
+from .tasks import Choice, Task, Topic
+
+Form = Annotated[Mapping[str, str], Depends(form)]
+FRESH = {"Cache-Control": "private, max-age=600"}  # of marks, which a page asks for ahead
+MOST_PHOTOS = 24  # of an animal, in the strip
+SAID = {"same": "same animal", "merge": "same animal", "different": "different animals", "cannot_tell": "cannot tell", "new": "new animal"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A candidate in the strip."""
+
+    number: int  # 1 to 9, its key
+    choice: Choice
+    card: Card
+    animal: str  # as it is called now
+    photos: tuple[Card, ...]  # all of the animal, the one that speaks for it first
+    said: str | None  # what this observer, or anybody where they are not blind, has said
+
+
+@dataclass(frozen=True)
+class View:
+    """A question as the page shows it."""
+
+    task: Task
+    offers: list[Offer]
+    offer: Offer | None  # the one that is looked at
+    names: tuple[str, str]  # what the two photos are called
+    left: Card
+    lefts: list[Card]  # the photos of the query
+    right: Card | None
+    sizes: tuple[tuple[int, int], tuple[int, int]]  # (width, height) px of the pictures
+    seen: int  # the newest decision that the page knows
+    proposal: str  # what Enter does: same, new or on
+    proposed: str  # name for a new animal
+    ahead: list[str]  # addresses that the browser may fetch while somebody looks
+    waiting: int
+    decision: Decision | None  # what has been said of this pair
+
+
+def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
+    @app.get("/review")
+    def review(request: Request, poll: bool = False) -> Response:
+        task = desk.next()
+        if poll and task is None and not desk.worker.state.finished:
+            return Response(status_code=204)  # nothing to show yet
+        if "hx-request" in request.headers:
+            return _show(request, task)
+        return _nothing(request) if task is None else RedirectResponse(f"/review/{task.id}", 303)
+
+    @app.get("/review/{task}")
+    def one(request: Request, task: str, choice: int = 0, left: str = "", right: str = "") -> Response:
+        return _show(request, _found(desk, task), choice=choice, left=left, right=right)
+
+    @app.post("/answers")
+    def answer(request: Request, given: Form) -> Response:
+        task = _found(desk, given.get("task", ""))
+        choice = next((one for one in task.choices if one.reference.digest == given.get("reference")), None)
+        try:
+            verdict, seen = Verdict(given.get("verdict", "")), int(given.get("seen", ""))
+        except ValueError as error:
+            raise HTTPException(400, "this is no answer") from error
+        try:
+            decision = record(desk, task, choice, verdict, given.get("name", "").strip(), seen)
+        except Overtaken as error:
+            return _show(request, task, status=409, overtaken=error.decision, choice=_place(task, choice))
+        except DecisionError as error:
+            return _show(request, task, status=409, problem=str(error), choice=_place(task, choice))
+        said = f"Recorded: {SAID[decision.kind]}{f', {decision.value}' if decision.value else ''}."
+        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.book().is_done(task) else desk.next()
+        return _show(request, on, said=said)
+
+    @app.post("/skip")
+    def skip(request: Request, given: Form) -> Response:
+        """The question waits until all others are answered; without one, those that were skipped come again."""
+        if task := given.get("task"):
+            desk.skipped.add(task)
+        else:
+            desk.skipped.clear()
+        return _show(request, desk.next())
+
+    @app.post("/undo")
+    def undo(request: Request) -> Response:
+        taken = take_back(desk)
+        if taken is None:
+            return _show(request, desk.next(), said="There is nothing to undo.")
+        said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
+        back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
+        if back is None:
+            return _show(request, desk.next(), said=said)
+        shown = [[one.photo.digest, one.reference.digest] for one in back.choices]
+        return _show(request, back, choice=shown.index(pair) + 1 if pair in shown else 0, said=said)
+
+    @app.get("/marks/{left}/{right}")
+    def marks(left: str, right: str, by: int = -1) -> Response:
+        items = desk.items()
+        pair = [items.get(card.digest or "") for card in map(desk.book().cards.get, (left, right)) if card is not None]
+        if len(pair) != 2 or pair[0] is None or pair[1] is None or not -1 <= by < len(desk.session.work.pipelines):
+            raise HTTPException(404)
+        try:
+            return JSONResponse(_marks(desk, pair[0], pair[1], None if by < 0 else by), headers=FRESH)
+        except PhotoError as error:
+            raise HTTPException(404, str(error)) from error
+
+    def _nothing(request: Request, said: str = "") -> HTMLResponse:
+        return pages.page(
+            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos)
+        )
+
+    def _show(
+        request: Request, task: Task | None, *, said: str = "", status: int = 200, choice: int = 0, left: str = "", right: str = "",
+        overtaken: Decision | None = None, problem: str = "",
+    ) -> HTMLResponse:  # fmt: skip
+        if task is None:
+            return _nothing(request, said)
+        view = _view(desk, task, choice, left, right)
+        about = f"{said} {view.names[0]}, {view.names[1]}.".strip()
+        url = f"/review/{task.id}" if request.method == "POST" or request.url.path == "/review" else None
+        return pages.page(
+            request,
+            "review",
+            status=status,
+            said=about,
+            url=url,
+            here="/review",
+            view=view,
+            overtaken=overtaken,
+            problem=problem,
+            SAID=SAID,
+        )
+
+
+def _found(desk: Desk, id: str) -> Task:
+    task = next((one for one in desk.tasks() if one.id == id), None)
+    if task is None:
+        raise HTTPException(404, "this question is not there any more, or not yet; go on with Review")
+    return task
+
+
+def _place(task: Task, choice: Choice | None) -> int:
+    return 0 if choice is None or choice not in task.choices else task.choices.index(choice) + 1
+
+
+def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
+    waiting, book = desk.waiting(), desk.book()  # in this order: the book knows every photo of the questions
+    offers = []
+    for place, choice in enumerate(task.choices, start=1):
+        card, judged = book.of_photo[choice.reference.digest], book.judged(task, choice)
+        photos = [one for one in book.animals.get(card.animal or "", ()) if one != card][: MOST_PHOTOS - 1]
+        name = "" if task.topic is Topic.SECOND else card.animal or "unnamed"
+        offers.append(Offer(place, choice, card, name, (card, *photos) if name else (card,), None if judged is None else SAID[judged.kind]))
+    offer = next((one for one in offers if one.number == number), None) or next((one for one in offers if one.said is None), None)
+    offer = offer or next(iter(offers), None)
+    lefts = [book.of_photo[item.digest] for item in task.photos]
+    usual = book.of_photo[offer.choice.photo.digest] if offer else lefts[0]
+    left_card = next((one for one in lefts if one.id == left), usual)
+    right_card = None if offer is None else next((one for one in offer.photos if one.id == right), offer.card)
+    decision = None if offer is None else book.judged(task, offer.choice)
+    return View(
+        task,
+        offers,
+        offer,
+        _names(task, offer, left_card),
+        left_card,
+        lefts,
+        right_card,
+        (_size(left_card.ref, desk), _size(right_card.ref if right_card else left_card.ref, desk)),
+        book.number,
+        _proposal(task, offer),
+        proposed_name(book.animals),
+        _ahead(book, task, offers, offer, [one for one in waiting if one.id not in desk.skipped]),
+        len(waiting),
+        decision,
+    )
+
+
+def _names(task: Task, offer: Offer | None, left: Card) -> tuple[str, str]:
+    """A query by its file, a photo of the gallery by its animal; in a second look neither, since folders are called by animals."""
+    if task.topic is Topic.SECOND:
+        return "One photo", "The other"
+    own = left.animal if task.topic in (Topic.TWINS, Topic.MISLABEL) else None
+    return own or left.ref.image_id, offer.animal if offer is not None else "No candidate"
+
+
+def _size(ref: PhotoRef, desk: Desk) -> tuple[int, int]:
+    try:
+        return shown_size(ref, desk.session.work)
+    except ReidError:
+        return 800, 600  # of a photo that is gone; its place says so
+
+
+def _proposal(task: Task, offer: Offer | None) -> str:
+    """What Enter does: confirms the verdict on the best candidate, or goes on where there is nothing sure to confirm."""
+    verdict = task.ranking.verdict if task.ranking is not None else ""
+    if verdict == "match" and offer is not None and offer.number == 1 and offer.said is None:
+        return "same"
+    return "new" if verdict == "new" else "on"
+
+
+def _ahead(book: Book, task: Task, offers: list[Offer], offer: Offer | None, waiting: list[Task]) -> list[str]:
+    """What the next key will show: the next candidate, and the next question's best."""
+    pairs = [(one.choice.photo, one.choice.reference) for one in offers if offer is not None and one.number == offer.number + 1]
+    following = next((one for one in waiting if one.id != task.id), None)
+    if following is not None and following.choices:
+        pairs.append((following.choices[0].photo, following.choices[0].reference))
+    found = []
+    for photo, reference in pairs:
+        left, right = book.of_photo[photo.digest].id, book.of_photo[reference.digest].id
+        found += [f"/photos/{left}/large", f"/photos/{right}/large", f"/marks/{left}/{right}"]
+    return found
+
+
+def _marks(desk: Desk, query: Indexed, reference: Indexed, by: int | None) -> dict[str, object]:
+    """The marks that match, as shares of the pictures' sides before they are turned, the surest last."""
+    pair = desk.session.view(query, reference, by)
+    order = pair.matches.confidence.argsort(kind="stable")[-300:]
+    points = []
+    for side, (ref, features) in enumerate(zip((pair.query, pair.reference), pair.features)):
+        chosen = features.keypoints[pair.matches.indices[order, side]].astype(float)
+        share = imaging.to_upright(chosen, features.size, (1, 1), replace(ref, crop=None)) + 0.5
+        points.append(share.astype(float).round(4).tolist())
+    n, kind = int((pair.matches.confidence > desk.session.settings.score.min_confidence).sum()), pair.features[0].kind
+    return {
+        "points": points,
+        "confidence": pair.matches.confidence[order].astype(float).round(3).tolist(),
+        "quarters": pair.query.quarters,
+        "mirrored": pair.query.mirrored,
+        "said": f"{n:,} {'mark matches' if n == 1 else 'marks match'} ({kind})",
+        "n_pipelines": len(desk.session.work.pipelines),
+    }

@@ -1,0 +1,51 @@
+"use strict";
+// Every key presses the button or link that names it in data-key; so whatever has a key can also be clicked, touched and read aloud.
+
+const alertBox = document.getElementById("alert");
+const tell = text => { alertBox.textContent = text; alertBox.hidden = !text; };
+
+const nameOf = event => {
+  const key = event.key === " " ? "space" : event.key.toLowerCase();
+  return (event.ctrlKey || event.metaKey ? "ctrl+" : "") + (event.shiftKey && /^[a-z]$/.test(key) ? "shift+" : "") + key;
+};
+const isShown = one => !one.disabled && one.getClientRects().length > 0;
+
+document.addEventListener("keydown", event => {
+  if (event.altKey || event.isComposing) return;
+  const typing = event.target.closest("input:not([type=range], [type=checkbox]), textarea, select");
+  const name = nameOf(event), dialog = document.querySelector("dialog[open]");
+  if (typing || (name !== "ctrl+z" && localStorage.getItem("keys") === "off" && name !== "?")) return;
+  if (event.target.closest("button, a, summary") && (name === "enter" || (name === "space" && event.target.closest("button, summary")))) return; // presses what has the focus
+  if (event.target.matches("input[type=range]") && name.startsWith("arrow")) return;
+  const found = [...(dialog || document).querySelectorAll("[data-key]")].find(one => one.dataset.key.split(" ").includes(name) && isShown(one));
+  if (!found) return;
+  event.preventDefault();
+  found.click();
+});
+
+document.addEventListener("click", event => {
+  const opener = event.target.closest("[data-open]");
+  if (opener) {
+    const dialog = document.getElementById(opener.dataset.open);
+    dialog.showModal();
+    const field = dialog.querySelector("[data-focus]");
+    (field || dialog).focus();
+    field?.select();
+  }
+  if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
+});
+
+const keysOn = document.getElementById("keys-on");
+keysOn.checked = localStorage.getItem("keys") !== "off";
+keysOn.addEventListener("change", () => localStorage.setItem("keys", keysOn.checked ? "on" : "off"));
+
+document.addEventListener("htmx:beforeRequest", event => { if (event.detail.requestConfig.verb !== "get") tell(""); });
+document.addEventListener("htmx:sendError", () => tell("reid does not answer: it was stopped. Nothing was recorded; start it again and go on here."));
+document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
+document.addEventListener("htmx:afterSwap", event => {
+  if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();
+  if (event.detail.target.id === "main") {
+    window.scrollTo(0, 0);
+    document.getElementById("main").focus({ preventScroll: true });
+  }
+});

@@ -1,0 +1,135 @@
+"""What is asked next: the questions whose answers change most come first. Pure.
+
+An answer changes most where it is least foreseen. So a query counts by the entropy of its three probabilities, a pair of animals that may
+be one by that of p and 1 - p; what people have said and what contradicts it comes before all else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from ..catalogue import Contradiction, Decision
+from ..decision.verdicts import MATCH, NEW, ODD, UNSURE
+from ..records import Health, IdentityRanking, Indexed, Query
+
+
+class Topic(StrEnum):
+    """Why it is asked."""
+
+    CONTRADICTION = "contradiction"  # what was decided cannot all be so
+    QUERY = "query"  # who is it?
+    TWINS = "twins"  # two animals of the gallery that may be one
+    MISLABEL = "mislabel"  # a photo that looks more like another animal
+    SECOND = "second"  # a pair that another observer has judged
+
+
+MOST = 9  # animals that a question offers, a key each
+CONTRADICTED = 2.0  # the value of a contradiction: more than any other has
+MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
+UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An animal that the photos may show, with the photo that speaks for it most."""
+
+    animal: str  # as the gallery called it when it was found
+    reference: Indexed
+    photo: Indexed  # of the question's own photos, the one that is like it
+    p: float | None = None  # that it is this one, 0..1, where that is known
+    score: float | None = None
+    n_matches: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question: do these photos show one of these animals?"""
+
+    topic: Topic
+    title: str
+    photos: tuple[Indexed, ...]
+    choices: tuple[Choice, ...]  # best first
+    value: float  # how much an answer changes; larger comes first
+    ranking: IdentityRanking | None = None
+    because: tuple[str, ...] = ()
+    settles: tuple[int, int] | None = None  # of a contradiction: the decision that "same" takes back, and that "different" takes back
+
+    @property
+    def id(self) -> str:
+        """Opaque, and the same in every run."""
+        of = self.photos if self.topic is Topic.QUERY else (*self.photos, self.choices[0].reference)
+        return opaque("task", self.topic, *(item.digest for item in of))
+
+
+def opaque(*parts: str) -> str:
+    """16 hex digits that name something in an address without telling what it is."""
+    return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def entropy(*p: float) -> float:
+    """Of a distribution, as a share of the most that it can be: 0..1."""
+    return sum(-one * math.log(one) for one in p if one > 0) / math.log(len(p))
+
+
+def value_of(ranking: IdentityRanking) -> float:
+    if ranking.p_match is None or ranking.p_other is None or ranking.p_new is None:
+        return UNCALIBRATED[ranking.verdict]
+    return entropy(ranking.p_match, ranking.p_other, ranking.p_new)
+
+
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """The most valuable first; ties by title."""
+    return sorted(tasks, key=lambda task: (-task.value, task.title, task.id))
+
+
+def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, Indexed]) -> Task:
+    """Who is it? `references` are those of the gallery, by image_id."""
+    own = {item.ref.image_id: item for item in query.photos}
+    choices = [
+        Choice(one.identity, references[one.reference_id], own[one.photo_id], None if rank else ranking.p_match, one.score, one.n_matches)
+        for rank, one in enumerate(ranking.candidates[:MOST])
+    ]
+    return Task(Topic.QUERY, query.name, query.photos, tuple(choices), value_of(ranking), ranking, ranking.because)
+
+
+def of_health(health: Health, references: Mapping[str, Indexed]) -> list[Task]:
+    """Animals that may be one, and photos that may be of another animal."""
+    found = []
+    for twins in health.twins:
+        one, other = (references[name] for name in twins.references)
+        choice = Choice(twins.identities[1], other, one, twins.p_same)
+        because = ("These photos look alike as those of one animal do, and the catalogue has them under two names.",)
+        value = entropy(twins.p_same, 1 - twins.p_same)
+        found.append(Task(Topic.TWINS, " and ".join(twins.identities), (one,), (choice,), value, because=because))
+    for doubt in health.mislabels:
+        one, like = references[doubt.reference_id], doubt.looks_like
+        choice = Choice(like.identity, references[like.reference_id], one, None, like.score, like.n_matches)
+        because = (f"It scores {like.score:.2f} with {like.identity}, and {doubt.score:.2f} with the other photos of {doubt.identity}.",)
+        found.append(Task(Topic.MISLABEL, f"a photo of {doubt.identity}", (one,), (choice,), MISLABELLED, because=because))
+    return found
+
+
+def of_contradictions(contradictions: Iterable[Contradiction], photos: Mapping[str, Indexed]) -> list[Task]:
+    """The weakest link of each, to be looked at again. What the table itself joins can only be split, and is no question of a pair."""
+    found: dict[str, Task] = {}
+    for one in contradictions:
+        pair = [photos[digest] for digest in shown(one.weakest) if digest in photos]
+        if one.links and len(pair) == 2:
+            choice, settles = Choice("", pair[1], pair[0]), (one.apart.number, one.weakest.number)
+            task = Task(
+                Topic.CONTRADICTION, pair[0].ref.image_id, (pair[0],), (choice,), CONTRADICTED, because=(str(one),), settles=settles
+            )
+            found.setdefault(task.id, task)
+    return list(found.values())
+
+
+def shown(decision: Decision) -> tuple[str, ...]:
+    """The digests of the two photos that were looked at, the query's first."""
+    pair = decision.evidence.get("shown")
+    if isinstance(pair, list) and len(pair) == 2:
+        return tuple(map(str, pair))
+    return tuple(photo.digest for photo in decision.photos[:2])

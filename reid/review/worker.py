@@ -1,0 +1,111 @@
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels.
+
+Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import ReidError
+from ..records import Failure, Health, IdentityRanking, Query
+from ..session import Session
+from ..stages import Listener
+
+
+@dataclass(frozen=True)
+class State:
+    """What the worker is at; replaced as a whole, so that any thread may read it."""
+
+    said: str = "starting"
+    done: int = 0
+    total: int = 0  # 0 where nobody knows
+    finished: bool = False
+    error: str | None = None  # why it stopped
+    notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+class Progress(Listener):
+    """Keeps the latest of what it is told."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.is_quiet = False  # while each query has bars of its own
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if not self.is_quiet:
+            self.change(said=what, done=done, total=total)
+
+    def note(self, text: str) -> None:
+        self.change(notes=(*self.state.notes, text))
+
+    def change(self, **fields: object) -> None:
+        self.state = replace(self.state, **fields)  # type: ignore[arg-type]
+
+
+class Stopped(Exception):
+    """The app is being closed."""
+
+
+class Worker:
+    """Answers queries one after the other. `told` is called with each answer, from the worker's thread."""
+
+    def __init__(
+        self, session: Session, progress: Progress, photos: Sequence[Path], told: Callable[[Query, IdentityRanking], None]
+    ) -> None:
+        self.session, self.progress, self.photos, self.told = session, progress, list(photos), told
+        self.health: Health | None = None
+        self.is_ready = False  # whether the gallery's features are stored
+        self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
+        self._stop = threading.Event()
+
+    @property
+    def state(self) -> State:
+        return self.progress.state
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, patience: float = 5.0) -> None:
+        """Waits for what is being computed; what takes longer is computed again by the next run."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+            self.progress.change(said="", finished=True)
+        except Stopped:
+            self.progress.change(said="stopped", finished=True)
+        except ReidError as error:
+            self.progress.change(error=str(error), finished=True)
+        except Exception as error:  # the pages stay, and say it
+            self.progress.change(error=f"{type(error).__name__}: {error}", finished=True)
+            raise
+
+    def _work(self) -> None:
+        self.session.ready()
+        self.is_ready = True
+        queries, failures = self.session.queries_in(self.photos) if self.photos else ([], ())
+        self.progress.change(failures=(*self.session.failures, *failures))
+        self.progress.is_quiet = True
+        for done, query in enumerate(queries):
+            self._check()
+            self.progress.change(said="queries answered", done=done, total=len(queries))
+            ranking, failed = self.session.answer(query)
+            self.progress.change(failures=(*self.state.failures, *failed))
+            if ranking is not None:
+                self.told(query, ranking)
+        self._check()
+        self.progress.is_quiet = False
+        if self.session.judges.calibration is not None:
+            self.health = self.session.health()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped

@@ -1,0 +1,39 @@
+"""What is found about a gallery and about a pair, beside answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..decision import Calibration
+from ..records import Failure, Features, PairMatches, PhotoRef
+from ..scoring import ImpostorDistribution
+from .leave_one_out import Recall
+from .select import Stage
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What `index` did."""
+
+    n_photos: int
+    n_individuals: int
+    n_extracted: int
+    failures: tuple[Failure, ...]
+    impostors: ImpostorDistribution | None
+    recall: Recall | None  # of the shortlist, where the gallery needs one
+    calibration: Calibration | None  # where the gallery has been calibrated
+    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Session.losses`
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PairView:
+    """Two photos with their features and matches: what a picture of the pair takes."""
+
+    query: PhotoRef  # turned or mirrored where it is compared so
+    reference: PhotoRef
+    features: tuple[Features, Features]
+    matches: PairMatches
+    pipeline: str  # its name

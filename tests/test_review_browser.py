@@ -1,0 +1,156 @@
+"""A small day in a real browser, by the keyboard alone: `reid review` on the sample gallery, from the first pair to the log."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reid.catalogue import DecisionLog, Kind
+
+sync_api = pytest.importorskip("playwright.sync_api")
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+GALLERY = Path(__file__).parents[1] / "gallery"
+FAST = "--extractor sift --matcher nearest --fuse none --max-keypoints 300 --resize 400 --no-browser --observer zoe --port 0".split()
+PATIENCE = 180_000  # ms: features of the gallery come first
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium here")]
+
+
+NAMELESS = """[...document.querySelectorAll('button, input:not([type=hidden]), select')]
+    .filter(one => !(one.textContent.trim() || one.ariaLabel || one.labels?.length)).map(one => one.outerHTML)"""  # to a screen reader
+
+
+class Server:
+    """`reid review` in a process of its own."""
+
+    def __init__(self, *words: object):
+        command = [sys.executable, "-m", "reid", "review", *map(str, words), *FAST]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = iter(self.process.stdout.readline, "")
+        self.link = next(found[1] for line in said if (found := re.match(r"open (\S+)", line)))
+
+    def stop(self, by: int = signal.SIGINT) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    root = tmp_path / "gallery"
+    root.mkdir()
+    shutil.copytree(GALLERY / "turtles", root / "turtles")
+    shutil.copytree(GALLERY / "queries", tmp_path / "queries")
+    lines = (GALLERY / "metadata.csv").read_text().splitlines()
+    (root / "metadata.csv").write_text("\n".join(line for line in lines if not line.startswith("queries/")))
+    return root
+
+
+@pytest.fixture
+def page():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+        yield page
+        browser.close()
+
+
+def photo(page) -> str:
+    """What is asked about."""
+    return page.locator("figure.panel figcaption strong").first.inner_text()
+
+
+def press(page, key: str) -> None:
+    """Press a key, and wait until the page that follows is there."""
+    with page.expect_response(lambda answer: answer.request.method == "POST" or "/review" in answer.url):
+        page.keyboard.press(key)
+    page.wait_for_selector(".htmx-request, .htmx-swapping, .htmx-settling", state="detached")
+
+
+def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
+    log, server = DecisionLog(gallery), Server(tmp_path / "queries", "--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
+    assert "/open" not in page.url and "#" not in page.url and page.evaluate("document.cookie") == ""
+
+    first = photo(page)
+    press(page, "n")
+    assert photo(page) == first and page.locator("li.here kbd").first.inner_text() == "2"
+    press(page, "5")
+    assert page.locator("li.here kbd").first.inner_text() == "5"
+    press(page, "k")
+    press(page, "y")
+    second = photo(page)
+    assert second != first and [one.kind for one in log.effective()] == [Kind.DIFFERENT, Kind.SAME]
+
+    for pressed in ("true", "false"):  # marks alone, nothing
+        page.keyboard.press("m")
+        assert page.locator("[data-do=marks]").get_attribute("aria-pressed") == pressed
+    before = page.locator(".stage img").first.evaluate("one => one.style.transform")
+    page.keyboard.press("z")
+    assert page.locator(".stage.zoomed").count() == 2 and page.locator(".stage img").first.evaluate("one => one.style.transform") != before
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible()
+    page.keyboard.press("y")  # belongs to nobody while the list is open
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    page.wait_for_selector("#aside[open] svg.timeline")
+    page.keyboard.press("Escape")
+    assert len(log.history()) == 2
+
+    page.keyboard.press("w")
+    page.keyboard.type("Nyx y n")  # letters in a field are no keys
+    press(page, "Enter")
+    third = photo(page)
+    assert third not in (first, second) and log.effective()[-1].kind is Kind.NEW and log.effective()[-1].value == "Nyx y n"
+    press(page, "Control+z")
+    assert photo(page) == second and log.effective()[-1].kind is Kind.SAME
+    press(page, "Control+z")
+    press(page, "Control+z")
+    assert photo(page) == first and not log.effective() and len(log.history()) == 6
+    press(page, "Space")
+    assert photo(page) != first
+    page.keyboard.press("Enter")  # what is proposed: a new animal, which is asked for its name
+    assert page.locator("#naming").is_visible()
+    page.keyboard.press("Escape")
+    assert server.stop() == 0
+
+    page.keyboard.press("y")  # nobody is there
+    page.wait_for_selector("#alert:not([hidden])")
+    assert "does not answer" in page.inner_text("#alert")
+    decided = len(log.history())
+    page.faults.clear()
+    server = Server("--gallery", gallery)  # the photos are remembered
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    assert len(log.history()) == decided and page.faults == []
+    press(page, "u")
+    assert log.effective()[-1].kind is Kind.CANNOT_TELL
+    assert server.stop(signal.SIGKILL) != 0 and log.effective()[-1].kind is Kind.CANNOT_TELL
+
+
+def test_no_page_scrolls_sideways_on_a_phone_or_breaks_the_policy(gallery, page, tmp_path):
+    long = gallery / "turtles" / ("Sehrlangername" * 12)
+    (gallery / "turtles" / "amber").rename(long)
+    table = (gallery / "metadata.csv").read_text().replace("turtles/amber/", f"turtles/{long.name}/").replace(",amber,", f",{'Ж龟' * 60},")
+    (gallery / "metadata.csv").write_text(table, "utf-8")
+    server = Server(tmp_path / "queries" / "q01.jpg", "--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    base, review = server.link.partition("/open")[0], page.url
+    page.goto(f"{base}/catalogue?animal=Ж")
+    animal = page.locator(".photo a").first.get_attribute("href")
+    for width, path in ((w, p) for w in (390, 820, 1366) for p in ("/catalogue", animal, "/health", "/history", "/agreement", review)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(path if path.startswith("http") else base + path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, path)
+        assert page.locator("main").count() == page.locator("header nav").count() == page.locator("h1").count() == 1
+        assert page.evaluate(NAMELESS) == [], path
+    assert page.faults == []
+    server.stop()
