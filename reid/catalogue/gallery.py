@@ -70,12 +70,23 @@ def read(
         drafts, notes = read_folders(root, names_as_written)
     else:
         drafts, notes = _read_table(root, table, facts, skip_bad)
-    names, told = identities([draft.name for draft in drafts], join, names_as_written)
-    notes += told
+    return assemble(root, drafts, facts, notes, join, names_as_written)
+
+
+def assemble(
+    root: Path,
+    drafts: Sequence[Draft],
+    facts: Callable[[Path], PhotoFacts],
+    notes: Sequence[str] = (),
+    join: Mapping[str, str] = {},
+    names_as_written: bool = False,
+) -> Gallery:
+    """Photos as they are told of -> a gallery: names cleaned, encounters derived. Raises GalleryError for a name to join that none has."""
+    names, said = identities([draft.name for draft in drafts], join, names_as_written)
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), (*notes, *told))
+    return Gallery(root, tuple(references), tuple(queries), (*notes, *said, *told))
 
 
 def check_folder(root: Path) -> None:
