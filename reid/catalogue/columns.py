@@ -60,9 +60,9 @@ def meanings(table: Table, chosen: Mapping[str, str] = {}) -> Columns:
     names = tuple(name or f"column {place + 1}" for place, name in enumerate(table.columns))
     of: dict[str, int] = {}
     problems: list[str] = []
-    for meaning, name in chosen.items():
+    for one, name in chosen.items():
         if name in names:
-            of[meaning] = names.index(name)
+            of[one] = names.index(name)
         elif name:
             problems.append(f"{head}: column {name!r} is missing; the table has {some(list(map(repr, names)), most=12)}")
     free = [place for place in used if place in held and place not in of.values()]

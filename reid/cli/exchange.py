@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from ..formats import READERS, WRITERS
 from .options import Gallery, Join, NamesAsWritten, SkipBad, Table, joined
 from .screen import check_writable, show
 
 if TYPE_CHECKING:
     from ..catalogue import Gallery as Read
 
-SHOWN = 20  # encounters, and photos that are left out
+SHOWN = 20  # encounters
 HISTORIES = "Capture histories"
-Form = StrEnum(  # type: ignore[misc]
-    "Form", ["camtrap-dp", "hotspotter", "megadetector", "coco", "json", "wildbook", "table", "photos", "folders"]
-)
-To = StrEnum(  # type: ignore[misc]
-    "To", ["csv", "xlsx", "wildlife-datasets", "camtrap-dp", "wildbook", "mark", "rmark", "secr", "camtrapr", "coco", "json"]
-)
+Form = StrEnum("Form", list(READERS))  # type: ignore[misc]
+To = StrEnum("To", list(WRITERS))  # type: ignore[misc]
 
 
 def _import(
@@ -91,9 +88,7 @@ def _show_encounters(found: Read) -> None:
             derived.setdefault((ref.encounter, ref.identity or ""), []).append(str(ref.taken or ref.date or ""))
     if not derived:
         return
-    table = Shown(
-        "encounter, as derived", "animal", "photos", "first", "last", caption="a column encounter says otherwise, where this is wrong"
-    )
+    table = Shown("encounter, as derived", "animal", "photos", "first", "last", caption="where this is wrong, a column encounter says it")
     for (name, animal), times in list(derived.items())[:SHOWN]:
         table.add_row(escape(name), escape(animal), str(len(times)), min(times), max(times))
     if len(derived) > SHOWN:
@@ -132,9 +127,9 @@ def _export(
     import sys
     from importlib import import_module
 
-    from .. import catalogue, formats
+    from .. import catalogue
     from ..errors import GalleryError
-    from ..formats.writing import ExportOptions
+    from ..formats.writing import ExportOptions, by_reason
     from ..imaging import facts
 
     check_writable(None if out.is_dir() else out, reads=(gallery, metadata))
@@ -147,18 +142,15 @@ def _export(
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     options = ExportOptions(str(to), occasions, side, epsg, package, species, site, submitter, copy)
-    written = import_module(f"..formats.{formats.WRITERS[str(to)]}", __package__).write(found, out, options)
+    written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
     if written.problems:
         raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)
     for note in written.notes:
         print(note)
-    for one in written.left_out[:SHOWN]:
-        print(f"reid: left out {one}", file=sys.stderr)
-    if len(written.left_out) > SHOWN:
-        print(f"reid: left out {len(written.left_out) - SHOWN:,} more", file=sys.stderr)
+    for line in by_reason(written.left_out):
+        print(f"reid: {line}", file=sys.stderr)
     total = len(found.references) + len(found.queries)
     print(f"{written.n_photos} of {total} photos are in {', '.join(map(str, written.files))}")
-    raise typer.Exit(0)
 
 
 def add_to(app: typer.Typer) -> None:

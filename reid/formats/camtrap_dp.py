@@ -113,9 +113,8 @@ def read(look: Look, options: Options) -> Source:
             passed["observation of an event without photos of its own"] += 1
     images = [(where, row) for where, row in rows if is_photo(PurePosixPath(row["filePath"].replace("\\", "/")).name)]
     passed["observation of a film or a sound"] = len(rows) - len(images)
-    notes = [
-        f"{package.root}: {counted(n, what, what.replace('observation', 'observations', 1))} left out" for what, n in passed.items() if n
-    ]
+    plural = {what: what.replace("observation", "observations", 1) for what in passed}
+    notes = [f"{package.root}: {counted(n, what, plural[what])} left out" for what, n in passed.items() if n]
     look = Look(package.root)
     return of_rows(look, options, MEANINGS, images, notes, problems)
 

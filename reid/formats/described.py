@@ -1,4 +1,4 @@
-"""The photos of a gallery as rows of text in the catalogue's columns, for every writer: labels, dates and sides as the gallery reads them."""
+"""The photos of a gallery as rows of text in the catalogue's columns, for every writer: labels, dates, sides as the gallery has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capture histories: which animal was met on which occasion, for every writer of them. Occasions and the side are always said, never guessed.
+"""Capture histories: which animal was met on which occasion, for every writer of them. Occasions and side are said, never guessed.
 
 Where nobody says which days were sampled, an occasion is a day, month or year in which any photo was taken, of whatever animal: one without
 a photo may have had no camera. A table of intervals says it, and may hold occasions on which nothing was met.
@@ -19,7 +19,7 @@ from ..catalogue.values import counted, some
 from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
 from .described import photos, whens
-from .writing import ExportOptions, csv_bytes
+from .writing import ExportOptions, by_reason, csv_bytes
 
 UNITS = ("day", "month", "year")
 SIDES = ("left", "right", "linked")
@@ -49,7 +49,7 @@ class Histories:
     captures: tuple[Capture, ...]
     n_unlinked: int  # animals of which only the left or only the right side is known
     notes: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
 
     @property
     def identities(self) -> list[str]:
@@ -77,28 +77,26 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     dated = list(zip(refs, whens(refs), strict=True))
     unlinked = _unlinked(refs)
     n_named = len({ref.identity for ref in refs if ref.identity})
-    kept, left_out = [], []
+    kept: list[tuple[PhotoRef, When | None]] = []
+    left_out: list[tuple[str, str]] = []
     for ref, when in dated:
         reason = "nobody knows the animal" if ref.identity is None else _wrong_side(ref, options.side, unlinked)
         if reason:
-            left_out.append(f"{ref.image_id}: {reason}")
+            left_out.append((ref.image_id, reason))
         else:
             kept.append((ref, when))
     occasions = _occasions(options.occasions, [when for _, when in dated if when is not None])
     captures = []
     for ref, when in kept:
-        place = next(
-            (place for place, one in enumerate(occasions) if when is not None and one.first <= when.first <= when.last <= one.last), -1
-        )
-        if place < 0:
-            left_out.append(
-                f"{ref.image_id}: {'its date is not known' if when is None else f'its date, {_said(when)}, is of no one occasion'}"
-            )
+        place = _place(occasions, when)
+        if place is None:
+            why = "its date is not known" if when is None else f"its date, {_said(when)}, is of no one occasion"
+            left_out.append((ref.image_id, why))
         else:
             assert ref.identity is not None
             captures.append(Capture(ref.identity, place, ref))
     if not captures:
-        raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(left_out))
+        raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
     notes = [_linked_note(options.side, len(unlinked), n_named, sorted(unlinked))]
     return Histories(tuple(occasions), tuple(captures), len(unlinked), tuple(notes), tuple(left_out))
 
@@ -120,7 +118,7 @@ def _unlinked(refs: Sequence[PhotoRef]) -> set[str]:
 
 def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:
     if side == "linked":
-        return f"{ref.identity} is known from one side only" if ref.identity in unlinked else ""
+        return "its animal is known from one side only" if ref.identity in unlinked else ""
     shown = _side(ref)
     return "" if shown == side else f"shows the {shown} side" if shown else "its side is not known"
 
@@ -133,6 +131,13 @@ def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
     if side == "linked":
         return f"{what}{shown}; they are left out, since two of them may be one animal"
     return f"{what}{shown}; of each animal only its {side} side counts"
+
+
+def _place(occasions: Sequence[Occasion], when: When | None) -> int | None:
+    """The occasion on which a photo was taken; None where it may have been taken on another, or on none."""
+    if when is None:
+        return None
+    return next((place for place, one in enumerate(occasions) if one.first <= when.first <= when.last <= one.last), None)
 
 
 def _said(when: When) -> str:

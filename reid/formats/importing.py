@@ -67,7 +67,7 @@ class Plan:
 def plan(
     sources: Sequence[Path], gallery: Path, facts: Facts, options: Options, unpacked: Path, *, copy: bool = False, form: str | None = None
 ) -> Plan:
-    """Everything that an import of these sources into a gallery would do. `unpacked` is a folder for what lies in zips; `form` one of READERS.
+    """Everything that an import of these sources would do. `unpacked` is a folder for what lies in zips; `form` one of READERS.
 
     Raises GalleryError with every problem of every source."""
     facts = cache(facts)
@@ -99,6 +99,7 @@ def plan(
     notes += merged.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
+        entry.draft.columns = entry.cells
         entry.draft.image_id = entry.cells.get("image_id") or entry.cells["path"]
     found = assemble(gallery, [entry.draft for entry in merged.entries], facts)
     new = [entry for entry in merged.entries if entry.old is None]
@@ -349,8 +350,7 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
     for group in groups.values():
         if len(group) > 1:
             animals = sorted({entry.cells["identity"] for entry in group})
-            found.append(
-                f"{' = '.join(entry.cells['path'] for entry in group)}{f', as {" and as ".join(animals)}' if len(animals) > 1 else ''}"
-            )
+            whose = f", as {' and as '.join(animals)}" if len(animals) > 1 else ""
+            found.append(f"{' = '.join(entry.cells['path'] for entry in group)}{whose}")
     what = "photo is there under two names" if len(found) == 1 else "photos are there under two names"
     return [f"{len(found):,} {what}: {some(found, most=20)}"] if found else []

@@ -1,4 +1,4 @@
-"""Program MARK's .inp: a line an animal, `/*name*/ 0110 1;`. ASCII; names stand in comments, and are unique, as RMark's `convert.inp` wants.
+"""Program MARK's .inp: a line an animal, `/*name*/ 0110 1;`. ASCII; names stand in comments and are unique, as RMark's `convert.inp` wants.
 
 The line above says the occasions. Names that ASCII cannot hold are changed, and a map of them is written beside the file."""
 

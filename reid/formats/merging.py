@@ -56,7 +56,7 @@ def _relative(path: Path, gallery: Path) -> str:
 
 
 def of_draft(where: str, draft: Draft, columns: Columns, cells: Sequence[str], gallery: Path) -> Entry:
-    """A row as the catalogue has read it, in the table's own form: dates that cannot be taken for others, boxes in pixels, one word a side."""
+    """A row as the catalogue has read it, in the table's own form: plain dates, boxes in pixels, one word a side."""
     given = {meaning: cells[place] if place < len(cells) and is_given(cells[place]) else "" for meaning, place in columns.of.items()}
     outline = bool(draft.mask) and str(draft.mask).startswith(("[", "{"))
     taken = {*columns.of.values(), *columns.box}
@@ -130,9 +130,8 @@ class Merged:
             return known[0]
         if entry.draft.crop is None:
             if entry.is_named:
-                problems.append(
-                    f"{entry.where}: the photo has {len(known)} boxes, and which of them is {entry.cells['identity']} is not said"
-                )
+                which = f"which of them is {entry.cells['identity']} is not said"
+                problems.append(f"{entry.where}: the photo has {len(known)} boxes, and {which}")
             return entry
         if whole[0].is_named:
             if entry is own[0]:
@@ -198,9 +197,8 @@ class Merged:
     def table(self, old: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         """(columns, rows): the columns of the table that is there, then those that are new; rows that are there as they stand."""
         known = self.columns
-        used = {
-            name for entry in self.entries for name, value in entry.cells.items() if value and (entry.old is None or name in entry.filled)
-        }
+        said = [(one, name) for one in self.entries for name, value in one.cells.items() if value]
+        used = {name for one, name in said if one.old is None or name in one.filled}
         places = dict(known.of) if known else {}
         names = list(old)
         by_name = {folded(name): place for place, name in enumerate(names) if place not in places.values()}

@@ -1,4 +1,4 @@
-"""A data frame for RMark and marked: `ch` (text of 0 and 1), `freq`, `id`. Every cell is quoted, since 0101 read as a number loses its zero;
+"""A data frame for RMark and marked: `ch` (text of 0 and 1), `freq`, `id`. All is quoted, since 0101 read as a number loses its zero;
 the same histories as .inp stand beside it."""
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
 from .described import cell, photos
 from .histories import histories
-from .writing import ExportOptions, Written, csv_bytes, plain_names, write_folder
+from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, write_folder
 
 METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))
 DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
@@ -35,11 +35,11 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     for one in found.captures:
         site = _site(one.ref)
         if site not in places:
-            left_out.append(f"{one.ref.image_id}: {f'the place of site {site!r} is not known' if site else 'its site is not known'}")
+            left_out.append((one.ref.image_id, f"the place of site {site!r} is not known" if site else "its site is not known"))
         else:
             lines.append((names[one.identity], one.occasion + 1, sites[site]))
     if not lines:
-        raise GalleryError("no photo that counts has a site whose place is known", tuple(left_out))
+        raise GalleryError("no photo that counts has a site whose place is known", tuple(by_reason(left_out)))
     captures = ["# Session ID Occasion Detector", *(f"1 {name} {occasion} {site}" for name, occasion, site in sorted(lines))]
     traps = [f"# Detector X Y ({projection})", *(f"{sites[site]} {x:.2f} {y:.2f}" for site, (x, y) in sorted(places.items()))]
     changed = {("animal", name, plain) for name, plain in names.items() if name != plain}
@@ -70,23 +70,17 @@ def _projected(refs: Sequence[PhotoRef], epsg: str | None) -> tuple[dict[str, Pl
     metres, degrees = _places(refs, METRES), _places(refs, DEGREES)
     if metres:
         if all(abs(x) <= 180 and abs(y) <= 90 for x, y in metres.values()):
-            raise GalleryError(
-                "columns x and y look like degrees, and secr needs metres; call them latitude and longitude, and give --epsg auto"
-            )
+            raise GalleryError("columns x and y look like degrees, and secr needs metres; call them latitude and longitude")
         if epsg is None or epsg == "auto":
             raise SettingsError("the table has x and y in metres; say of which projection, as in --epsg 32736")
         return metres, _crs(epsg)[1]
     if not degrees:
-        raise GalleryError(
-            "secr needs the place of each site: columns x and y in metres, or latitude and longitude, beside the column site"
-        )
+        raise GalleryError("secr needs the place of each site: columns x and y in metres, or latitude and longitude")
     wrong = [site for site, (north, east) in degrees.items() if abs(north) > 90 or abs(east) > 180]
     if wrong:
         raise GalleryError(f"latitude or longitude of {some(wrong)} is no number of degrees; call metres x and y")
     if epsg is None:
-        raise SettingsError(
-            "secr needs metres, and the table has degrees; say --epsg auto (UTM), or the number of a projection, as in --epsg 32736"
-        )
+        raise SettingsError("secr needs metres, and the table has degrees; say --epsg auto (UTM), or a projection, as in --epsg 32736")
     north, east = (sum(place[axis] for place in degrees.values()) / len(degrees) for axis in (0, 1))
     crs, said = _crs(str((32600 if north >= 0 else 32700) + min(60, int((east + 180) // 6) + 1)) if epsg == "auto" else epsg)
     from pyproj import Transformer

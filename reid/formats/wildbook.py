@@ -43,8 +43,8 @@ EXTRAS = {  # columns of a catalogue that Wildbook has, too, with the values it 
 INDIVIDUAL = ("MarkedIndividual.individualID", "Encounter.individualID")
 SIGHTING = ("Encounter.sightingID", "Sighting.sightingID")
 MEANINGS = {
-    "path": "Encounter.mediaAsset", "identity": INDIVIDUAL[0], "date": "date", "encounter": SIGHTING[0], "species": "genus and specificEpithet",
-    "site": "Encounter.locationID",
+    "path": "Encounter.mediaAsset", "identity": INDIVIDUAL[0], "date": "date", "encounter": SIGHTING[0],
+    "species": "genus and specificEpithet", "site": "Encounter.locationID",
 }  # fmt: skip
 READ = {*INDIVIDUAL, *SIGHTING, *PARTS, "Encounter.dateInMilliseconds", "Encounter.genus", "Encounter.specificEpithet",
         "Encounter.locationID", "Encounter.submitterID", "Encounter.state"}  # fmt: skip
@@ -66,9 +66,14 @@ def read(look: Look, options: Options) -> Source:
     problems: list[str] = []
     for where, cells in table.rows:
         row = {name: value for name, value in zip(columns, cells) if is_given(value) and not ASSET.fullmatch(name)}
+        try:
+            day = _date(row)
+        except ValueError as error:
+            problems.append(f"{look.path}, {where}: {error}")
+            day = ""
         of_encounter = {
             INDIVIDUAL[0]: _first(row, INDIVIDUAL),
-            "date": _date(row, lambda text, where=where: problems.append(f"{look.path}, {where}: {text}")),  # type: ignore[misc]
+            "date": day,
             SIGHTING[0]: _first(row, SIGHTING) or f"{look.path.stem} {where}",
             "genus and specificEpithet": " ".join(filter(None, (_first(row, (f"Encounter.{x}",)) for x in ("genus", "specificEpithet")))),
             "Encounter.locationID": row.get("Encounter.locationID", ""),
@@ -86,31 +91,30 @@ def _first(row: Mapping[str, str], names: Sequence[str]) -> str:
     return next((row[name] for name in names if row.get(name)), "")
 
 
-def _date(row: Mapping[str, str], problem: Callable[[str], None]) -> str:
-    """Year, month, day, hour and minutes as far as they are given; else the moment in milliseconds since 1970."""
+def _date(row: Mapping[str, str]) -> str:
+    """Year, month, day, hour and minutes as far as they are given; else the moment in milliseconds since 1970. Raises ValueError."""
     numbers: list[int] = []
     for name, (least, most) in PARTS.items():
         text = row.get(name, "")
         if not text:
             break
-        if not re.fullmatch(r"\d+", text) or not least <= int(text) <= most:
-            problem(f"{text!r} is no number from {least} to {most} (column {name})")
-            return ""
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not least <= int(text) <= most:
+            raise ValueError(f"{text!r} is no number from {least} to {most} (column {name})")
         numbers.append(int(text))
     if not numbers:
         text = row.get("Encounter.dateInMilliseconds", "")
         try:
             return datetime.fromtimestamp(int(text) / 1000, UTC).isoformat(sep=" ") if text else ""
-        except (ValueError, OverflowError, OSError):
-            problem(f"{text!r} is no moment in milliseconds (column Encounter.dateInMilliseconds)")
-            return ""
-    day = "-".join(f"{number:0{4 if place == 0 else 2}}" for place, number in enumerate(numbers[:3]))
-    try:
-        datetime(*(numbers + [1, 1])[:3] if len(numbers) < 3 else numbers[:3])  # type: ignore[arg-type,misc]
-    except ValueError:
-        problem(f"there is no day {day} (column Encounter.day)")
-        return ""
-    return f"{day} {numbers[3]:02}:{(numbers + [0])[4]:02}" if len(numbers) > 3 else day
+        except (ValueError, OverflowError, OSError) as error:
+            raise ValueError(f"{text!r} is no moment in milliseconds (column Encounter.dateInMilliseconds)") from error
+    year, month, day, hour, minute = numbers + [0] * (5 - len(numbers))
+    if len(numbers) > 2:
+        try:
+            datetime(year, month, day)
+        except ValueError as error:
+            raise ValueError(f"there is no day {year}-{month:02}-{day:02} (column Encounter.day)") from error
+    parts = (f"{year}", f"-{month:02}", f"-{day:02}", f" {hour:02}", f":{minute:02}")
+    return "".join(parts[: 5 if len(numbers) == 4 else len(numbers)])
 
 
 def _map(file: Path) -> dict[str, str]:
@@ -138,29 +142,29 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         own = [rows[place] for place in places]
         known = [when for place in places if (when := dates[place]) is not None]
         if not known:
-            left_out.append(f"{own[0]['path']}: encounter {encounter!r} has no year, which Wildbook needs")
+            left_out += [(one["path"], "its encounter has no year, which Wildbook needs") for one in own]
             continue
-        row = _row([refs[place] for place in places], own, min(known, key=_first_day), options)
-        row[INDIVIDUAL[0]] = "" if refs[places[0]].identity is None else identity
-        row[SIGHTING[0]] = sightings[encounter]
+        cells = _row([refs[place] for place in places], own, min(known, key=_first_day), options)
+        cells[INDIVIDUAL[0]] = "" if refs[places[0]].identity is None else identity
+        cells[SIGHTING[0]] = sightings[encounter]
         for name, option in (("Encounter.genus", "species"), ("Encounter.locationID", "site")):
-            if not row[name]:
+            if not cells[name]:
                 problems.append(f"{own[0]['path']}: Wildbook needs a {option} (column {option}); write it, or give --{option}")
         for column, (name, allowed) in EXTRAS.items():
-            value = str(row[column])
+            value = str(cells[column])
             if allowed and value and value not in allowed:
                 problems.append(f"{own[0]['path']}: {name} {value!r} is none of {', '.join(allowed)} (column {name})")
-        files = list(dict.fromkeys(names[one["path"]] for one in own))
-        found.append(row | {f"Encounter.mediaAsset{number}": file for number, file in enumerate(files)})
+        own_files = list(dict.fromkeys(names[one["path"]] for one in own))
+        found.append(cells | {f"Encounter.mediaAsset{number}": file for number, file in enumerate(own_files)})
     if problems:
         return Written((), (), tuple(problems))
     sheets = [found[start : start + MOST_ENCOUNTERS] for start in range(0, len(found), MOST_ENCOUNTERS)]
     if not sheets:
         raise GalleryError("no encounter has a year, which Wildbook needs; give the photos dates")
-    files = {f"encounters{'' if len(sheets) == 1 else f'-{n}'}.xlsx": _sheet(sheet) for n, sheet in enumerate(sheets, start=1)}
+    written_sheets = {f"encounters{'' if len(sheets) == 1 else f'-{n}'}.xlsx": _sheet(sheet) for n, sheet in enumerate(sheets, start=1)}
     mapped = sorted((name, path) for path, name in names.items())
     copies = [(ref.path, f"photos/{names[row['path']]}") for ref, row in zip(refs, rows, strict=True)] if options.copy else []
-    written = write_folder(out, {**files, NAMES: csv_bytes(("file", "path"), mapped)}, list(dict.fromkeys(copies)))
+    written = write_folder(out, {**written_sheets, NAMES: csv_bytes(("file", "path"), mapped)}, list(dict.fromkeys(copies)))
     n_changed = sum(name != PurePosixPath(path).name for path, name in names.items())
     notes = [f"{n_changed} of {len(names)} photos have names that Wildbook would change; {NAMES} says which name stands for which photo"]
     if not options.copy:
@@ -202,7 +206,6 @@ def _names(paths: set[str]) -> dict[str, str]:
 def _sheet(rows: Sequence[Mapping[str, object]]) -> Callable[[Path], None]:
     assets = dict.fromkeys(name for row in rows for name in row if ASSET.fullmatch(name))
     ordered = sorted(assets, key=lambda name: int(name.removeprefix("Encounter.mediaAsset")))
-    columns = [
-        name for name in (*ordered, *(name for name in rows[0] if name not in assets)) if any(row.get(name, "") != "" for row in rows)
-    ]
+    names = [*ordered, *(name for name in rows[0] if name not in assets)]
+    columns = [name for name in names if any(row.get(name, "") != "" for row in rows)]
     return xlsx_writer(columns, [[row.get(name, "") for name in columns] for row in rows], "encounters")

@@ -1,6 +1,6 @@
 """metadata.csv as wildlife-datasets reads it (docs/dataframe.md): one row an animal, sorted by image_id, which is unique.
 
-What it does not take is said: paths that are not ISO-8859-1, endings it does not look for, outlines of several polygons. Read as a table."""
+What it does not take is said: paths that are not ISO-8859-1, endings it does not look for, outlines of several polygons. Read as table."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import shutil
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalogue.values import disarmed
+from ..catalogue.values import counted, disarmed, some
 from ..errors import SettingsError, StoreError
 from ..store import write_atomically
 
@@ -43,7 +43,15 @@ class Written:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     n_photos: int = 0
-    left_out: tuple[str, ...] = field(default=())  # photos or animals that the format cannot hold, and why
+    left_out: tuple[tuple[str, str], ...] = ()  # photos that the format cannot hold, and why
+
+
+def by_reason(left_out: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each reason, with its first photos."""
+    groups: dict[str, list[str]] = {}
+    for photo, reason in left_out:
+        groups.setdefault(reason, []).append(photo)
+    return [f"{counted(len(names), 'photo')} left out: {reason} ({some(names)})" for reason, names in groups.items()]
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]], *, quoted: bool = False) -> bytes:
@@ -80,7 +88,9 @@ def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     return write
 
 
-def write_folder(out: Path, files: dict[str, bytes | Callable[[Path], None]], copies: Sequence[tuple[Path, str]] = ()) -> tuple[Path, ...]:
+def write_folder(
+    out: Path, files: Mapping[str, bytes | Callable[[Path], None]], copies: Sequence[tuple[Path, str]] = ()
+) -> tuple[Path, ...]:
     """A folder with these files, and copies of others, which appears whole or not at all. Raises StoreError, SettingsError."""
     check_free(out)
     target = Path(os.path.abspath(out))
