@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from ..catalogue import Gallery, is_photo
 from ..catalogue.encodings import decoded
 from ..catalogue.table import Table, read_table
-from ..catalogue.values import counted, disarmed, is_given
+from ..catalogue.values import counted, disarmed
 from ..errors import GalleryError, PhotoError, SettingsError
 from ..imaging import photo_size
 from ..records import PhotoRef
@@ -32,6 +32,7 @@ TABLES = {
     "media": ("mediaID", "deploymentID", "timestamp", "filePath"),
     "observations": ("observationID", "deploymentID", "observationLevel", "observationType"),
 }
+MISSING = ("", "NA", "NaN", "nan")  # the values that the standard names; `blank` is a type of observation
 BOX = ("bboxX", "bboxY", "bboxWidth", "bboxHeight")
 MEANINGS = {
     "path": "filePath", "identity": "individualID", "date": "timestamp", "encounter": "eventID", "bbox": ", ".join(BOX),
@@ -51,10 +52,10 @@ class Package:
     tables: Mapping[str, Table]
 
     def rows(self, name: str) -> Iterator[tuple[str, Cells]]:
-        """Cells that say nothing (`NA`, `nan`) are blank."""
+        """Cells that say nothing are blank."""
         table = self.tables[name]
         for where, cells in table.rows:
-            given = (value if is_given(value) else "" for value in cells)
+            given = ("" if value in MISSING else value for value in cells)
             yield f"{self.files[name].name}, {where}", dict.fromkeys(table.columns, "") | dict(zip(table.columns, given))
 
 

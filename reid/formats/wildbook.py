@@ -65,7 +65,7 @@ def read(look: Look, options: Options) -> Source:
     rows: list[Row] = []
     problems: list[str] = []
     for where, cells in table.rows:
-        row = {name: value for name, value in zip(columns, cells) if is_given(value) and not ASSET.fullmatch(name)}
+        row = {name: value for name, value in zip(columns, cells) if value and not ASSET.fullmatch(name)}
         try:
             day = _date(row)
         except ValueError as error:

@@ -126,7 +126,7 @@ def plain_names(names: Mapping[str, str], allowed: str, instead: str = "_") -> d
     for key, name in names.items():
         split = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
         kept = name if re.fullmatch(f"[{allowed}]+", name) else re.sub(f"[^{allowed}]+", instead, split)
-        plain[key] = kept.strip(instead)[:LONGEST] or "x"
+        plain[key] = re.sub(f"{re.escape(instead)}+", instead, kept).strip(instead)[:LONGEST] or "x"
     taken: set[str] = set()
     for key in sorted(plain, key=lambda key: (plain[key] != names[key], key)):
         number, free = 1, plain[key]
