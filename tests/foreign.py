@@ -68,7 +68,8 @@ def coco(folder: Path) -> Path:
     annotations = [
         {"id": 1, "image_id": "i0", "category_id": 1, "bbox": [6, 10, 30, 20], "area": 600, "iscrowd": 0, "identity": "Luna",
          "attributes": {"orientation": "left"}, "segmentation": [[6, 10, 36, 10, 36, 30]]},
-        {"id": 2, "image_id": "i1", "category_id": 1, "bbox": [0.5, 0, 59.5, 40], "attributes": {"identity": "Zoë", "position": "top-left"}},
+        {"id": 2, "image_id": "i1", "category_id": 1, "bbox": [0.5, 0, 59.5, 40],
+         "attributes": {"identity": "Zoë", "position": "top-left"}},
         {"id": 3, "image_id": "i2", "category_id": 0},
     ]  # fmt: skip
     categories = [{"id": 0, "name": "empty"}, {"id": 1, "name": "Caretta caretta"}]

@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import catalogue
 from ..catalogue.columns import COLUMNS, Columns, meanings
+from ..catalogue.dates import date_in_name
 from ..catalogue.draft import Draft
 from ..catalogue.folders import read_folders
 from ..catalogue.gallery import assemble
@@ -29,6 +30,7 @@ from ..records import PhotoFacts
 from ..store import write_atomically
 from . import READERS
 from .archive import is_zip, unpack
+from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
 from .source import Look, Options, Source
@@ -91,7 +93,7 @@ def plan(
         for file in {entry.file for entry in found_here} & copier.repeated:
             merged.forget(file)
         merged.add(found_here, problems, notes)
-    _headers(merged, problems)
+    notes += _headers(merged, problems)
     if problems:
         raise GalleryError(f"{counted(len(problems), 'problem')}; nothing was written", (*notes, *problems))
     if not merged.entries:
@@ -323,14 +325,24 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _headers(merged: Merged, problems: list[str]) -> None:
-    """What new photos say themselves, where nothing else does; a photo that is none, or that says another animal, is a problem."""
+def _headers(merged: Merged, problems: list[str]) -> list[str]:
+    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and a note of those names.
+
+    Another animal is a problem."""
+    by_name: list[str] = []
     said: dict[Path, dict[str, str]] = {}
     for entry in merged.new():
         if entry.draft.path not in said:
             said[entry.draft.path] = header(entry.draft.path)
         alone = len(merged.of_file(entry)) == 1
         merged.fill(entry, {name: value for name, value in said[entry.draft.path].items() if alone or name != "identity"}, problems)
+        path = entry.draft.path
+        when = date_in_name(path.stem) or date_in_name(path.parent.name)
+        if not entry.cells["date"] and when is not None:
+            merged.fill(entry, {"date": written(when)}, problems)
+            by_name.append(f"{entry.cells['path']} is {written(when)}")
+    dates = counted(len(by_name), "date is", "dates are")
+    return [f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else []
 
 
 def _alike(entries: Sequence[Entry]) -> list[str]:

@@ -14,7 +14,7 @@ from .writing import ExportOptions, Written, csv_bytes, plain_names
 def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     found = histories(gallery, options)
     names = plain_names({name: name for name in found.identities}, ALLOWED)
-    rows = [(history, "1", name) for name, history in found.rows().items()]
+    rows = [(history, "1", names[name]) for name, history in found.rows().items()]
     data = csv_bytes(("ch", "freq", "id"), rows, quoted=True)
     files = {out: data, out.with_suffix(".inp"): inp(found, names), beside(out, "occasions"): found.table()}
     written = finished(found, files, names, out)
