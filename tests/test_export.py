@@ -318,6 +318,9 @@ def test_camtrap_dp_is_filled_in_a_copy(tmp_path):
     (package / "observations.csv").write_text(text.replace("d1,m1,", "d1,m1,").replace("1,NA,,,", "1,NA,,Kiara,"))
     written = write(read(gallery), "camtrap-dp", tmp_path / "again", package=package)
     assert any("'Kiara' stays, though the catalogue says 'Zoë'" in note for note in written.notes)
+    packed = foreign.zipped(package, tmp_path / "package.zip")
+    write(read(gallery), "camtrap-dp", tmp_path / "of a zip", package=packed)
+    assert (tmp_path / "of a zip" / "observations.csv").read_bytes() == (tmp_path / "again" / "observations.csv").read_bytes()
     with pytest.raises(SettingsError, match="is there already"):
         write(read(gallery), "camtrap-dp", package, package=package)
 
@@ -382,6 +385,23 @@ def test_no_formula_reaches_a_spreadsheet(tmp_path):
     assert not [
         cell.value for cell in sheet if cell.data_type == "f" or (re.match(r"[=+\-@\t\r]", str(cell.value)) and cell.value != "-12.5")
     ]
+
+
+def test_answers_hold_no_formula():
+    from reid.records import Candidate, IdentityRanking, Report
+    from reid.report.tables import as_csv
+
+    one = IdentityRanking("-q.jpg", (Candidate("=HYPERLINK(1)", -1.5, 3, "@r.jpg"),), "match", 0.1)
+    [row] = csv.DictReader(io.StringIO(as_csv(Report((one,), (), {"top": 5}, "", {}, {}, datetime(2026, 1, 1)))))
+    assert (row["query"], row["individual"], row["reference"], row["score"]) == ("'-q.jpg", "'=HYPERLINK(1)", "'@r.jpg", "-1.5")
+    assert rearmed(row["individual"]) == "=HYPERLINK(1)"
+
+
+def test_conditions_hold_for_queries_too(season, tmp_path, call):
+    text = (season / "metadata.csv").read_text().replace("identity,", "identity,split,").replace("a.png,Luna,", "a.png,Luna,query,")
+    (season / "metadata.csv").write_text(re.sub(r"(?m)^([b-g].png,[^,]*),", r"\1,,", text))
+    code, *_ = call("export", "--gallery", season, "--to", "json", "--out", tmp_path / "o.json", "--where", "site=Reef")
+    assert code == 0 and len(json.loads((tmp_path / "o.json").read_text())["photos"]) == 4
 
 
 def test_the_command(season, tmp_path, call):

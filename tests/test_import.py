@@ -194,7 +194,7 @@ def test_photos_say_when_where_by_what_and_whom(tmp_path, bring):
     data.get_ifd(0x8769).update({0x9003: "2019:06:20 10:11:12", 0x9291: "25", 0x9011: "+02:00"})
     place = (IFDRational(12), IFDRational(30), IFDRational(36))
     data.get_ifd(0x8825).update({1: "S", 2: place, 3: "E", 4: place})
-    packet = foreign.xmp_packet(hierarchical=["Species|Leopard Cat", "Individual|Luna", "turtle"], tags=["Individual/Nala"])
+    packet = foreign.xmp_packet(hierarchical=["Species|Leopard Cat", "Individual|Luna", "Animal|Cat", "turtle"], tags=["Individual/Nala"])
     foreign.with_header(tmp_path / "card" / "a.jpg", exif=data, xmp=packet)
     save(tmp_path / "card" / "b.png", np.full((40, 60, 3), 9, np.uint8))
     (tmp_path / "card" / "b.png.xmp").write_text(foreign.xmp_packet(subject=["Individual:Zoë", "Side|L"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,7 +138,8 @@ def _export(
         gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written
     )  # fmt: skip
     if where:
-        found, said = catalogue.restrict(found, where)
+        every = replace(found, references=(*found.references, *found.queries), queries=())
+        found, said = catalogue.restrict(every, where)
         print(f"filter {said}")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)

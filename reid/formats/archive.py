@@ -25,6 +25,16 @@ def is_zip(path: Path) -> bool:
         return False
 
 
+def unpacked_if_zip(path: Path, folder: Path) -> Path:
+    """The path itself; of a zip what it holds, unpacked into a new folder, or the one thing in it. Raises GalleryError, StoreError."""
+    if not is_zip(path):
+        return path
+    folder.mkdir(parents=True)
+    unpack(path, folder)
+    inside = [one for one in folder.iterdir() if one.name != "__MACOSX"]
+    return inside[0] if len(inside) == 1 else folder
+
+
 def unpack(path: Path, folder: Path) -> None:
     """All of a zip into a folder, once all of it is known to be harmless. Raises GalleryError with every member that is refused."""
     try:

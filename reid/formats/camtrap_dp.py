@@ -9,8 +9,10 @@ import csv
 import io
 import json
 import os
+import tempfile
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,7 @@ from ..catalogue.values import counted, disarmed
 from ..errors import GalleryError, PhotoError, SettingsError
 from ..imaging import photo_size
 from ..records import PhotoRef
+from .archive import unpacked_if_zip
 from .described import photos
 from .source import Look, Options, Row, Source, of_rows
 from .writing import ExportOptions, Written, check_free, write_folder
@@ -68,7 +71,7 @@ def opened(path: Path) -> Package:
     root = path if path.is_dir() else path.parent
     value = Look(root / PACKAGE).json
     listed = value.get("resources") if isinstance(value, dict) else None
-    resources = {one.get("name"): one.get("path") for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
+    resources = {str(one.get("name")): one.get("path") for one in listed if isinstance(one, dict)} if isinstance(listed, list) else {}
     files, tables, problems = {}, {}, []
     for name, columns in TABLES.items():
         there = resources.get(name, f"{name}.csv")
@@ -81,6 +84,9 @@ def opened(path: Path) -> Package:
             tables[name] = read_table(files[name])
         except GalleryError as error:
             problems += [*error.problems, str(error)]
+            continue
+        except ValueError:  # a name that no file system takes
+            problems.append(f"{root / PACKAGE}: resource {name} lies at {there!r}, which is no name of a file")
             continue
         missing = [column for column in columns if column not in tables[name].columns]
         problems += [f"{files[name]}: column {column!r} is missing" for column in missing]
@@ -107,8 +113,9 @@ def read(look: Look, options: Options) -> Source:
         else:
             rows.append((where, _cells(row, media[row["mediaID"]], deployments)))
     covered = {row["mediaID"] for _, row in rows}
+    by_time = _ByTime(media.values()) if later else None
     for where, row in later:  # of an event: every photo of it that no observation names by itself
-        own = [one for one in media.values() if one["mediaID"] not in covered and _is_of(one, row)]
+        own = [one for one in by_time.of(row) if one["mediaID"] not in covered] if by_time else []
         rows += [(where, _cells(row, one, deployments)) for one in own]
         if not own:
             passed["observation of an event without photos of its own"] += 1
@@ -140,12 +147,25 @@ def _cells(row: Cells, medium: Cells, deployments: Mapping[str, Cells]) -> dict[
     }
 
 
-def _is_of(medium: Cells, observation: Cells) -> bool:
-    """Whether a photo was taken by the event's camera between its first and its last moment."""
-    if medium["deploymentID"] != observation["deploymentID"]:
-        return False
-    start, end, at = (_moment(text) for text in (observation.get("eventStart"), observation.get("eventEnd"), medium["timestamp"]))
-    return start is not None and end is not None and at is not None and start <= at <= end
+class _ByTime:
+    """The media of each deployment in the order of their times."""
+
+    def __init__(self, media: Iterable[Cells]):
+        self.media: dict[str, list[tuple[datetime, Cells]]] = {}
+        for medium in media:
+            if (at := _moment(medium["timestamp"])) is not None:
+                self.media.setdefault(medium["deploymentID"], []).append((at, medium))
+        for own in self.media.values():
+            own.sort(key=lambda one: one[0])
+
+    def of(self, observation: Cells) -> list[Cells]:
+        """What the event's camera took between its first and its last moment."""
+        start, end = (_moment(observation.get(name)) for name in ("eventStart", "eventEnd"))
+        own = self.media.get(observation["deploymentID"], [])
+        if start is None or end is None:
+            return []
+        first, last = bisect_left(own, start, key=lambda one: one[0]), bisect_right(own, end, key=lambda one: one[0])
+        return [medium for _, medium in own[first:last]]
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -159,9 +179,14 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     if options.package is None:
         raise SettingsError("camtrap-dp fills individualID in a package that you have; name its folder with --package")
     check_free(out)
-    package = opened(options.package)
+    with tempfile.TemporaryDirectory(prefix="reid-") as folder:
+        return _filled(gallery, opened(unpacked_if_zip(options.package, Path(folder) / "package")), out)
+
+
+def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
     media = {row["mediaID"]: row for _, row in package.rows("media")}
     found = _Photos(photos(gallery), package.root, list(media.values()))
+    by_time = _ByTime(media.values())
     head, *raw = _raw(package.files["observations"])
     columns = head + [name for name in ("individualID", "classificationMethod", "classifiedBy") if name not in head]
     lines: list[list[str]] = []
@@ -170,7 +195,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     for (where, row), cells in zip(package.rows("observations"), raw, strict=True):
         line = [*cells, *[""] * (len(columns) - len(cells))]
         own = [media[row["mediaID"]]] if row.get("mediaID") in media else []
-        own = own or ([one for one in media.values() if _is_of(one, row)] if not row.get("mediaID") else [])
+        own = own or ([] if row.get("mediaID") else by_time.of(row))
         identity = found.identity(own, row) if row["observationType"] == "animal" else None
         given = row.get("individualID", "")
         if identity is not None and given and given != identity:

@@ -19,7 +19,8 @@ def described(gallery: Gallery) -> tuple[list[str], list[dict[str, str]]]:
     """(columns, a row a photo): references, then queries. Paths are relative to the gallery. A cell stands in every row, blank where
     nothing is known; columns that no row fills are left out of the list, but for path and identity."""
     refs = photos(gallery)
-    extras = list(dict.fromkeys(name for ref in refs for name in ref.columns if not _is_meant(name, refs)))
+    names = dict.fromkeys(name for ref in refs for name in ref.columns)
+    extras = [name for name in names if not _is_meant(name, refs)]
     rows = [_row(gallery.root, ref, when, extras) for ref, when in zip(refs, whens(refs), strict=True)]
     used = [name for name in (*COLUMNS, *extras) if name in ("path", "identity") or any(row[name] for row in rows)]
     return used, rows

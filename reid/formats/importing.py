@@ -29,7 +29,7 @@ from ..errors import GalleryError, PhotoError, StoreError
 from ..records import PhotoFacts
 from ..store import write_atomically
 from . import READERS
-from .archive import is_zip, unpack
+from .archive import unpacked_if_zip
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
@@ -38,6 +38,7 @@ from .writing import csv_bytes
 
 PHOTOS = "photos"  # the folder of a gallery that photos are copied into
 REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
+ANYTHING = ("table", "photos", "folders")  # readers that read whatever they are told to
 NO_COLUMNS = Columns((), {}, (), False, (), ())
 Facts = Callable[[Path], PhotoFacts]
 
@@ -104,11 +105,18 @@ def plan(
         entry.draft.columns = entry.cells
         entry.draft.image_id = entry.cells.get("image_id") or entry.cells["path"]
     found = assemble(gallery, [entry.draft for entry in merged.entries], facts)
-    new = [entry for entry in merged.entries if entry.old is None]
     return Plan(
-        gallery, found, columns, rows, before, len(new), sum(bool(entry.filled) for entry in merged.entries), tuple(copier.copies),
-        (*notes, *found.notes), {**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
-    )  # fmt: skip
+        gallery=gallery,
+        found=found,
+        columns=columns,
+        rows=rows,
+        before=before,
+        n_new=len(merged.new()),
+        n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
+        copies=tuple(copier.copies),
+        notes=(*notes, *found.notes),
+        remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
+    )
 
 
 def carry_out(done: Plan, facts: Facts) -> Path | None:
@@ -217,23 +225,22 @@ def _start_from_folders(gallery: Path, merged: Merged, notes: list[str]) -> None
 def _look(path: Path, folder: Path) -> Look:
     if not os.path.exists(path):
         raise GalleryError(f"{path} does not exist")
-    if not is_zip(path):
-        return Look(path)
-    folder.mkdir()
-    unpack(path, folder)
-    inside = [one for one in folder.iterdir() if one.name != "__MACOSX"]
-    return Look(inside[0] if len(inside) == 1 else folder)
+    return Look(unpacked_if_zip(path, folder))
 
 
 def _read(look: Look, options: Options, form: str | None) -> Source:
     """By the first reader that knows the source, or by the one that is asked for. Raises GalleryError."""
     for name in READERS if form is None else [form]:
         module: Any = import_module(f".{READERS[name]}", __package__)
-        if form is not None or module.recognises(look):
+        if form in ANYTHING or module.recognises(look):
             source: Source = module.read(look, options)
             told = f"{look.path}: read as {name}, {counted(len(source.table.rows), 'row')}"
             return replace(source, notes=(told, *source.notes))
-    raise GalleryError(f"{look.path} is nothing that is read here; known: {', '.join(READERS)}. Say which with --as")
+    raise GalleryError(
+        f"{look.path} is nothing that is read here; known: {', '.join(READERS)}; say which with --as"
+        if form is None
+        else f"{look.path} is not {form}"
+    )
 
 
 def _drafts(source: Source, facts: Facts, problems: list[str], notes: list[str]) -> list[tuple[str, Draft, tuple[str, ...]]]:

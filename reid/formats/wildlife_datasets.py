@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..catalogue import QUERY_SPLITS, Gallery
-from ..catalogue.values import counted, some
+from ..catalogue import QUERY_SPLITS, Gallery, free_name
+from ..catalogue.values import counted, disarmed, some
 from ..store import write_atomically
 from .described import described, photos, whens, written
 from .writing import ExportOptions, Written, csv_bytes
@@ -21,8 +21,10 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     columns, rows = described(gallery)
     refs = photos(gallery)
     several = 0
+    taken: set[str] = set()
     for ref, row, when in zip(refs, rows, whens(refs), strict=True):
-        row["image_id"] = ref.image_id
+        row["image_id"] = free_name(ref.image_id, taken)
+        row["path"] = row["path"] if disarmed(row["path"]) == row["path"] else f"./{row['path']}"  # stays a path
         row["date"] = when.moment.strftime("%Y-%m-%d %H:%M:%S") if when is not None and when.moment is not None else written(when)
         row["split"] = "" if not row["split"] else "test" if row["split"].lower() in QUERY_SPLITS else "train"
         row["segmentation"], left_out = _outline(row["segmentation"] or row["mask"])

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from ..catalogue.columns import COLUMNS, SYNONYMS, folded
+from ..catalogue.columns import COLUMNS, GUESSES, SYNONYMS, folded
 from ..catalogue.encodings import BOMS
 
 MOST_BYTES = 1 << 20
@@ -23,7 +23,7 @@ LISTS = (  # names of properties, in the order in which they are believed
     "{http://www.digikam.org/ns/1.0/}TagsList",
     "{http://purl.org/dc/elements/1.1/}subject",
 )
-MEANT = {folded(word): meaning for word, meaning in SYNONYMS.items()} | {folded(name): name for name in COLUMNS}
+MEANT = {folded(word): meaning for word, meaning in SYNONYMS.items() if word not in GUESSES} | {folded(name): name for name in COLUMNS}
 USED = ("identity", "species", "site", "orientation", "encounter")  # what a keyword may say
 
 
@@ -36,7 +36,8 @@ def keywords(path: Path) -> list[str]:
 
 
 def meant(words: list[str]) -> dict[str, str]:
-    """{meaning: value} of the keywords of two or more levels whose first is a column's name; the first of each meaning counts."""
+    """{meaning: value} of the keywords of two or more levels whose first is a column's name, the first of each
+    meaning; `Animal|Turtle` names no animal."""
     found: dict[str, str] = {}
     for word in words:
         group, _, value = (part.strip() for part in re.sub(r"[|/:]", "|", word, count=1).partition("|"))
