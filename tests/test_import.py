@@ -121,6 +121,17 @@ def test_a_zip_is_unpacked_and_its_photos_are_copied(tmp_path, bring):
     assert found.references[0].path.samefile(tmp_path / "gallery" / "photos" / "media" / "IMG_0001.jpg")
 
 
+def test_animals_that_no_box_tells_apart_are_left_out(tmp_path, bring):
+    folder = foreign.camtrap_dp(tmp_path / "package")
+    file = folder / "observations.csv"
+    lines = file.read_text().splitlines()
+    both = [lines[2].replace("o1,", f"o{n},").replace("1,NA,,,", f"1,NA,,{name},") for n, name in ((7, "Nala"), (8, "Kiara"))]
+    file.write_text("\n".join([*lines[:2], *both, lines[1].replace("o0", "o9")]) + "\n")
+    found, plan = bring(folder)
+    assert [(ref.path.name, ref.identity) for ref in found.references] == [("IMG_0001.jpg", "Luna")]
+    assert any("1 photo shows several animals and no box says which is which; left out: media/IMG_0002.jpg" in note for note in plan.notes)
+
+
 def test_an_observation_of_an_event_is_of_its_photos(tmp_path, bring):
     folder = foreign.camtrap_dp(tmp_path / "package")
     text = (folder / "observations.csv").read_text().replace("o0,d1,m0", "o0,d1,").replace("o1,d1,m1", "o1,d2,m1")
@@ -271,7 +282,7 @@ def test_a_table_is_extended_and_its_rows_stay(tmp_path, bring):
     )
     found, plan = bring(gallery / "more.csv")
     assert seen(found)["older.jpg"][:2] == ("Zoë", "right") and seen(found)["old.jpg"][3] == date(2020, 12, 31)
-    assert any("1 row of the table get what they lacked: identity, orientation" in note for note in plan.notes)
+    assert any("1 row of the table gets what was blank: identity, orientation" in note for note in plan.notes)
     assert any("date: 1 value stays as first written" in note for note in plan.notes)
 
 

@@ -17,5 +17,5 @@ def read(look: Look, options: Options) -> Source:
     rows: list[Row] = []
     for draft in drafts:
         file = readable(draft.path.relative_to(look.path))
-        rows.append(("", {"file": file, "folder": draft.name, "side": draft.orientation or ""}))
+        rows.append((file, {"file": file, "folder": draft.name, "side": draft.orientation or ""}))
     return of_rows(look, Options(), MEANINGS, rows, notes)

@@ -203,6 +203,8 @@ def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes
     for where, draft, cells in _drafts(source, facts, problems, []):
         entry = of_draft(table.at(where), draft, columns, cells, gallery)
         entry.place(draft.path, gallery)
+        if draft.mask and not entry.cells["segmentation"]:
+            entry.place_mask(Path(draft.mask), gallery)
         merged.start(replace(entry, old=cells))
     merged.columns = columns
     notes.append(f"{file}: {counted(len(table.rows), 'row')} stay as they are")

@@ -69,7 +69,7 @@ def of_draft(where: str, draft: Draft, columns: Columns, cells: Sequence[str], g
         "date": written(draft.when) or given.get("date", ""),
         "orientation": draft.orientation or "",
         "encounter": draft.encounter or "",
-        "bbox": "" if draft.crop is None else as_json(tuple(round(number, 3) for number in draft.crop)),
+        "bbox": "" if draft.crop is None else as_json(tuple(float(f"{number:.12g}") for number in draft.crop)),
         "segmentation": str(draft.mask) if outline else "",
         "mask": "",
         **{name: given.get(name, "") for name in ("species", "site", "split")},
@@ -191,7 +191,7 @@ class Merged:
         changed = [entry for entry in self.entries if entry.filled and entry.old is not None]
         if changed:
             what = sorted(set().union(*(entry.filled for entry in changed)))
-            notes.append(f"{counted(len(changed), 'row')} of the table get what they lacked: {some(what, most=8)}")
+            notes.append(f"{counted(len(changed), 'row of the table gets', 'rows of the table get')} what was blank: {some(what, most=8)}")
         return notes
 
     def table(self, old: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

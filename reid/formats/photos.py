@@ -31,7 +31,7 @@ def read(look: Look, options: Options) -> Source:
     found = contents(look.path)
     if not found.photos:
         raise GalleryError(f"{look.path} holds no photos")
-    rows: list[Row] = [("", {"file": readable(name)}) for name in found.photos]
+    rows: list[Row] = [(readable(name), {"file": readable(name)}) for name in found.photos]
     return of_rows(look, Options(), MEANINGS, rows, found.notes())
 
 

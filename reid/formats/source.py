@@ -15,7 +15,7 @@ from typing import Any
 
 from ..catalogue.columns import Columns
 from ..catalogue.table import Table, read_table
-from ..catalogue.values import as_text
+from ..catalogue.values import as_text, counted, some
 from ..errors import GalleryError
 
 MOST_JSON = 1 << 31  # bytes
@@ -90,11 +90,26 @@ def of_rows(
     look: Look, options: Options, meanings: Mapping[str, str], rows: Iterable[Row], notes: Iterable[str] = (), problems: Iterable[str] = ()
 ) -> Source:
     """A source of rows that a reader has made; `meanings` gives the file's own name of the column for each meaning."""
-    kept = [(where, row) for where, row in rows]
+    kept, told = _apart(list(rows), meanings)
+    notes = [*notes, *([f"{look.path}: {told}"] if told else [])]
     names = tuple(dict.fromkeys([*meanings.values(), *(name for _, row in kept for name in row)]))
     table = Table(str(look.path), names, tuple((where, tuple(row.get(name, "") for name in names)) for where, row in kept), "")
     of = {meaning: names.index(name) for meaning, name in meanings.items()}
     return Source(look.root(options), table, Columns(names, of, (), False, (), ()), tuple(notes), tuple(problems))
+
+
+def _apart(rows: list[Row], meanings: Mapping[str, str]) -> tuple[list[Row], str]:
+    """A photo that several rows show without a box to tell them by: one row where they agree who it is, else none, and a note."""
+    path, box, identity = (meanings.get(name, "") for name in ("path", "bbox", "identity"))
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for where, row in rows:
+        groups.setdefault((row.get(path, ""), row.get(box, "")), []).append((where, row))
+    several = {key for key, own in groups.items() if key[0] and len({row.get(identity, "") for _, row in own}) > 1}
+    kept = [own[0] for key, own in groups.items() if key[0] and key not in several]
+    kept += [one for key, own in groups.items() if not key[0] for one in own]  # without a photo: told as a problem each
+    n = len(several)
+    what = counted(n, "photo shows several animals and no box says", "photos show several animals and no box says")
+    return kept, f"{what} which is which; left out: {some(sorted(file for file, _ in several))}" if n else ""
 
 
 class Objects:
