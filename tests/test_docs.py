@@ -13,6 +13,7 @@ from typer.main import get_command
 from reid.catalogue import columns
 from reid.extractors import REGISTRY
 from reid.extractors.classical import NAMES
+from reid.formats import READERS, WRITERS
 from reid.matchers import MATCHERS
 from reid.records.answer import COLUMNS
 from reid.settings import GROUP_OF, GROUPS, PRESETS, Settings
@@ -192,6 +193,11 @@ def test_the_columns_of_a_table_are_those_that_are_read():
 
 def test_the_columns_of_the_csv_are_those_that_are_written():
     assert first_cells(section(ROOT / "gallery/README.md", "CSV and data frames")) == list(COLUMNS)
+
+
+def test_every_format_stands_in_its_table():
+    assert set(first_cells(section(ROOT / "gallery/README.md", "Import"))) == set(READERS)
+    assert set(first_cells(section(ROOT / "gallery/README.md", "Export"))) == set(WRITERS)
 
 
 def test_features_are_measured_of_extractors_that_exist():

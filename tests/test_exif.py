@@ -9,9 +9,8 @@ from conftest import save
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from reid.formats import exif
-from reid.formats.exif import Exif
-from reid.imaging import facts
+from reid.imaging import exif, facts
+from reid.imaging.exif import Exif
 
 
 def header(**fields):

@@ -12,9 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"formats"},
     {"settings", "devices", "weights", "imaging", "catalogue", "store"},
-    {"scoring", "decision", "retrieval"},
+    {"formats", "scoring", "decision", "retrieval"},
     {"extractors"},
     {"matchers"},
     {"stages"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .folders import is_photo
@@ -50,32 +50,42 @@ def folded(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def meanings(table: Table) -> Columns:
-    """What the columns mean; problems are missing, doubled and misspelt ones, notes those that were guessed or mean nothing here."""
+def meanings(table: Table, chosen: Mapping[str, str] = {}) -> Columns:
+    """What the columns mean; problems are missing, doubled and misspelt ones, notes those that were guessed or mean nothing here.
+
+    `chosen` names the column of a meaning, or none where nothing says it; it goes before every guess."""
     head = table.at(table.header)
     held = {place for _, cells in table.rows for place, cell in enumerate(cells) if cell} if table.rows else set()
     used = [place for place, name in enumerate(table.columns) if name or place in held]
     names = tuple(name or f"column {place + 1}" for place, name in enumerate(table.columns))
     of: dict[str, int] = {}
     problems: list[str] = []
-    for place in [place for place in used if place in held]:
+    for one, name in chosen.items():
+        if name in names:
+            of[one] = names.index(name)
+        elif name:
+            problems.append(f"{head}: column {name!r} is missing; the table has {some(list(map(repr, names)), most=12)}")
+    free = [place for place in used if place in held and place not in of.values()]
+    for place in free:
         meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
+        if meaning in chosen:
+            continue
         if meaning is not None and meaning in of:
             as_what = f", as {names[of[meaning]]!r}" if names[place] != names[of[meaning]] else ""
             problems.append(f"{head}: column {names[place]!r} appears twice{as_what}")
         elif meaning is not None:
             of[meaning] = place
-    guessed = _other_names(table, names, [place for place in used if place in held], of)
+    guessed = _other_names(table, names, free, of, chosen)
     for place in used:  # an empty column means something where no other does
         meaning = next((known for known in COLUMNS if folded(known) == folded(names[place])), None)
-        if meaning is not None and place not in held:
+        if meaning is not None and meaning not in chosen and place not in held:
             of.setdefault(meaning, place)
     kind, box = _box(names, used) if of.get("bbox") not in held else (SIZES, ())
     known = {*of.values(), *box}
     extra = [place for place in used if place not in known and place in held]
-    more, others = _misspelt([names[place] for place in extra], of, head)
+    more, others = _misspelt([names[place] for place in extra], {*of, *chosen}, head)
     problems += [f"{head}: column {name!r} is missing; the table has {some(list(map(repr, names)), most=12)}"
-                 for name in ("path", "identity") if name not in of] + more  # fmt: skip
+                 for name in ("path", "identity") if name not in of and chosen.get(name) != ""] + more  # fmt: skip
     notes = [f"{table.name}: {some(guessed, most=8)}"] if guessed else []
     if others:
         tail = "it can be used with --where" if len(others) == 1 else "they can be used with --where"
@@ -83,12 +93,12 @@ def meanings(table: Table) -> Columns:
     return Columns(names, of, box, kind == CORNERS, tuple(problems), tuple(notes))
 
 
-def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: dict[str, int]) -> list[str]:
+def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: dict[str, int], chosen: Mapping[str, str]) -> list[str]:
     """Find columns by what other tools call them, add them to `of`, and say which."""
     told = []
     for word, meaning in SYNONYMS.items():
         place = next((place for place in used if folded(names[place]) == folded(word) and place not in of.values()), None)
-        if meaning in of or place is None or not _fits(table, place, meaning):
+        if meaning in of or meaning in chosen or place is None or not _fits(table, place, meaning):
             continue
         of[meaning] = place
         if word not in SURE:
@@ -113,7 +123,7 @@ def _box(names: Sequence[str], used: Sequence[int]) -> tuple[str, tuple[int, ...
     return SIZES, ()
 
 
-def _misspelt(extra: Sequence[str], of: dict[str, int], head: str) -> tuple[list[str], list[str]]:
+def _misspelt(extra: Sequence[str], of: Container[str], head: str) -> tuple[list[str], list[str]]:
     """(problems, other names): a name like one that the table lacks is likely meant to be it."""
     problems, others = [], []
     missing = [known for known in COLUMNS if known not in of]

@@ -79,8 +79,24 @@ def read(
         drafts, notes, derived = read_folders(root, names_as_written)
     else:
         (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
-    names, told = identities([draft.name for draft in drafts], join, names_as_written)
-    notes += told
+    return assemble(root, drafts, facts, notes, join, names_as_written, decisions, digest, derived)
+
+
+def assemble(
+    root: Path,
+    drafts: Sequence[Draft],
+    facts: Callable[[Path], PhotoFacts],
+    notes: Sequence[str] = (),
+    join: Mapping[str, str] = {},
+    names_as_written: bool = False,
+    decisions: Sequence[Decision] = (),
+    digest: Callable[[PhotoRef], str] | None = None,
+    derived: Sequence[str] = (),
+) -> Gallery:
+    """Photos as they are told of -> a gallery: names cleaned, decisions counted in, encounters derived. Raises GalleryError for a name to
+    join that none has."""
+    names, said = identities([draft.name for draft in drafts], join, names_as_written)
+    notes = [*notes, *said]
     tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
     found = None
     if decisions and digest is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GalleryError
 from .encodings import decoded
-from .values import as_text
+from .values import as_text, rearmed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _csv(source: Path) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         with _long_cells():
-            rows = [(f"line {reader.line_num + above}", [cell.strip() for cell in cells]) for cells in reader]
+            rows = [(f"line {reader.line_num + above}", [rearmed(cell.strip()) for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise GalleryError(f"{source}, line {reader.line_num + above} cannot be read ({error})") from error
     return _table(source.name, rows, () if told is None else (f"{source.name} {told}",))

@@ -24,6 +24,8 @@ NOTHING = frozenset(
     )
 )  # fmt: skip
 ERRORS = frozenset(("#N/A", "#NA", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"))  # what a spreadsheet writes instead
+ARMED = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet takes for a formula, behind any marks that were set before it
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")  # harmless, and common: degrees south and west
 ZEROS = re.compile(r"[0\s:/.\-T]*0[0\s:/.\-T]*")  # 0, 0000:00:00: a date that nobody set
 
 
@@ -41,6 +43,16 @@ def is_given(text: str) -> bool:
     if word:
         return word not in NOTHING
     return any(unicodedata.category(letter) == "So" for letter in text)  # a picture is a name, ? and ____ are none
+
+
+def disarmed(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula: a mark ' goes before = + - @, a tab or a line's end. `rearmed` takes it away again."""
+    return f"'{cell}" if ARMED.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def rearmed(cell: str) -> str:
+    """A cell as it was before `disarmed`."""
+    return cell[1:] if cell.startswith("'") and ARMED.match(cell) else cell
 
 
 def as_text(cell: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GalleryError
 from .table import Table, filled
-from .values import as_text, some
+from .values import as_text, rearmed, some
 
 if TYPE_CHECKING:
     from openpyxl.cell.cell import Cell
@@ -54,7 +54,7 @@ def _check_size(source: Path) -> None:
 def _rows(sheet: ReadOnlyWorksheet) -> Iterator[tuple[str, list[str]]]:
     sheet.reset_dimensions()  # what other programs write there is often wrong
     for number, cells in enumerate(sheet.rows, start=1):
-        yield f"row {number}", [_shown(cell) for cell in cells]
+        yield f"row {number}", [rearmed(_shown(cell)) for cell in cells]
 
 
 def _shown(cell: Cell) -> str:

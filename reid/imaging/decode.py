@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import PhotoError
-from ..formats import exif
 from ..records import PhotoFacts
-from . import jpeg
+from . import exif, jpeg
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 300_000_000  # phones reach 200 million

@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ..catalogue.values import disarmed
 from ..decision.reasons import percent
 from ..decision.verdicts import MATCH, NEW
 from ..evaluation.summary import Evaluation
@@ -79,12 +80,12 @@ def _rounded(value: object) -> object:
 
 
 def as_csv(report: Report) -> str:
-    """One row a candidate, best first, as `Report.rows` and its table have them."""
+    """One row a candidate, best first, as `Report.rows` and its table have them; no cell begins as a formula does."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in report.rows():
-        writer.writerow({name: _rounded(value) for name, value in row.items()})
+        writer.writerow({name: disarmed(value) if isinstance(value, str) else _rounded(value) for name, value in row.items()})
     return text.getvalue()
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ..catalogue import Decision, Kind
 from ..decision.reasons import percent
 from ..errors import DecisionError
-from ..formats import exif
+from ..imaging import exif
 from .agreement import agreements
 from .book import Book, Card
 from .desk import Desk

@@ -1,0 +1,160 @@
+"""Commands between a gallery and other people's files: import, export."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from ..formats import READERS, WRITERS
+from .options import Gallery, Join, NamesAsWritten, SkipBad, Table, joined
+from .screen import check_writable, show
+
+if TYPE_CHECKING:
+    from ..catalogue import Gallery as Read
+
+SHOWN = 20  # encounters
+HISTORIES = "Capture histories"
+Form = StrEnum("Form", list(READERS))  # type: ignore[misc]
+To = StrEnum("To", list(WRITERS))  # type: ignore[misc]
+
+
+def _import(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Folders, photos, tables, JSON files or zips; gallery/README.md lists the formats.", show_default=False),
+    ],
+    gallery: Annotated[Path, typer.Option("--gallery", "-g", help="Folder of the gallery; it may be new.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, check and show everything; write nothing.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the photos into the gallery, instead of naming them where they lie.")] = False,
+    column: Annotated[
+        list[str] | None, typer.Option(help="What a column of a table means, as in --column identity=Name; nothing after = for none.")
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of the photos. (default: where the source lies)")] = None,
+    form: Annotated[Form | None, typer.Option("--as", help="What the sources are. (default: seen from what they hold)")] = None,
+    min_confidence: Annotated[float, typer.Option(help="Boxes of a detector below this confidence are left out.", min=0, max=1)] = 0.2,
+) -> None:
+    """Bring photos, tables and other people's files into a gallery.
+
+    Everything is read and checked first, and every problem is listed with its file, row and column; nothing is written until there is none.
+    Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
+    beside it. Photos are never changed."""
+    from ..formats import importing
+    from ..formats.source import Options
+    from ..imaging import facts
+
+    if photos is not None and not photos.is_dir():
+        raise SettingsError(f"--photos {photos} is not a folder")
+    options = Options(photos, _chosen(column), min_confidence=min_confidence)
+    with tempfile.TemporaryDirectory(prefix="reid-") as unpacked:
+        plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=None if form is None else str(form))
+        for note in plan.notes:
+            print(f"note: {note}")
+        _show_encounters(plan.found)
+        if not plan.changes:
+            print(f"nothing to add: {plan.table} holds all of it")
+            return
+        copied = f", {len(plan.copies)} photos copied" if plan.copies else ""
+        did = f"{plan.n_new} new rows{f', {plan.n_filled} rows filled' if plan.n_filled else ''}{copied}"
+        if dry_run:
+            print(f"dry run, nothing was written: {did} for {plan.table}")
+            return
+        backup = importing.carry_out(plan, facts)
+    print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{f'; the table before is {backup.name}' if backup else ''}")
+
+
+def _chosen(pairs: list[str] | None) -> dict[str, str]:
+    found = {}
+    for pair in pairs or []:
+        meaning, equals, name = pair.partition("=")
+        if not equals or not meaning.strip():
+            raise SettingsError(f"--column {pair!r} is not of the form meaning=column, as in identity=Name")
+        found[meaning.strip()] = name.strip()
+    return found
+
+
+def _show_encounters(found: Read) -> None:
+    """Those that no column says, for people to look at."""
+    from rich.markup import escape
+    from rich.table import Table as Shown
+
+    derived: dict[tuple[str, str], list[str]] = {}
+    for ref in (*found.references, *found.queries):
+        if not ref.columns.get("encounter") and ref.encounter:
+            derived.setdefault((ref.encounter, ref.identity or ""), []).append(str(ref.taken or ref.date or ""))
+    if not derived:
+        return
+    table = Shown("encounter, as derived", "animal", "photos", "first", "last", caption="where this is wrong, a column encounter says it")
+    for (name, animal), times in list(derived.items())[:SHOWN]:
+        table.add_row(escape(name), escape(animal), str(len(times)), min(times), max(times))
+    if len(derived) > SHOWN:
+        table.add_row(f"and {len(derived) - SHOWN:,} more", "", "", "", "")
+    show(table)
+
+
+def _export(
+    gallery: Gallery,
+    to: Annotated[To, typer.Option(help="Format; gallery/README.md says what each holds.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File to write; for camtrap-dp, wildbook and secr a new folder.", show_default=False)],
+    occasions: Annotated[
+        str | None, typer.Option(help="day, month, year, or a table with columns start and end.", rich_help_panel=HISTORIES)
+    ] = None,
+    side: Annotated[
+        str | None, typer.Option(help="left, right, or linked: animals whose two sides are known.", rich_help_panel=HISTORIES)
+    ] = None,
+    epsg: Annotated[
+        str | None, typer.Option(help="secr: number of a projection in metres, or auto for UTM.", rich_help_panel=HISTORIES)
+    ] = None,
+    package: Annotated[Path | None, typer.Option(help="camtrap-dp: your package, of which a copy is filled.")] = None,
+    species: Annotated[str | None, typer.Option(help="Species of photos of which the catalogue says none.")] = None,
+    site: Annotated[str | None, typer.Option(help="Site of photos of which the catalogue says none.")] = None,
+    submitter: Annotated[str | None, typer.Option(help="wildbook: your user name there.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="wildbook: copy the photos, too, under the names that Wildbook takes.")] = False,
+    where: Annotated[list[str] | None, typer.Option(help='Only photos with column=value, as in "site=Bonaire".')] = None,
+    metadata: Table = None,
+    skip_bad: SkipBad = False,
+    join: Join = None,
+    names_as_written: NamesAsWritten = False,
+) -> None:
+    """Write the catalogue in a format of others: tables, platforms, capture histories.
+
+    Names, sides, dates and encounters are as the gallery reads them. Capture histories ask for --occasions and --side, and say how many
+    animals are known from one side only. What a format cannot hold is said; nothing is left out in silence."""
+    import sys
+    from importlib import import_module
+
+    from .. import catalogue
+    from ..errors import GalleryError
+    from ..formats.writing import ExportOptions, by_reason
+    from ..imaging import facts
+
+    check_writable(None if out.is_dir() else out, reads=(gallery, metadata))
+    found = catalogue.read(
+        gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written
+    )  # fmt: skip
+    if where:
+        every = replace(found, references=(*found.references, *found.queries), queries=())
+        found, said = catalogue.restrict(every, where)
+        print(f"filter {said}")
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    options = ExportOptions(str(to), occasions, side, epsg, package, species, site, submitter, copy)
+    written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
+    if written.problems:
+        raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)
+    for note in written.notes:
+        print(note)
+    for line in by_reason(written.left_out):
+        print(f"reid: {line}", file=sys.stderr)
+    total = len(found.references) + len(found.queries)
+    print(f"{written.n_photos} of {total} photos are in {', '.join(map(str, written.files))}")
+
+
+def add_to(app: typer.Typer) -> None:
+    for name, command in (("import", _import), ("export", _export)):
+        app.command(name, rich_help_panel="Galleries")(command)

@@ -1,0 +1,377 @@
+"""Sources -> one table of the gallery: looked at whole, checked whole, and only then written whole.
+
+`plan` reads and checks and writes nothing; `carry_out` copies photos where that was asked for, and puts the table in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .. import catalogue
+from ..catalogue.columns import COLUMNS, Columns, meanings
+from ..catalogue.dates import date_in_name
+from ..catalogue.draft import Draft
+from ..catalogue.folders import read_folders
+from ..catalogue.gallery import assemble
+from ..catalogue.rows import read_rows
+from ..catalogue.table import TABLE, read_table
+from ..catalogue.values import counted, some
+from ..errors import GalleryError, PhotoError, StoreError
+from ..records import PhotoFacts
+from ..store import write_atomically
+from . import READERS
+from .archive import unpacked_if_zip
+from .described import written
+from .merging import Entry, Merged, of_draft
+from .photos import header
+from .source import Look, Options, Source
+from .writing import csv_bytes
+
+PHOTOS = "photos"  # the folder of a gallery that photos are copied into
+REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
+ANYTHING = ("table", "photos", "folders")  # readers that read whatever they are told to
+NO_COLUMNS = Columns((), {}, (), False, (), ())
+Facts = Callable[[Path], PhotoFacts]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an import will do."""
+
+    gallery: Path
+    found: catalogue.Gallery  # the gallery as it will be, its notes among the others
+    columns: tuple[str, ...]  # of the table
+    rows: tuple[tuple[str, ...], ...]
+    before: bytes | None  # the table as it is now
+    n_new: int
+    n_filled: int  # rows that were there and get what they lacked
+    copies: tuple[tuple[Path, Path], ...]
+    notes: tuple[str, ...]
+    remember: Mapping[str, str] = field(default_factory=dict)  # columns by meaning, for imports to come
+
+    @property
+    def table(self) -> Path:
+        return self.gallery / TABLE
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.n_new or self.n_filled)
+
+
+def plan(
+    sources: Sequence[Path], gallery: Path, facts: Facts, options: Options, unpacked: Path, *, copy: bool = False, form: str | None = None
+) -> Plan:
+    """Everything that an import of these sources would do. `unpacked` is a folder for what lies in zips; `form` one of READERS.
+
+    Raises GalleryError with every problem of every source."""
+    facts = cache(facts)
+    options = replace(options, remembered=remembered(gallery))
+    problems: list[str] = []
+    notes: list[str] = []
+    merged = Merged()
+    before, old_columns = _old(gallery, facts, merged, problems, notes)
+    copier = _Copier(gallery, copy, unpacked)
+    for number, path in enumerate(sources):
+        try:
+            look = _look(path, unpacked / str(number))
+            source = _read(look, options, form)
+        except GalleryError as error:
+            problems += [*error.problems, str(error)]
+            continue
+        notes += source.notes
+        drafts = _drafts(source, facts, problems, notes)
+        entries = [_entry(source, where, draft, cells, copier, facts, problems) for where, draft, cells in drafts]
+        found_here = [entry for entry in entries if entry is not None]
+        for file in {entry.file for entry in found_here} & copier.repeated:
+            merged.forget(file)
+        merged.add(found_here, problems, notes)
+    notes += _headers(merged, problems)
+    if problems:
+        raise GalleryError(f"{counted(len(problems), 'problem')}; nothing was written", (*notes, *problems))
+    if not merged.entries:
+        raise GalleryError("there is no photo in it; nothing was written", tuple(notes))
+    notes += merged.notes() + _alike(merged.entries)
+    columns, rows = merged.table(old_columns)
+    for entry in merged.entries:
+        entry.draft.columns = entry.cells
+        entry.draft.image_id = entry.cells.get("image_id") or entry.cells["path"]
+    found = assemble(gallery, [entry.draft for entry in merged.entries], facts)
+    return Plan(
+        gallery=gallery,
+        found=found,
+        columns=columns,
+        rows=rows,
+        before=before,
+        n_new=len(merged.new()),
+        n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
+        copies=tuple(copier.copies),
+        notes=(*notes, *found.notes, *found.derived),
+        remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
+    )
+
+
+def carry_out(done: Plan, facts: Facts) -> Path | None:
+    """Copy the photos, back the old table up, put the new one in its place; the backup, where there was a table.
+
+    A table that would not read is not put there, and what was copied is taken away again. Raises StoreError, GalleryError."""
+    copied: list[Path] = []
+    data = csv_bytes(done.columns, done.rows)
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            catalogue.read(done.gallery, facts, table=part)
+        except BaseException:
+            part.unlink()
+            raise
+
+    try:
+        done.gallery.mkdir(parents=True, exist_ok=True)
+        for source, target in done.copies:
+            write_atomically(target, lambda part, source=source: _copy(source, part))  # type: ignore[misc]
+            copied.append(target)
+        if _bytes(done.table) != done.before:
+            raise StoreError(f"{done.table} was changed by another program meanwhile; run again")
+        backup = None
+        if done.before is not None:
+            backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
+            write_atomically(backup, done.before)
+        write_atomically(done.table, write)
+    except BaseException as error:
+        for path in copied:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, StoreError):
+            raise StoreError(f"cannot write {done.gallery}: {error.strerror or error}") from error
+        raise
+    if done.remember:
+        write_atomically(done.gallery / REMEMBERED, (json.dumps(dict(done.remember), indent=1) + "\n").encode())
+    return backup
+
+
+def remembered(gallery: Path) -> dict[str, str]:
+    """Which column meant what at imports before; nothing where that cannot be read."""
+    try:
+        value = json.loads((gallery / REMEMBERED).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {key: name for key, name in value.items() if key in COLUMNS and isinstance(name, str)} if isinstance(value, dict) else {}
+
+
+def _copy(source: Path, part: Path) -> None:
+    shutil.copyfile(source, part)
+    shutil.copystat(source, part)
+
+
+def _bytes(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes: list[str]) -> tuple[bytes | None, tuple[str, ...]]:
+    """What the gallery holds before: its table, or its folders of individuals."""
+    if not gallery.is_dir():
+        if os.path.lexists(gallery):
+            raise GalleryError(f"{gallery} is not a folder; name a folder, which may be new")
+        return None, ()
+    file = catalogue.find_table(gallery)
+    if file is not None and file.name != TABLE:
+        raise GalleryError(f"{file} is the gallery's table, and only a csv is extended; save it as {gallery / TABLE} and remove it")
+    if file is None:
+        _start_from_folders(gallery, merged, notes)
+        return None, ()
+    before = file.read_bytes()
+    table = replace(read_table(file), name=str(file))
+    columns = meanings(table)
+    if columns.problems:
+        problems += columns.problems
+        return before, table.columns
+    source = Source(gallery, table, columns)
+    for where, draft, cells in _drafts(source, facts, problems, []):
+        entry = of_draft(table.at(where), draft, columns, cells, gallery)
+        entry.place(draft.path, gallery)
+        if draft.mask and not entry.cells["segmentation"]:
+            entry.place_mask(Path(draft.mask), gallery)
+        merged.start(replace(entry, old=cells))
+    merged.columns = columns
+    notes.append(f"{file}: {counted(len(table.rows), 'row')} stay as they are")
+    return before, table.columns
+
+
+def _start_from_folders(gallery: Path, merged: Merged, notes: list[str]) -> None:
+    """The photos of a gallery without a table: once it has one, they are read from it or not at all."""
+    try:
+        drafts, *_ = read_folders(gallery, names_as_written=False)
+    except GalleryError:  # none yet
+        return
+    for draft in drafts:
+        entry = of_draft(str(draft.path), draft, NO_COLUMNS, (), gallery)
+        entry.place(draft.path, gallery)
+        merged.start(entry)
+    notes.append(f"{gallery} has no table yet: its own {counted(len(drafts), 'photo')} in folders of individuals get rows, too")
+
+
+def _look(path: Path, folder: Path) -> Look:
+    if not os.path.exists(path):
+        raise GalleryError(f"{path} does not exist")
+    return Look(unpacked_if_zip(path, folder))
+
+
+def _read(look: Look, options: Options, form: str | None) -> Source:
+    """By the first reader that knows the source, or by the one that is asked for. Raises GalleryError."""
+    for name in READERS if form is None else [form]:
+        module: Any = import_module(f".{READERS[name]}", __package__)
+        if form in ANYTHING or module.recognises(look):
+            source: Source = module.read(look, options)
+            told = f"{look.path}: read as {name}, {counted(len(source.table.rows), 'row')}"
+            return replace(source, notes=(told, *source.notes))
+    raise GalleryError(
+        f"{look.path} is nothing that is read here; known: {', '.join(READERS)}; say which with --as"
+        if form is None
+        else f"{look.path} is not {form}"
+    )
+
+
+def _drafts(source: Source, facts: Facts, problems: list[str], notes: list[str]) -> list[tuple[str, Draft, tuple[str, ...]]]:
+    """(where, draft, cells) of each row; none where the source has a problem."""
+    found = read_rows(source.root, source.table, source.columns, facts) if not source.columns.problems else None
+    own = [*source.problems, *source.columns.problems]
+    own += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems] if found else []
+    if found and any(kind in ("file", "mask file") for kind, _, _ in found.problems):
+        own.append(f"{source.table.name}: files are looked for in {source.root}; --photos names another folder")
+    problems += own
+    if own or found is None:
+        return []
+    notes += found.notes
+    return [(where, draft, cells) for (where, cells), draft in zip(source.table.rows, found.drafts, strict=True)]
+
+
+def _entry(
+    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: _Copier, facts: Facts, problems: list[str]
+) -> Entry | None:
+    at = source.table.at(where)
+    if not catalogue.is_photo(draft.path.name):
+        problems.append(f"{at}: {draft.path.name!r} is not a photo by its name{_column(source)}")
+        return None
+    entry = of_draft(at, draft, source.columns, cells, copier.gallery)
+    try:
+        facts(draft.path)
+        entry.place(copier.place(draft.path, source.root), copier.gallery)
+        if draft.mask and not draft.mask.startswith(("[", "{")):
+            entry.place_mask(copier.place(Path(draft.mask), source.root, "masks"), copier.gallery)
+    except (GalleryError, PhotoError) as error:
+        problems.append(f"{at}: {error}{_column(source)}")
+        return None
+    except OSError as error:
+        problems.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
+        return None
+    return entry
+
+
+def _column(source: Source) -> str:
+    return f" (column {source.columns.name('path')})" if source.table.name != str(source.root) else ""
+
+
+class _Copier:
+    """Where each photo will lie: where it is, or in the gallery under its own name; never on another file."""
+
+    def __init__(self, gallery: Path, copy: bool, unpacked: Path):
+        self.gallery, self.copy, self.unpacked = gallery, copy, os.path.realpath(unpacked)
+        self.copies: list[tuple[Path, Path]] = []
+        self.of: dict[str, Path] = {}
+        self.taken: set[str] = set()
+        self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
+
+    def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
+        """Raises GalleryError for a photo in a zip that is not copied."""
+        real = os.path.realpath(path)
+        if real.startswith(os.path.realpath(self.gallery) + os.sep):
+            return path
+        if not self.copy:
+            if real.startswith(self.unpacked + os.sep):
+                raise GalleryError(f"{path.name} lies in a zip; add --copy, or unpack it first")
+            return path
+        if real not in self.of:
+            below = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
+            below = path.name if below.startswith("..") or os.path.isabs(below) else below
+            self.of[real] = self._free(path, self.gallery / folder / below)
+        return self.of[real]
+
+    def _free(self, path: Path, target: Path) -> Path:
+        number, free = 1, target
+        while True:
+            if free.is_file() and _same(path, free):
+                self.taken.add(str(free).casefold())
+                self.repeated.add(os.path.realpath(free))
+                return free
+            if str(free).casefold() not in self.taken and not os.path.lexists(free):
+                self.taken.add(str(free).casefold())
+                self.copies.append((path, free))
+                return free
+            number += 1
+            free = target.with_name(f"{target.stem} ({number}){target.suffix}")
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.stat().st_size == b.stat().st_size and _digest(a) == _digest(b)
+
+
+def _digest(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _headers(merged: Merged, problems: list[str]) -> list[str]:
+    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and a note of those names.
+
+    Another animal is a problem."""
+    by_name: list[str] = []
+    said: dict[Path, dict[str, str]] = {}
+    for entry in merged.new():
+        if entry.draft.path not in said:
+            said[entry.draft.path] = header(entry.draft.path)
+        alone = len(merged.of_file(entry)) == 1
+        merged.fill(entry, {name: value for name, value in said[entry.draft.path].items() if alone or name != "identity"}, problems)
+        path = entry.draft.path
+        when = date_in_name(path.stem) or date_in_name(path.parent.name)
+        if not entry.cells["date"] and when is not None:
+            merged.fill(entry, {"date": written(when)}, problems)
+            by_name.append(f"{entry.cells['path']} is {written(when)}")
+    dates = counted(len(by_name), "date is", "dates are")
+    return [f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else []
+
+
+def _alike(entries: Sequence[Entry]) -> list[str]:
+    """Photos of one content under two names, told with whom they show."""
+    names: dict[str, Entry] = {entry.file: entry for entry in reversed(entries)}
+    sizes: dict[int, list[Entry]] = {}
+    for entry in reversed(names.values()):
+        try:
+            sizes.setdefault(entry.draft.path.stat().st_size, []).append(entry)
+        except OSError:
+            continue  # told where it is read
+    groups: dict[bytes, list[Entry]] = {}
+    for same in sizes.values():
+        for entry in same if len(same) > 1 else ():
+            groups.setdefault(_digest(entry.draft.path), []).append(entry)
+    found = []
+    for group in groups.values():
+        if len(group) > 1:
+            animals = sorted({entry.cells["identity"] for entry in group})
+            whose = f", as {' and as '.join(animals)}" if len(animals) > 1 else ""
+            found.append(f"{' = '.join(entry.cells['path'] for entry in group)}{whose}")
+    what = "photo is there under two names" if len(found) == 1 else "photos are there under two names"
+    return [f"{len(found):,} {what}: {some(found, most=20)}"] if found else []

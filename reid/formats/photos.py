@@ -1,0 +1,48 @@
+"""Photos in which nobody is named by a folder: a card, a day's folder, one file; and what the header of any photo says, EXIF and XMP."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..catalogue import is_photo
+from ..catalogue.folders import contents, readable
+from ..errors import GalleryError
+from ..imaging import exif
+from . import xmp
+from .source import Look, Options, Row, Source, of_rows
+
+CARD = re.compile(r"(DCIM/)?(\d{3}[A-Z0-9_]{5}/)?[^/]+", re.IGNORECASE)  # how cameras name folders (DCF, JEITA CP-3461)
+MEANINGS = {"path": "file", "identity": "identity"}
+
+
+def recognises(look: Look) -> bool:
+    """A photo, or a folder in which photos lie side by side, or in folders as cameras name them."""
+    if not look.is_folder:
+        return is_photo(look.path.name)
+    found = contents(look.path).photos
+    return bool(found) and all(CARD.fullmatch(name.replace(os.sep, "/")) for name in found)
+
+
+def read(look: Look, options: Options) -> Source:
+    if not look.is_folder:
+        return of_rows(look, Options(), MEANINGS, [("", {"file": look.path.name})])
+    found = contents(look.path)
+    if not found.photos:
+        raise GalleryError(f"{look.path} holds no photos")
+    rows: list[Row] = [(readable(name), {"file": readable(name)}) for name in found.photos]
+    return of_rows(look, Options(), MEANINGS, rows, found.notes())
+
+
+def header(path: Path) -> dict[str, str]:
+    """What a photo itself says, by column: `date` with sub-seconds and offset, `latitude`, `longitude`, `camera`; and by keywords
+    `identity`, `species`, `site`, `orientation`, `encounter`. Never raises."""
+    found = exif.read(path)
+    cells = dict(xmp.meant(xmp.keywords(path)))
+    if found.taken is not None:
+        cells["date"] = found.taken.isoformat(sep=" ")
+    if found.position is not None:
+        cells["latitude"], cells["longitude"] = (f"{degrees:.7f}".rstrip("0").rstrip(".") for degrees in found.position)
+    camera = " ".join(dict.fromkeys(part for part in (found.make, found.model, found.serial) if part))
+    return cells | ({"camera": camera} if camera else {})

@@ -1,0 +1,138 @@
+"""What writers share: options, what was written, tables that no spreadsheet runs, folders that appear whole, names that others can take."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..catalogue.values import counted, disarmed, some
+from ..errors import SettingsError, StoreError
+from ..store import write_atomically
+
+LONGEST = 100  # letters of a name that others take
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What writers ask for; each reads what it needs."""
+
+    format: str = "csv"
+    occasions: str | None = None  # day, month, year or a table of intervals
+    side: str | None = None  # left, right or linked
+    epsg: str | None = None  # number of a projection in metres, or auto
+    package: Path | None = None  # the user's Camtrap DP
+    species: str | None = None  # of photos whose species the catalogue does not say
+    site: str | None = None  # likewise
+    submitter: str | None = None
+    copy: bool = False  # the photos, too
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer did. With problems nothing was written."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    n_photos: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()  # photos that the format cannot hold, and why
+
+
+def by_reason(left_out: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each reason, with its first photos."""
+    groups: dict[str, list[str]] = {}
+    for photo, reason in left_out:
+        groups.setdefault(reason, []).append(photo)
+    return [f"{counted(len(names), 'photo')} left out: {reason} ({some(names)})" for reason, names in groups.items()]
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]], *, quoted: bool = False) -> bytes:
+    """UTF-8 with a header; no cell of text begins as a formula does."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+    writer.writerow([disarmed(name) for name in columns])
+    writer.writerows([disarmed(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "photos") -> Callable[[Path], None]:
+    """What writes a workbook of one sheet to a file; text stays text, whatever it looks like."""
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    def write(path: Path) -> None:
+        book = Workbook(write_only=True)
+        sheet = book.create_sheet(title)
+        for row in (columns, *rows):
+            cells = []
+            for value in row:
+                one = WriteOnlyCell(sheet, value=None if value == "" else value if not isinstance(value, str) else "")
+                if isinstance(value, str) and value:
+                    plain = ILLEGAL_CHARACTERS_RE.sub("", value).encode("utf-8", "backslashreplace").decode()
+                    one.value = disarmed(plain)
+                    one.data_type = "s"
+                cells.append(one)
+            sheet.append(cells)
+        with open(path, "wb") as file:
+            book.save(file)
+
+    return write
+
+
+def write_folder(
+    out: Path, files: Mapping[str, bytes | Callable[[Path], None]], copies: Sequence[tuple[Path, str]] = ()
+) -> tuple[Path, ...]:
+    """A folder with these files, and copies of others, which appears whole or not at all. Raises StoreError, SettingsError."""
+    check_free(out)
+    target = Path(os.path.abspath(out))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as part:
+            inner = Path(part) / target.name
+            for name, data in files.items():
+                write_atomically(inner / name, data)
+            for source, name in copies:
+                (inner / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, inner / name)
+            if target.exists():
+                target.rmdir()
+            os.replace(inner, target)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}; make room, or name another place") from error
+    return tuple(out / name for name in files)
+
+
+def check_free(out: Path) -> None:
+    """Raises SettingsError where a folder cannot be written without touching what is there."""
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise SettingsError(f"{out} is there already; name a new folder, or an empty one")
+
+
+def plain_names(names: Mapping[str, str], allowed: str, instead: str = "_") -> dict[str, str]:
+    """Names by key -> ones that hold only letters of the class `allowed` (of a regular expression), no two alike whatever their capitals.
+    A name that may stay stays."""
+    plain: dict[str, str] = {}
+    for key, name in names.items():
+        split = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+        kept = name if re.fullmatch(f"[{allowed}]+", name) else re.sub(f"[^{allowed}]+", instead, split)
+        plain[key] = re.sub(f"{re.escape(instead)}+", instead, kept).strip(instead)[:LONGEST] or "x"
+    taken: set[str] = set()
+    for key in sorted(plain, key=lambda key: (plain[key] != names[key], key)):
+        number, free = 1, plain[key]
+        while free.casefold() in taken:
+            number += 1
+            free = f"{plain[key]}{instead}{number}"
+        taken.add(free.casefold())
+        plain[key] = free
+    return plain
