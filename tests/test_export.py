@@ -325,6 +325,32 @@ def test_camtrap_dp_is_filled_in_a_copy(tmp_path):
         write(read(gallery), "camtrap-dp", package, package=package)
 
 
+def test_an_observation_gets_no_animal_that_may_be_another(tmp_path):
+    """Of two animals in one photo, of another species beside it, of an event: nothing is filled that is not sure."""
+    package = foreign.camtrap_dp(tmp_path / "package")
+    head, first, second, _ = (package / "observations.csv").read_text().splitlines()
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    rows = [
+        ("../package/media/IMG_0001.jpg", "Luna", "[6, 10, 30, 20]", ""),
+        ("../package/media/IMG_0002.jpg", "Zoë", "", "Panthera pardus"),
+    ]
+    foreign.write_csv(gallery / "metadata.csv", ("path", "identity", "bbox", "species"), rows)
+    cases = {
+        "two in one photo": ([second, second.replace("o1", "o9")], ["", ""]),
+        "another species": ([second.replace("pardus", "tigris")], [""]),
+        "another box": ([first.replace("Luna", "").replace("0.1,0.25,0.5,0.5", "0.8,0.8,0.1,0.1")], [""]),
+        "two, told by their boxes": ([first.replace("Luna", ""), first.replace("Luna", "").replace("0.1,0.25", "0.5,0.5")], ["Luna", ""]),
+        "an event of one": ([second.replace("m1", "").replace("10:00:00", "10:00:01")], ["Zoë"]),
+        "an event of two animals": ([second.replace("m1", "")], [""]),
+    }
+    for name, (lines, wanted) in cases.items():
+        (package / "observations.csv").write_text("\n".join([head, *lines]) + "\n")
+        write(read(gallery), "camtrap-dp", tmp_path / name, package=package)
+        filled = csv.DictReader(io.StringIO((tmp_path / name / "observations.csv").read_text()))
+        assert [row["individualID"] for row in filled] == wanted, name
+
+
 def test_wildbook_needs_what_it_needs(season, tmp_path):
     written = write(read(season), "wildbook", tmp_path / "w")
     assert written.problems and all("needs a species (column species); write it, or give --species" in text for text in written.problems)

@@ -304,6 +304,25 @@ def test_a_gallery_of_folders_keeps_its_animals(tmp_path, bring):
     assert any("has no table yet: its own 1 photo in folders" in note for note in plan.notes)
 
 
+def test_photos_that_lie_in_the_gallery_are_whom_the_source_says(tmp_path, bring):
+    foreign.pictures(tmp_path / "gallery" / "DCIM" / "100OLYMP", ["1.jpg"])
+    assert bring(tmp_path / "gallery" / "DCIM")[0].identities == []
+    foreign.pictures(tmp_path / "second" / "incoming" / "Luna", ["1.jpg"])
+    assert bring(tmp_path / "second" / "incoming", gallery=tmp_path / "second")[0].identities == ["Luna"]
+    foreign.pictures(tmp_path / "third" / "Luna", ["1.jpg", "2.jpg"])
+    boxes = [{"file": "1.jpg", "detections": [{"category": "1", "conf": 0.9, "bbox": [0, 0, 0.5, 1]}]}]
+    file = foreign.write_json(tmp_path / "third" / "Luna" / "d.json", {"detection_categories": {"1": "animal"}, "images": boxes})
+    found, _ = bring(file, gallery=tmp_path / "third")
+    assert [(ref.identity, ref.crop) for ref in found.references] == [("Luna", (0, 0, 30, 40)), ("Luna", None)]
+
+
+def test_odd_names_of_files_come_back(tmp_path, bring):
+    foreign.pictures(tmp_path / "a" / "=Luna", ["=cmd.jpg", "-1, x.jpg", "'@y.jpg", 'q"uote.jpg', "Ω é.jpg"])
+    found, _ = bring(tmp_path / "a")
+    assert {ref.path.name for ref in found.references} == set(os.listdir(tmp_path / "a" / "=Luna")) and found.identities == ["=Luna"]
+    assert not bring(tmp_path / "a")[1].changes
+
+
 def test_a_photo_under_two_names_is_told(tmp_path, bring):
     foreign.pictures(tmp_path / "a" / "Luna", ["1.jpg"])
     foreign.pictures(tmp_path / "a" / "Zoë", ["x.jpg"])

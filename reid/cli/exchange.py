@@ -22,6 +22,7 @@ SHOWN = 20  # encounters
 HISTORIES = "Capture histories"
 Form = StrEnum("Form", list(READERS))  # type: ignore[misc]
 To = StrEnum("To", list(WRITERS))  # type: ignore[misc]
+Side = StrEnum("Side", ["left", "right", "linked"])
 
 
 def _import(
@@ -105,7 +106,10 @@ def _export(
         str | None, typer.Option(help="day, month, year, or a table with columns start and end.", rich_help_panel=HISTORIES)
     ] = None,
     side: Annotated[
-        str | None, typer.Option(help="left, right, or linked: animals whose two sides are known.", rich_help_panel=HISTORIES)
+        Side | None,
+        typer.Option(
+            help="The side whose photos count; linked: all photos, of animals whose two sides are known.", rich_help_panel=HISTORIES
+        ),
     ] = None,
     epsg: Annotated[
         str | None, typer.Option(help="secr: number of a projection in metres, or auto for UTM.", rich_help_panel=HISTORIES)
@@ -143,7 +147,7 @@ def _export(
         print(f"filter {said}")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    options = ExportOptions(str(to), occasions, side, epsg, package, species, site, submitter, copy)
+    options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy)
     written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
     if written.problems:
         raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import tempfile
 from bisect import bisect_left, bisect_right
@@ -187,6 +188,7 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
     media = {row["mediaID"]: row for _, row in package.rows("media")}
     found = _Photos(photos(gallery), package.root, list(media.values()))
     by_time = _ByTime(media.values())
+    n_of = Counter(_scene(row) for _, row in package.rows("observations") if row["observationType"] == "animal")
     head, *raw = _raw(package.files["observations"])
     columns = head + [name for name in ("individualID", "classificationMethod", "classifiedBy") if name not in head]
     lines: list[list[str]] = []
@@ -196,7 +198,7 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
         line = [*cells, *[""] * (len(columns) - len(cells))]
         own = [media[row["mediaID"]]] if row.get("mediaID") in media else []
         own = own or ([] if row.get("mediaID") else by_time.of(row))
-        identity = found.identity(own, row) if row["observationType"] == "animal" else None
+        identity = found.identity(own, row, alone=n_of[_scene(row)] == 1) if row["observationType"] == "animal" else None
         given = row.get("individualID", "")
         if identity is not None and given and given != identity:
             notes.append(f"{where}: individualID {given!r} stays, though the catalogue says {identity!r}")
@@ -215,6 +217,13 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
     written = write_folder(out, files)
     told = f"individualID filled in {counted(n_filled, 'observation')}, {n_known} had one already; photos were not copied"
     return Written(written, (told, *notes), (), found.n_used)
+
+
+def _scene(observation: Cells) -> tuple[str, ...]:
+    """What an observation is of: a photo, or an event."""
+    if observation.get("mediaID"):
+        return (observation["mediaID"],)
+    return tuple(observation.get(name, "") for name in ("deploymentID", "eventID", "eventStart", "eventEnd"))
 
 
 def _raw(file: Path) -> list[list[str]]:
@@ -256,18 +265,28 @@ class _Photos:
             self.by_file.setdefault(file, []).append(ref)
             self.by_name.setdefault(os.path.basename(file).casefold(), set()).add(file)
 
-    def identity(self, media: Sequence[Cells], observation: Cells) -> str | None:
-        """The one animal that its photos show, in its box where it has one; None where there is none, or more than one."""
+    def identity(self, media: Sequence[Cells], observation: Cells, *, alone: bool) -> str | None:
+        """The one animal that its photos show: in its box where both have one, else only where it is the `alone` observation of its photo
+        or event; None where there is none, more than one, or one of another species."""
+        box = [_float(observation.get(name, "")) for name in BOX]
+        species = observation.get("scientificName", "").casefold()
         names: set[str | None] = set()
         for medium in media:
             refs = self._of(medium)
-            box = [observation.get(name, "") for name in BOX]
-            if len(refs) > 1 and all(box):
-                refs = [ref for ref in refs if _overlap(ref, list(map(_float, box))) >= SAME_BOX]
+            boxed = [ref for ref in refs if ref.crop is not None]
+            if boxed and not any(map(math.isnan, box)):
+                refs = [ref for ref in boxed if _overlap(ref, box) >= SAME_BOX]
+            elif not alone:
+                return None
+            own = {ref.columns.get("species", "").casefold() for ref in refs}
+            if species and own - {species, ""}:
+                return None
             names |= {ref.identity for ref in refs}
-        named = {name for name in names if name is not None}
-        self.n_used += len(media) if len(named) == 1 else 0
-        return named.pop() if len(named) == 1 and len(names) == 1 else None
+        if len(names) != 1:
+            return None
+        (name,) = names
+        self.n_used += len(media) if name is not None else 0
+        return name
 
     def _of(self, medium: Cells) -> list[PhotoRef]:
         path = medium["filePath"].replace("\\", "/")

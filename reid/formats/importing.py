@@ -91,8 +91,9 @@ def plan(
         drafts = _drafts(source, facts, problems, notes)
         entries = [_entry(source, where, draft, cells, copier, facts, problems) for where, draft, cells in drafts]
         found_here = [entry for entry in entries if entry is not None]
-        for file in {entry.file for entry in found_here} & copier.repeated:
-            merged.forget(file)
+        told = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
+        below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
+        merged.forget(lambda entry: entry.file in told or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
     notes += _headers(merged, problems)
     if problems:
@@ -220,7 +221,7 @@ def _start_from_folders(gallery: Path, merged: Merged, notes: list[str]) -> None
     for draft in drafts:
         entry = of_draft(str(draft.path), draft, NO_COLUMNS, (), gallery)
         entry.place(draft.path, gallery)
-        merged.start(entry)
+        merged.start(replace(entry, by_folder=True))
     notes.append(f"{gallery} has no table yet: its own {counted(len(drafts), 'photo')} in folders of individuals get rows, too")
 
 

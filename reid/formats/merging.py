@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Entry:
     cells: dict[str, str]  # by meaning, or by the name of a further column; blank where nothing is said
     file: str = ""  # the same for every way to one file
     old: tuple[str, ...] | None = None  # the row as it stands in the table now
+    by_folder: bool = False  # known from a folder of the gallery alone, until a source says who it is
     filled: set[str] = field(default_factory=set)  # what it has got from others
 
     def place(self, path: Path, gallery: Path) -> None:
@@ -92,11 +93,14 @@ class Merged:
         self.entries.append(entry)
         self._by_file.setdefault(entry.file, []).append(entry)
 
-    def forget(self, file: str) -> None:
-        """A row of a photo that no table names: what an import copied that was then interrupted."""
-        if self.columns is None and file in self._by_file:
-            gone = self._by_file.pop(file)
-            self.entries = [entry for entry in self.entries if entry not in gone]
+    def forget(self, gone: Callable[[Entry], bool]) -> None:
+        """Drop rows that only folders of the gallery speak for."""
+        left_out = {id(entry) for entry in self.entries if entry.by_folder and gone(entry)}
+        if left_out:
+            entries, self.entries, self._by_file = self.entries, [], {}
+            for entry in entries:
+                if id(entry) not in left_out:
+                    self.start(entry)
 
     def of_file(self, entry: Entry) -> list[Entry]:
         return self._by_file[entry.file]

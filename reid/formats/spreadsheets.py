@@ -33,7 +33,7 @@ def read(look: Look, options: Options) -> Source:
         raise GalleryError(f"--column {unknown[0]}=...: there is no meaning {unknown[0]!r}; known: {', '.join(COLUMNS)}")
     columns = meanings(table, {**remembered, **options.columns})
     notes = (*table.notes, *(note for note in columns.notes if "nothing here" not in note), f"{look.path}: {_mapping(columns)}")
-    return Source(look.root(options), table, columns, notes, columns.problems)
+    return Source(look.root(options), table, columns, notes)
 
 
 def _one_path(table: Table) -> Table:
