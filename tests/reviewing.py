@@ -20,9 +20,9 @@ BASE = "http://127.0.0.1:8420"
 class App:
     """A desk, its door, and a browser that has been let in."""
 
-    def __init__(self, gallery: Path, *photos: Path, observer: str = "zoe", **options):
+    def __init__(self, gallery: Path, *photos: Path, observer: str = "zoe", settings: reid.Settings = FAST, **options):
         progress = Progress()
-        self.session = reid.open(gallery, FAST, listener=progress)
+        self.session = reid.open(gallery, settings, listener=progress)
         self.desk = Desk(self.session, progress, observer=observer, photos=photos, **options)
         if not self.desk.empty:
             self.desk.worker._work()

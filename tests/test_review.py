@@ -139,6 +139,22 @@ def test_a_new_animal_gets_its_name_and_a_known_name_is_that_animal(app):
     assert refused.status_code == 409 and "names nobody" in refused.text
 
 
+def test_an_encounter_is_one_question_with_all_its_photos(folder, tmp_path):
+    for view in (5, 6):
+        save(tmp_path / "today" / f"{view}.png", draw_animal(3, view))
+    app = App(folder / "gallery", tmp_path / "today", settings=FAST.replace(encounters=True))
+    (task,) = app.desk.waiting()
+    page = app.browser.get(f"/review/{task.id}").text
+    assert "Who is today?" in page and page.count('aria-current="true"') == 3
+    left, right = (re.search(f'hx-get="([^"]*)"[^>]*data-key="{re.escape(key)}"', page)[1].replace("&amp;", "&") for key in "[]")
+    assert left == right and app.browser.get(left).text.split("data-marks=")[1][:30] != page.split("data-marks=")[1][:30]
+    app.answer(task, "same")
+    (one,) = app.desk.log.effective()
+    assert len(one.photos) == 3 and {card.ref.image_id for card in app.desk.book().animals["animal-3"] if card.is_new} == {"5.png", "6.png"}
+    app.desk.log.path.unlink()
+    (app.session.work.folder / "review" / "photos.json").unlink()
+
+
 def test_undo_has_no_end_and_comes_back_to_the_pair(app):
     new, known = app.task("new.png"), app.task("known.png")
     app.answer(new, "different", choice=1)

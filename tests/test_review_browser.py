@@ -79,6 +79,7 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
     assert "/open" not in page.url and "#" not in page.url and page.evaluate("document.cookie") == ""
 
+    page.goto(server.link.partition("/open")[0] + "/review")  # all are answered: the least sure one
     first = photo(page)
     press(page, "n")
     assert photo(page) == first and page.locator("li.here kbd").first.inner_text() == "2"
@@ -116,9 +117,11 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     assert photo(page) == first and not log.effective() and len(log.history()) == 6
     press(page, "Space")
     assert photo(page) != first
-    page.keyboard.press("Enter")  # what is proposed: a new animal, which is asked for its name
-    assert page.locator("#naming").is_visible()
+    proposed = page.locator(".answer .first").inner_text()
+    page.keyboard.press("Enter")  # confirms what is proposed; a new animal is asked for its name
+    assert page.locator("#naming").is_visible() == ("new animal" in proposed)
     page.keyboard.press("Escape")
+    page.wait_for_selector(".htmx-request", state="detached")
     assert server.stop() == 0
 
     page.keyboard.press("y")  # nobody is there

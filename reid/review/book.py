@@ -77,8 +77,8 @@ def read(
     """`references` are the gallery's photos as far as they have been read, `new` those that are to be reviewed."""
     counting = effective(history)
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
-    raw = [Indexed(replace(item.ref, identity=tabled.get(item.ref.image_id)), item.digest) for item in references]
-    identity, contradictions = _identities([*new, *raw], counting)  # a reference keeps its label, though it is reviewed, too
+    named = [(item, None) for item in new] + [(item, tabled.get(item.ref.image_id)) for item in references]  # the reference's label counts
+    identity, contradictions = _identities(named, counting)
     digests = {item.ref.image_id: item.digest for item in references}
     cards: dict[str, Card] = {}
     of_photo: dict[str, Card] = {}
@@ -110,13 +110,16 @@ def read(
     )
 
 
-def _identities(photos: Sequence[Indexed], counting: Sequence[Decision]) -> tuple[dict[str, str | None], tuple[Contradiction, ...]]:
-    """By digest. Only animals that a decision concerns are looked at, since an answer must not wait for a gallery of 10,000."""
+def _identities(
+    photos: Sequence[tuple[Indexed, str | None]], counting: Sequence[Decision]
+) -> tuple[dict[str, str | None], tuple[Contradiction, ...]]:
+    """By digest, of photos with their names in the table. Only animals that a decision concerns are looked at, since an answer must not
+    wait for a gallery of 10,000."""
     decided = {photo.digest for one in counting for photo in one.photos}
-    names = {item.ref.identity for item in photos if item.digest in decided} - {None}
-    concerned = [item for item in photos if item.digest in decided or item.ref.identity in names]
+    names = {name for item, name in photos if item.digest in decided} - {None}
+    concerned = [Indexed(replace(item.ref, identity=name), item.digest) for item, name in photos if item.digest in decided or name in names]
     found = labels(concerned, counting)
-    identity = {item.digest: item.ref.identity for item in photos}
+    identity = {item.digest: name for item, name in photos}
     identity |= {item.digest: name for item, name in zip(concerned, found.identities)}
     return identity, found.contradictions
 

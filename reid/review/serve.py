@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import socket
 import tempfile
 import webbrowser
@@ -79,7 +80,8 @@ def _bound(host: str, port: int | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (PORT, 0) if port is None else (port,):
         bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere it lets another program take the port over
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, wanted))
             bound.listen(128)  # a browser that is quicker than the server waits
@@ -87,9 +89,8 @@ def _bound(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             bound.close()
             if port is not None or wanted == 0:
-                raise SettingsError(
-                    f"{host}:{wanted} cannot be used ({error.strerror or error}); name another --port, or another --host"
-                ) from error
+                where = f"{host}:{port}" if port else host
+                raise SettingsError(f"{where} cannot be used ({error.strerror or error}); name another --port or --host") from error
     raise AssertionError
 
 
