@@ -137,8 +137,8 @@ class ScoreSettings(_Checked):
     """From matches to a ranking of individuals."""
 
     score: ScoreName = ScoreName.joint
-    fuse: str = "sift+nearest"  # further pipelines whose scores are fused, each with what it counts beside the first one, 1 if nothing
-    # is said: extractor+matcher,extractor+matcher*0.5; or "none". `reid tune` finds out what is worth how much on a gallery's animals
+    fuse: str = "goodpoint+nearest*0.5,sift+nearest*0.5"  # further pipelines whose scores are fused, extractor+matcher*weight: what it
+    # counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn weights from a gallery's animals
     min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn
     impostor_pairs: int = _within(200, 0, 10**6)  # pairs of different animals that the impostor distribution is measured on
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs

@@ -55,8 +55,8 @@ def test_dates_in_file_names_and_nothing_at_all(tmp_path):
         ["2019-07-15-left", "IMG_20190715_101500"], ["2020-01-02", "20200102b"],
         ["IMG_0001", "burst_1", "burst_2"],
     ]  # fmt: skip
-    assert found.derived[0] == "sides by the names of 1 photo: 1 left"
-    assert found.derived[1].startswith("3 encounters: 2 by dates in names of files or folders, 1 of animals that have photos without a date")
+    [said] = [text for text in found.derived if "encounters:" in text]
+    assert said.startswith("3 encounters: 2 by dates in names of files or folders, 1 of animals that have photos without a date")
 
 
 def test_the_tables_encounters_and_dates_win(tmp_path):
@@ -94,7 +94,7 @@ def test_a_burst_is_one_encounter_however_little_of_it_is_dated(tmp_path):
         ["amber-burst_0", "amber-burst_1", "amber-copy-2019-06-20"], ["basil-burst_0", "basil-burst_1", "basil-copy-2019-06-20"],
         ["cora-1"], ["cora-2"],
     ]  # fmt: skip
-    [said] = found.derived
+    [said] = [text for text in found.derived if "encounters:" in text]
     assert said.startswith("4 encounters: 2 by times of photos, 2 of animals that have photos without a date")
 
 

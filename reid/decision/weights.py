@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LEVELS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # that a weight can have, beside the first pipeline's 1
+LEVELS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # that a weight can have, beside the first pipeline's 1
 ROUNDS = 3  # in which each weight is tried, at most
 LEAST_ANIMALS = 10  # with an encounter to be found; fewer say nothing of what a pipeline is worth
 PENALTY = 1e-3  # of the squared slope of the softmax
