@@ -444,5 +444,8 @@ def test_the_command(season, tmp_path, call):
     assert code == 2 and err.splitlines()[-1].endswith("problems; nothing was written")
     code, out, _ = call("export", "--gallery", season, "--to", "csv", "--out", tmp_path / "o.csv", "--where", "site=Reef")
     assert code == 0 and "4 of 4 photos" in out and len((tmp_path / "o.csv").read_text().splitlines()) == 5
+    words = ("--species", "Chelonia mydas", "--copy", "--out", season / "upload")
+    code, _, err = call("export", "--gallery", season, "--to", "wildbook", *words)
+    assert code == 2 and "where its pictures would be read as photos" in err and not (season / "upload").exists()
     code, _, err = call("export", "--gallery", season, "--to", "nonsense", "--out", tmp_path / "o")
     assert code == 2 and "camtrap-dp" in err

@@ -137,7 +137,8 @@ def _export(
     from ..formats.writing import ExportOptions, by_reason
     from ..imaging import facts
 
-    check_writable(None if out.is_dir() else out, reads=(gallery, metadata))
+    pictures = out if copy and to == "wildbook" else None
+    check_writable(None if pictures or out.is_dir() else out, reads=(gallery, metadata), folder=pictures)
     found = catalogue.read(
         gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written
     )  # fmt: skip
