@@ -15,7 +15,9 @@ from conftest import photo, read, save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import reid
 from reid import formats
+from reid.catalogue import Kind
 from reid.catalogue.values import disarmed, is_given, rearmed
 from reid.errors import GalleryError, SettingsError
 from reid.formats import importing
@@ -449,3 +451,23 @@ def test_the_command(season, tmp_path, call):
     assert code == 2 and "where its pictures would be read as photos" in err and not (season / "upload").exists()
     code, _, err = call("export", "--gallery", season, "--to", "nonsense", "--out", tmp_path / "o")
     assert code == 2 and "camtrap-dp" in err
+
+
+def test_decisions_of_people_count(tmp_path, call):
+    """A merge that stands in the log, and not in the table, is in what goes out; taken back it is gone."""
+    for shade, name in enumerate(("luna", "lena", "nala")):
+        save(tmp_path / "g" / name / "2021-06-01.png", np.full((40, 60, 3), 50 * shade, np.uint8))
+
+    def animals():
+        code, out, _ = call("export", "--gallery", tmp_path / "g", "--to", "json", "--out", tmp_path / "o.json")
+        assert code == 0
+        return [one["identity"] for one in json.loads((tmp_path / "o.json").read_text())["photos"]], out
+
+    assert animals()[0] == ["lena", "luna", "nala"]
+    with reid.open(tmp_path / "g") as opened:
+        lena, luna, _ = opened.gallery.references
+        opened.decisions.append(Kind.MERGE, [opened.key(luna), opened.key(lena)], observer="anna", value="Luna")
+        names, out = animals()
+        assert names == ["Luna", "Luna", "nala"] and "1 decision" in out
+        opened.decisions.undo("anna")
+    assert animals()[0] == ["lena", "luna", "nala"]

@@ -13,7 +13,7 @@ import typer
 from ..errors import SettingsError
 from ..formats import READERS, WRITERS
 from .options import Gallery, Join, NamesAsWritten, SkipBad, Table, joined
-from .screen import check_writable, show
+from .screen import check_writable, decisions_in_words, show
 
 if TYPE_CHECKING:
     from ..catalogue import Gallery as Read
@@ -127,21 +127,27 @@ def _export(
 ) -> None:
     """Write the catalogue in a format of others: tables, platforms, capture histories.
 
-    Names, sides, dates and encounters are as the gallery reads them. Capture histories ask for --occasions and --side, and say how many
-    animals are known from one side only. What a format cannot hold is said; nothing is left out in silence."""
+    Names, sides, dates and encounters are as the gallery reads them, decisions of people counted in. Capture histories ask for --occasions
+    and --side, and say how many animals are known from one side only. What a format cannot hold is said; nothing is left out in silence."""
     import sys
+    from contextlib import closing
     from importlib import import_module
 
     from .. import catalogue
     from ..errors import GalleryError
     from ..formats.writing import ExportOptions, by_reason
     from ..imaging import facts
+    from ..store import Digests
 
     pictures = out if copy and to == "wildbook" else None
     check_writable(None if pictures or out.is_dir() else out, reads=(gallery, metadata), folder=pictures)
-    found = catalogue.read(
-        gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written
-    )  # fmt: skip
+    with closing(Digests(gallery / catalogue.FOLDER)) as digests:
+        found = catalogue.read(
+            gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            decisions=catalogue.DecisionLog(gallery).effective(), digest=digests.of,
+        )  # fmt: skip
+    if found.labels is not None:
+        print(decisions_in_words(found.labels.about()))
     if where:
         every = replace(found, references=(*found.references, *found.queries), queries=())
         found, said = catalogue.restrict(every, where)
