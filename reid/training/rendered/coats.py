@@ -15,8 +15,9 @@ from scipy.spatial import cKDTree
 
 from .fields import Field, Rng, mix, noise, step
 
-ALONG = 768  # texels of a coat along the body
-AROUND = 256, 1024  # at least and at most, around it
+ALONG = 640  # texels of a coat along the body
+AROUND = 256, 1280  # at least and at most, around it
+SCALES = 32, 120  # texels between neighbouring marks
 Colour = tuple[float, ...]
 GROUNDS = (  # ground and pattern: brown and ochre, russet and cream, grey and white, black and yellow, olive and dark, sand and black
     ((0.20, 0.13, 0.08), (0.78, 0.62, 0.34)), ((0.62, 0.32, 0.13), (0.92, 0.86, 0.74)), ((0.32, 0.34, 0.37), (0.85, 0.86, 0.84)),
@@ -31,7 +32,7 @@ class Family:
     seed: tuple[int, ...]
     pattern: Callable[[Rng, Rng, tuple[int, int], float], Field]
     shape: tuple[int, int]  # texels (around, along)
-    scale: float  # texels between neighbouring marks
+    scale: float  # texels between neighbouring marks, about
     colours: tuple[Colour, Colour]
     contrast: float  # of the pattern, 0 to 1
     belly: Colour
@@ -44,7 +45,8 @@ def family(rng: Rng, seed: tuple[int, ...], aspect: float) -> Family:
     shape = int(np.clip(ALONG * aspect, *AROUND)), ALONG
     pattern = tuple(PATTERNS)[rng.choice(len(PATTERNS), p=np.array(list(PATTERNS.values())) / sum(PATTERNS.values()))]
     belly = tuple(0.5 * (np.array(ground) + rng.uniform(0.4, 0.9)))
-    return Family(seed, pattern, shape, rng.uniform(28, 75), (ground, other), rng.uniform(0.45, 1), belly, rng.uniform(0.03, 0.15))
+    scale = float(np.exp(rng.uniform(*np.log(SCALES))))
+    return Family(seed, pattern, shape, scale, (ground, other), rng.uniform(0.5, 1), belly, rng.uniform(0.03, 0.15))
 
 
 def coat(one: Family, rng: Rng) -> Field:
@@ -65,6 +67,7 @@ def coat(one: Family, rng: Rng) -> Field:
 def plates(common: Rng, own: Rng, shape: tuple[int, int], scale: float) -> Field:
     """Scutes with seams between them: the species says about where they lie, some of an individual's are moved, split or fused."""
     around, along = shape
+    scale *= 1.2
     rows, columns = max(3, round(around / scale)), max(4, round(along / scale))
     y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     centres = np.stack((x + 0.5 + 0.5 * (y % 2), y + 0.5), axis=2).reshape(-1, 2) + common.uniform(-0.2, 0.2, (rows * columns, 2))

@@ -100,7 +100,7 @@ def lit(rng: Rng, seen: Seen, skin: Field, wet: bool) -> Field:
     sun = np.array((rng.normal(0, 0.6), -rng.uniform(0.2, 1), -rng.uniform(-0.2, 1)))
     sun /= np.linalg.norm(sun)
     facing = normals @ sun
-    strength, sky = rng.uniform(0, 1.1), rng.uniform(0.25, 0.7)
+    strength, sky = rng.uniform(0, 1.2), rng.uniform(0.35, 1)
     cast = np.ones(shape, np.float32)
     if wet and rng.random() < 0.5:  # caustics: bright where waves of two lengths fold
         wave = np.abs(noise(rng, shape, rng.uniform(20, 60), band=0.3)) + 0.5 * np.abs(noise(rng, shape, rng.uniform(15, 30), band=0.3))
@@ -133,8 +133,8 @@ def veiled(rng: Rng, photo: Field, mask: Mask, wet: bool) -> Field:
 
 def taken(rng: Rng, photo: Field, longest: int) -> NDArray[np.uint8]:
     """(H, W, 3): what the camera stores, its longer side `longest` px: exposure, blur, fewer pixels, noise, JPEG."""
-    photo = photo * rng.uniform(0.8, 1.25) * 0.5 / max(0.12, float(photo.mean()) ** rng.uniform(0.4, 1))
-    photo = photo.clip(0, 1) ** rng.uniform(0.8, 1.2)
+    photo = photo * rng.uniform(0.25, 0.55) / max(0.05, float(photo.mean()))
+    photo = photo.clip(0, 1) ** rng.uniform(0.7, 1.1)
     if rng.random() < 0.3:
         photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.5, 2))
     if rng.random() < 0.2:

@@ -89,7 +89,7 @@ class Scenes:
         vertices = posed(kind.body, rng, kind.bend)
         azimuth, elevation = (middle + rng.uniform(-half, half) for middle in (kind.azimuth, kind.elevation))
         vertices = turned(vertices, azimuth, elevation, rng.normal(0, 0.25))
-        extent = max(size) * rng.uniform(0.5, 1.25)
+        extent = max(size) * np.exp(rng.uniform(np.log(0.55), np.log(1.6)))
         centre = np.array(size) * rng.uniform(0.4, 0.6, 2)
         seen = render(vertices, size, rng.uniform(1.5, 6), extent, (float(centre[0]), float(centre[1])))
         skin = painted(self._coat(species, individual), seen)

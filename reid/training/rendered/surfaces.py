@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .fields import Field, Rng, noise
 
 GRID = 121, 161  # vertices around and along
+EDGE = -1e-4  # of a triangle's side, so that no pixel falls between two of them
 HIDDEN = 0.02  # body lengths behind what is seen: that far a point is on the same sheet of skin
 Pixels = NDArray[np.float64]  # (N, 2) x, y
 KINDS = {  # length in radii; height of the cross-section in widths; how blunt the ends are
@@ -132,7 +133,7 @@ def render(vertices: Field, size: tuple[int, int], distance: float, extent: floa
     normals = np.cross(along, around)
     normals /= np.linalg.norm(normals, axis=2, keepdims=True) + 1e-12
     v, u = np.meshgrid(np.linspace(0, 1, GRID[0]), np.linspace(0, 1, GRID[1]), indexing="ij")
-    nearest, values = raster(grid, np.concatenate((u[..., None], v[..., None], normals), axis=2), size)
+    nearest, values = raster(grid, np.concatenate((u[..., None], v[..., None], normals), axis=2).astype(np.float32), size)
     return Seen(values[..., :2], nearest, values[..., 2:], grid)
 
 
@@ -143,31 +144,31 @@ def raster(grid: Field, values: NDArray[Any], size: tuple[int, int]) -> tuple[Fi
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     faces = np.concatenate([np.stack(one, axis=2).reshape(-1, 3) for one in ((a, b, c), (b, d, c))])
     corners = grid.reshape(-1, 3)[faces]
-    xy = corners[..., :2]
-    low, high = np.ceil(xy.min(axis=1)).astype(int), np.floor(xy.max(axis=1)).astype(int)
-    low, high = low.clip(0), np.minimum(high, (width - 1, height - 1))
-    sides = (high - low + 1).max(axis=1)
-    flat = _cross(xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0])
-    usable = (high >= low).all(axis=1) & (np.abs(flat) > 1e-9)
+    low = np.ceil(corners[..., :2].min(axis=1)).clip(0).astype(int)
+    high = np.minimum(np.floor(corners[..., :2].max(axis=1)), (width - 1, height - 1)).astype(int)
+    to_second, to_third = (corners[:, i, :2] - corners[:, 0, :2] for i in (1, 2))
+    area = _cross(to_second, to_third)
+    near = (high >= low).all(axis=1) & (area > 1e-6)  # the skin's inside, and what faces away from the camera, turns the other way
+    sides = np.where(near, (high - low + 1).max(axis=1), 0)
     hits = []
-    for side in 2 ** np.arange(int(np.ceil(np.log2(max(2, sides.max())))) + 1):
-        chosen = np.flatnonzero(usable & (sides <= side) & (sides > side // 2))
-        cell = np.arange(side * side)
-        x, y = low[chosen, :1] + cell % side, low[chosen, 1:] + cell // side
-        point, corner = np.stack((x, y), axis=2), xy[chosen][:, None]
-        beyond = point - corner[:, :, 0]
-        second = _cross(beyond, corner[:, :, 2] - corner[:, :, 0]) / flat[chosen, None]
-        third = _cross(corner[:, :, 1] - corner[:, :, 0], beyond) / flat[chosen, None]
-        share = np.stack((1 - second - third, second, third), axis=2)
-        row, column = np.nonzero((share >= -1e-5).all(axis=2) & (x < width) & (y < height))
-        hits.append((y[row, column] * width + x[row, column], chosen[row], share[row, column]))
-    pixel, face, share = (np.concatenate(parts) for parts in zip(*hits))
-    depth = (corners[face, :, 2] * share).sum(axis=1)
-    order = np.argsort(-depth, kind="stable")  # the nearest is written last
+    for side in np.unique(sides[near]):
+        chosen = np.flatnonzero(sides == side)
+        y, x = low[chosen, 1, None] + np.arange(side * side) // side, low[chosen, 0, None] + np.arange(side * side) % side
+        beyond = np.stack((x, y), axis=2).astype(np.float32) - corners[chosen, None, 0, :2]
+        second = _cross(beyond, to_third[chosen, None]) / area[chosen, None]
+        third = _cross(to_second[chosen, None], beyond) / area[chosen, None]
+        row, column = np.nonzero((second >= EDGE) & (third >= EDGE) & (second + third <= 1 - EDGE) & (x < width) & (y < height))
+        second, third = second[row, column], third[row, column]
+        hits.append((y[row, column] * width + x[row, column], chosen[row], np.stack((1 - second - third, second, third), axis=1)))
     nearest = np.full(width * height, np.inf, np.float32)
     found = np.full((width * height, values.shape[2]), np.nan, np.float32)
-    nearest[pixel[order]] = depth[order]
-    found[pixel[order]] = (values.reshape(-1, values.shape[2])[faces[face]] * share[..., None]).sum(axis=1)[order]
+    if hits:
+        pixel, face, share = (np.concatenate(parts) for parts in zip(*hits))
+        depth = (corners[face, :, 2] * share).sum(axis=1)
+        order = np.argsort(-depth, kind="stable")  # the nearest is written last
+        pixel, face, share = pixel[order], face[order], share[order]
+        nearest[pixel] = depth[order]
+        found[pixel] = np.einsum("ncv,nc->nv", values.reshape(-1, values.shape[2])[faces[face]], share)
     return nearest.reshape(height, width), found.reshape(height, width, -1)
 
 
