@@ -52,7 +52,7 @@ def background(rng: Rng, size: tuple[int, int], wet: bool, pictures: Pictures) -
     found *= 1 + rng.uniform(0.05, 0.45) * (noise(rng, shape, rng.uniform(20, 120), slope=rng.uniform(0.3, 1.2)) * rise)[..., None]
     for _ in range(rng.poisson(0.5 if wet else 3)):
         found = clutter(rng, found)[0]
-    return found.clip(0, 1)  # type: ignore[no-any-return]
+    return found.clip(0, 1)
 
 
 def clutter(rng: Rng, photo: Field) -> tuple[Field, Mask]:
@@ -86,10 +86,13 @@ def limbs(rng: Rng, photo: Field, seen: Seen, colour: NDArray[np.float32], wet: 
         way = np.array((np.cos(angle), np.sin(angle)))
         across, long = np.array((-way[1], way[0])), reach * rng.uniform(0.2, 0.6)
         thick, thin = reach * rng.uniform(0.03, 0.09), reach * rng.uniform(0.01, 0.04)
-        outline = np.stack((start - across * thick, start + across * thick, start + way * long + across * thin, start + way * long - across * thin))
-        drawn = np.zeros(photo.shape[:2], np.float32)
+        outline = np.stack(
+            (start - across * thick, start + across * thick, start + way * long + across * thin, start + way * long - across * thin)
+        )
+        drawn: Field = np.zeros(photo.shape[:2], np.float32)
         cv2.fillPoly(drawn, [np.rint(outline).astype(np.int32)], 1.0, cv2.LINE_AA)
-        tone = colour * rng.uniform(0.5, 1.1) * (1 + 0.15 * noise(rng, drawn.shape, 8, slope=0.5))[..., None]
+        rough = 1 + 0.15 * noise(rng, (len(drawn), len(drawn[0])), 8, slope=0.5)
+        tone = (colour * rng.uniform(0.5, 1.1) * rough[..., None]).astype(np.float32)
         found = mix(found, tone.clip(0, 1), cv2.GaussianBlur(drawn, (0, 0), 1))
     return found
 
@@ -100,7 +103,7 @@ def lit(rng: Rng, seen: Seen, skin: Field, wet: bool) -> Field:
     sun = np.array((rng.normal(0, 0.6), -rng.uniform(0.2, 1), -rng.uniform(-0.2, 1)))
     sun /= np.linalg.norm(sun)
     facing = normals @ sun
-    strength, sky = rng.uniform(0, 1.2), rng.uniform(0.35, 1)
+    strength, sky = rng.uniform(0, 1.5), rng.uniform(0.45, 1.2)
     cast = np.ones(shape, np.float32)
     if wet and rng.random() < 0.5:  # caustics: bright where waves of two lengths fold
         wave = np.abs(noise(rng, shape, rng.uniform(20, 60), band=0.3)) + 0.5 * np.abs(noise(rng, shape, rng.uniform(15, 30), band=0.3))
@@ -134,7 +137,7 @@ def veiled(rng: Rng, photo: Field, mask: Mask, wet: bool) -> Field:
 def taken(rng: Rng, photo: Field, longest: int) -> NDArray[np.uint8]:
     """(H, W, 3): what the camera stores, its longer side `longest` px: exposure, blur, fewer pixels, noise, JPEG."""
     photo = photo * rng.uniform(0.25, 0.55) / max(0.05, float(photo.mean()))
-    photo = photo.clip(0, 1) ** rng.uniform(0.7, 1.1)
+    photo = (photo.clip(0, 1) ** rng.uniform(0.7, 1.1)).astype(np.float32)
     if rng.random() < 0.3:
         photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.5, 2))
     if rng.random() < 0.2:

@@ -1,4 +1,4 @@
-"""Random fields: what bodies, coats, light and backgrounds are made of. Made in the Fourier domain, so that they wrap around at the edges."""
+"""Random fields: what bodies, coats, light and backgrounds are made of. They wrap around at their edges."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def noise(rng: Rng, shape: tuple[int, int], wave: float, *, band: float = 0.0, s
 def step(low: float, high: float, value: Field) -> Field:
     """0 below `low`, 1 above `high`, smooth in between; falling where `low` is the higher."""
     share = np.clip((value - low) / (high - low), 0, 1).astype(np.float32)
-    return share * share * (3 - 2 * share)  # type: ignore[no-any-return]
+    found: Field = share * share * (3 - 2 * share)
+    return found
 
 
 def mix(first: Field | tuple[float, ...], second: Field | tuple[float, ...], share: Field) -> Field:
     """(H, W, 3): `first` where the share (H, W) is 0, `second` where it is 1; colours or pictures."""
     a, b = np.asarray(first, np.float32), np.asarray(second, np.float32)
-    return a + (b - a) * share[..., None]  # type: ignore[no-any-return]
+    found: Field = a + (b - a) * share[..., None]
+    return found

@@ -63,8 +63,9 @@ class Scenes:
 
     def view(self, species: int, individual: int, number: int) -> View:
         """Photo `number` of this individual."""
-        kind, rng = self.species(species), np.random.default_rng((self.seed, species, individual, number))
-        size = (self.side, round(self.side * rng.uniform(0.6, 1)))[:: int(rng.choice((1, 1, 1, -1)))]
+        kind, rng = self.species(species), np.random.default_rng((self.seed, species, 1 + individual, 1 + number))
+        long, short = self.side, round(self.side * rng.uniform(0.6, 1))
+        size = (short, long) if rng.random() < 0.25 else (long, short)
         behind = conditions.background(rng, size, kind.wet, self.pictures)
         if rng.random() < COMPANY:
             seen, colours = self._animal(kind, species, individual + 1000, rng, size)
@@ -81,7 +82,7 @@ class Scenes:
         return View(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8), seen, min(longest, self.side))
 
     def _painted(self, species: int, individual: int) -> Field:
-        return coat(self.species(species).family, np.random.default_rng((self.seed, species, individual)))
+        return coat(self.species(species).family, np.random.default_rng((self.seed, species, 1 + individual)))
 
     def _animal(self, kind: Species, species: int, individual: int, rng: Rng, size: tuple[int, int]) -> tuple[Seen, Field]:
         """One in a pose before a camera, and the light (H, W, 3) that comes from it, NaN beside it."""

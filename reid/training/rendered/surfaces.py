@@ -51,12 +51,14 @@ class Seen:
 
     def covered(self, mask: NDArray[np.bool_]) -> Seen:
         """With something in front of it where the mask (H, W) says so."""
-        return Seen(np.where(mask[..., None], np.nan, self.uv), np.where(mask, 0, self.depth), self.normals, self.vertices)
+        uv, depth = np.where(mask[..., None], np.nan, self.uv), np.where(mask, 0, self.depth)
+        return Seen(uv.astype(np.float32), depth.astype(np.float32), self.normals, self.vertices)
 
     def places(self, points: NDArray[Any]) -> Field:
         """(N, 2) u and v at points (N, 2) px, NaN beside the body."""
         columns, rows = np.rint(points).astype(int).clip(0, np.array(self.depth.shape[::-1]) - 1).T
-        return self.uv[rows, columns]
+        found: Field = self.uv[rows, columns]
+        return found
 
     def project(self, places: Field) -> Pixels:
         """(N, 2) px of places (N, 2) on the skin, infinite where they are NaN, hidden, or outside the photo."""
@@ -74,8 +76,7 @@ class Seen:
 def body(rng: Rng, kind: str) -> Body:
     """A species of this kind."""
     (shortest, longest), heights, blunt = KINDS[kind]
-    around, along = GRID
-    u = np.linspace(0, 1, along, dtype=np.float32)
+    u = np.linspace(0, 1, GRID[1], dtype=np.float32)
     middle, power = rng.uniform(0.35, 0.65), rng.uniform(*blunt)
     from_middle = np.where(u < middle, (middle - u) / middle, (u - middle) / (1 - middle))
     profile = (1 - from_middle**power).clip(0) ** (1 / rng.uniform(1.6, 2.2))
@@ -87,7 +88,7 @@ def bulges(rng: Rng, most: float) -> Field:
     """(around, along) factors about 1; the last row, v = 1, is the first."""
     around, along = GRID
     found = 1 + rng.uniform(0, most) * noise(rng, (around - 1, along), rng.uniform(40, 90))
-    return np.concatenate((found, found[:1]))  # type: ignore[no-any-return]
+    return np.concatenate((found, found[:1]))
 
 
 def posed(one: Body, rng: Rng, bend: float) -> Field:
