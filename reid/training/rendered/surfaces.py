@@ -143,7 +143,7 @@ def raster(grid: Field, values: NDArray[Any], size: tuple[int, int]) -> tuple[Fi
     and the grid's values (A, B, C) there, NaN where there is none."""
     (width, height), index = size, np.arange(grid.shape[0] * grid.shape[1]).reshape(grid.shape[:2])
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    faces = np.concatenate([np.stack(one, axis=2).reshape(-1, 3) for one in ((a, b, c), (b, d, c))])
+    faces = np.concatenate([np.stack(one, axis=2).reshape(-1, 3) for one in ((a, c, b), (b, c, d))])
     corners = grid.reshape(-1, 3)[faces]
     low = np.ceil(corners[..., :2].min(axis=1)).clip(0).astype(int)
     high = np.minimum(np.floor(corners[..., :2].max(axis=1)), (width - 1, height - 1)).astype(int)
