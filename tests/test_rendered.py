@@ -1,4 +1,4 @@
-"""Rendered animals: the skin says what is the same, strangers share nothing, a seed draws what it drew, and LightGlue learns from it."""
+"""Rendered animals: the skin says what is the same, two individuals share nothing, a seed draws what it drew, and LightGlue learns from it."""
 
 import json
 from dataclasses import replace
@@ -131,10 +131,10 @@ def test_individuals_share_the_kind_of_their_coat_and_not_the_marks(scenes):
         assert np.abs(a.mean(axis=(0, 1)) - b.mean(axis=(0, 1))).max() < 0.15
 
 
-def test_partners_lie_on_the_same_skin_and_strangers_have_none(scenes, tmp_path):
+def test_partners_lie_on_the_same_skin_and_two_individuals_have_none(scenes, tmp_path):
     species = Species(scenes, Grid(), tmp_path)
     couples = species.of(0)
-    assert len(couples) == partners.N_COUPLES and sum(one.same for one in couples) == partners.N_COUPLES - partners.STRANGERS
+    assert len(couples) == partners.N_COUPLES and sum(one.same for one in couples) == partners.N_COUPLES - partners.IMPOSTORS
     assert all((rows == UNMATCHED).all() for one in couples if not one.same for rows in one.partners)
     n_partners = [int((one.partners[0] >= 0).sum()) for one in couples if one.same]
     assert np.median(n_partners) > 3
@@ -192,7 +192,7 @@ def test_only_lightglue_learns_from_rendered_animals(tmp_path):
 @pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_the_file_matches(tmp_path, monkeypatch):
     for module, name, value in (
-        (partners, "INDIVIDUALS", 2), (partners, "VIEWS", 3), (partners, "STRANGERS", 6), (partners, "N_COUPLES", 12),
+        (partners, "INDIVIDUALS", 2), (partners, "VIEWS", 3), (partners, "IMPOSTORS", 6), (partners, "N_COUPLES", 12),
         (partners, "N_SPECIES", 2), (partners, "TOGETHER", 2), (rendered, "N_SPECIES", 1), (rendered, "N_WARPED", 2),
         (rendered, "N_KEYPOINTS", 128),
     ):  # fmt: skip

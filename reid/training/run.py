@@ -40,9 +40,8 @@ def train(
     """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
 
     `extractor`, and `weights` of its own, is whose features LightGlue is trained for; `rendered`: on animals that are drawn before parts of
-    the photos, too. `changes`: steps, batch, rate, side, rotation
-    (degrees) or begin, where not the method's own (`METHODS`). Raises SettingsError, GalleryError, PhotoError where there is no photo,
-    WeightsError for what cannot be begun with."""
+    the photos, too. `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`, `RENDERED`).
+    Raises SettingsError, GalleryError, PhotoError where there is no photo, WeightsError for what cannot be begun with."""
     chosen = replace(method(network, rendered), **changes)
     if chosen.side % 32:
         raise SettingsError(f"side is {chosen.side}; it is a multiple of 32")

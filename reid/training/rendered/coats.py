@@ -100,10 +100,8 @@ def stripes(common: Rng, own: Rng, shape: tuple[int, int], scale: float) -> Fiel
             thick = max(1, round(scale * width * own.uniform(0.6, 1.4)))
             _line(found, line, thick, own.uniform(0.5, 1))
             if own.random() < 0.2:
-                fork = np.stack(
-                    (x[len(v) // 2 :] + np.linspace(0, own.uniform(-0.7, 0.7) * scale, len(v) - len(v) // 2), line[len(v) // 2 :, 1]),
-                    axis=1,
-                )
+                fork = line[len(v) // 2 :]
+                fork = fork + np.linspace((0, 0), (own.uniform(-0.7, 0.7) * scale, 0), len(fork))
                 _line(found, fork, thick, 0.8)
     _dots(found, own, int(common.integers(0, 20)), scale * 0.1)
     rough = 0.5 + 0.5 * step(-1.5, 0.5, noise(own, shape, 8))  # breaks
@@ -112,9 +110,8 @@ def stripes(common: Rng, own: Rng, shape: tuple[int, int], scale: float) -> Fiel
 
 def bands(common: Rng, own: Rng, shape: tuple[int, int], scale: float) -> Field:
     """A zebra's or a tiger's: waves of one length, mostly across the body."""
-    return step(
-        -0.2, 0.2, noise(own, shape, scale, band=common.uniform(0.1, 0.3), stretch=common.uniform(0.15, 0.45)) - common.uniform(-0.4, 0.6)
-    )
+    waves = noise(own, shape, scale, band=common.uniform(0.1, 0.3), stretch=common.uniform(0.15, 0.45))
+    return step(-0.2, 0.2, waves - common.uniform(-0.4, 0.6))
 
 
 def mazes(common: Rng, own: Rng, shape: tuple[int, int], scale: float) -> Field:
@@ -148,17 +145,8 @@ def _dots(field: Field, rng: Rng, n: int, radius: float, hollow: bool = False) -
         axes = np.maximum(1, radius * rng.uniform(0.5, 1.5, 2)).astype(int)
         thick = max(1, int(axes.min() * 0.35)) if hollow else -1
         start, sweep = rng.uniform(0, 360), rng.uniform(200, 360) if hollow else 360
-        cv2.ellipse(
-            field,
-            (int(x), int(y)),
-            tuple(map(int, axes)),
-            rng.uniform(0, 180),
-            start,
-            start + sweep,
-            rng.uniform(0.6, 1),
-            thick,
-            cv2.LINE_AA,
-        )
+        at, tilt, value = (int(x), int(y)), rng.uniform(0, 180), rng.uniform(0.6, 1)
+        cv2.ellipse(field, at, tuple(map(int, axes)), tilt, start, start + sweep, value, thick, cv2.LINE_AA)
 
 
 def _landmarks(skin: Field, common: Rng) -> None:
@@ -168,14 +156,8 @@ def _landmarks(skin: Field, common: Rng) -> None:
         u, v, radius = common.uniform(0.08, 0.3), common.uniform(0.15, 0.35), int(common.uniform(12, 40))
         for side in (v, 1 - v):
             at = (int(u * along), int(side * around))
-            cv2.circle(
-                skin,
-                at,
-                int(radius * common.uniform(1.2, 1.7)),
-                tuple(common.uniform(0.1, 0.6) * skin.mean(axis=(0, 1)).astype(float) * 2),
-                -1,
-                cv2.LINE_AA,
-            )
+            lid = int(radius * common.uniform(1.2, 1.7)), tuple(common.uniform(0.1, 0.6) * skin.mean(axis=(0, 1)).astype(float) * 2)
+            cv2.circle(skin, at, *lid, -1, cv2.LINE_AA)
             cv2.circle(skin, at, radius, tuple(common.uniform(0.02, 0.12, 3)), -1, cv2.LINE_AA)
     for _ in range(common.integers(0, 5)):
         u, v = common.uniform(0, 1, 2)

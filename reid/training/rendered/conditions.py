@@ -86,9 +86,8 @@ def limbs(rng: Rng, photo: Field, seen: Seen, colour: NDArray[np.float32], wet: 
         way = np.array((np.cos(angle), np.sin(angle)))
         across, long = np.array((-way[1], way[0])), reach * rng.uniform(0.2, 0.6)
         thick, thin = reach * rng.uniform(0.03, 0.09), reach * rng.uniform(0.01, 0.04)
-        outline = np.stack(
-            (start - across * thick, start + across * thick, start + way * long + across * thin, start + way * long - across * thin)
-        )
+        end = start + way * long
+        outline = np.stack((start - across * thick, start + across * thick, end + across * thin, end - across * thin))
         drawn: Field = np.zeros(photo.shape[:2], np.float32)
         cv2.fillPoly(drawn, [np.rint(outline).astype(np.int32)], 1.0, cv2.LINE_AA)
         rough = 1 + 0.15 * noise(rng, (len(drawn), len(drawn[0])), 8, slope=0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -20,8 +19,8 @@ from ..truth import UNMATCHED, Pair, Partners, assigned, in_turn
 from .scenes import Scenes, View
 
 INDIVIDUALS, VIEWS = 4, 6  # of a species
-STRANGERS = 60  # pairs of two individuals, beside as many of one and the same
-TOGETHER = 8  # species in turn
+IMPOSTORS = 60  # pairs of two individuals, beside as many of one and the same
+TOGETHER = 6  # species in turn
 N_SPECIES = 64  # after which the first comes again: to render one takes as long as to learn from a hundred pairs
 NEAR, FAR = 3.0, 8.0  # px within which two keypoints are one, beyond which they are not; as many more as a photo was enlarged
 
@@ -67,7 +66,7 @@ class Species:
         rng = np.random.default_rng((self.scenes.seed, number, 0, 1))
         alike = [(a, b) for a, b in combinations(range(len(views)), 2) if a // VIEWS == b // VIEWS]
         others = [(a, b) for a, b in combinations(range(len(views)), 2) if a // VIEWS != b // VIEWS]
-        others = [others[i] for i in rng.permutation(len(others))[:STRANGERS]]
+        others = [others[i] for i in rng.permutation(len(others))[:IMPOSTORS]]
         couples = [(alike + others)[i][:: int(rng.choice((1, -1)))] for i in rng.permutation(N_COUPLES)]
         rows: list[NDArray[np.int64]] = []
         for a, b in couples:
@@ -82,7 +81,7 @@ class Species:
         }  # fmt: skip
 
 
-N_COUPLES = INDIVIDUALS * VIEWS * (VIEWS - 1) // 2 + STRANGERS
+N_COUPLES = INDIVIDUALS * VIEWS * (VIEWS - 1) // 2 + IMPOSTORS
 
 
 def _read(data: bytes, kind: str) -> list[Couple]:

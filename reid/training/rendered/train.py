@@ -31,7 +31,7 @@ from .scenes import Scenes
 N_KEYPOINTS = 320  # a photo
 WARPED = 4  # every fourth pair is of a warped photograph
 WARPED_SIDE = 320  # px of those
-N_SPECIES, N_ALIKE, N_STRANGERS, N_WARPED = 6, 8, 8, 12  # that it is judged on; pairs of each of those species
+N_SPECIES, N_ALIKE, N_IMPOSTORS, N_WARPED = 6, 8, 8, 12  # that it is judged on; pairs of each of those species
 POOL = "pool"  # folder of what was described
 
 
@@ -59,7 +59,7 @@ def stages(
     couples: list[Couple] = []
     for done in range(N_SPECIES):
         found = others.of(HELD_OUT + done)
-        couples += [one for one in found if one.same][:N_ALIKE] + [one for one in found if not one.same][:N_STRANGERS]
+        couples += [one for one in found if one.same][:N_ALIKE] + [one for one in found if not one.same][:N_IMPOSTORS]
         progress("species to be judged on", done + 1, N_SPECIES)
     kept = [other_warped.pair(HELD_OUT + i) for i in range(N_WARPED)]
     torch.manual_seed(choices.seed)
