@@ -126,8 +126,8 @@ def veiled(rng: Rng, photo: Field, mask: Mask, wet: bool) -> Field:
     thick = rng.gamma(1.5, 0.5) if wet else rng.gamma(1, 0.12)
     distance = np.where(mask, 1, rng.uniform(1.2, 3)).astype(np.float32)
     distance = cv2.GaussianBlur(distance, (0, 0), 1) * (1 + 0.15 * noise(rng, mask.shape, 150))
-    taken = np.array((0.9, 0.35, 0.25) if wet else (0.3, 0.3, 0.35)) * min(thick, 2.2)
-    through = np.exp(-taken * distance[..., None])
+    absorbed = np.array((0.9, 0.35, 0.25) if wet else (0.3, 0.3, 0.35)) * min(thick, 2.2)
+    through = np.exp(-absorbed * distance[..., None])
     scattered = 1 - np.exp(-0.35 * min(thick, 2.6) * distance[..., None])
     found = photo * through * (1 - scattered) + veil * scattered
     return found.astype(np.float32)  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from ...imaging.warps import Strength
 from ...matchers.lightglue_network import LightGlue
 from ...records import PhotoRef
 from ...settings import ExtractSettings
+from ...store import fingerprint
 from .. import Choices, lightglue
 from ..lightglue import AROUND, HELD_OUT, Network, Pairs, batch, begun
 from ..loop import Forward, Plan, Task
@@ -32,7 +33,7 @@ N_KEYPOINTS = 320  # a photo
 WARPED = 4  # every fourth pair is of a warped photograph
 WARPED_SIDE = 320  # px of those
 N_SPECIES, N_ALIKE, N_IMPOSTORS, N_WARPED = 6, 8, 8, 12  # that it is judged on; pairs of each of those species
-POOL = "pool"  # folder of what was described
+POOL = "pool"  # folder of what was described, in one for all that it depends on
 
 
 def stages(
@@ -43,15 +44,17 @@ def stages(
     out: Path,
     progress: Callable[[str, int, int], None],
 ) -> Iterator[Task]:
-    """One; it keeps what it renders in a folder of `out`."""
+    """One; what it renders is kept in a folder of `out`. Raises as `lightglue.create` does."""
     if not choices.extractor:
         raise SettingsError("whose features is LightGlue trained for? Name them: --extractor aliked-n16")
     settings = ExtractSettings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
     extractor = extractors.create(settings, choices.device)
     strength, side = Strength(rotation=np.deg2rad(choices.rotation)), round(WARPED_SIDE * AROUND)
+    code = [file.read_text() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    drawn = fingerprint(extractors.describe(settings), choices.side, [ref.image_id for ref in (*photos, *held_out)], code)
     (species, warped), (others, other_warped) = (
         (
-            Species(Scenes(Pictures(refs), choices.side, choices.seed + i), extractor, out / POOL),
+            Species(Scenes(Pictures(refs), choices.side, choices.seed + i), extractor, out / POOL / drawn),
             Pairs(Crops(refs, side, choices.seed + i), extractor, strength),
         )
         for i, refs in enumerate((photos, held_out))
