@@ -22,8 +22,9 @@ from reid.matchers.lightglue_network import LightGlue
 from reid.records import Features, PhotoRef
 from reid.settings import ExtractSettings, MatchSettings, Settings
 from reid.training import lightglue, loop
-from reid.training.lightglue import IGNORED, UNMATCHED, Network, Pair, batch, truth
+from reid.training.lightglue import Network, batch
 from reid.training.photos import Crops
+from reid.training.truth import IGNORED, UNMATCHED, Pair, Warped, truth
 
 TINY = Shape(32, 2, 3)
 MOVE = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])  # takes (x, y) to (x + 10, y)
@@ -152,10 +153,9 @@ def outspoken(with_scale_and_angle):
 def test_padding_changes_nothing():
     network = outspoken(False)
     many, few = (
-        Pair((random_features(a, a), random_features(b, b)), np.eye(3), (np.arange(a) % 3 - 1, np.arange(b) % 3 - 1))
-        for a, b in ((30, 25), (12, 17))
+        Pair((random_features(a, a), random_features(b, b)), (np.arange(a) % 3 - 1, np.arange(b) % 3 - 1)) for a, b in ((30, 25), (12, 17))
     )
-    empty = Pair((random_features(0, 0), random_features(5, 1)), np.eye(3), (np.zeros(0, int), np.full(5, UNMATCHED)))
+    empty = Pair((random_features(0, 0), random_features(5, 1)), (np.zeros(0, int), np.full(5, UNMATCHED)))
     device = torch.device("cpu")
 
     def judged(*chosen):
@@ -178,7 +178,7 @@ def test_the_network_that_is_trained_matches_as_the_one_that_is_used(with_scale_
     if with_scale_and_angle:
         a = replace(a, scales=np.linspace(1, 4, 40), angles=np.linspace(0, 6, 40))
         b = replace(b, scales=a.scales[:6:-1], angles=a.angles[:6:-1])
-    inputs = batch([Pair((a, b), np.eye(3), truth(a.keypoints, b.keypoints, np.eye(3)))], with_scale_and_angle, torch.device("cpu"))[:3]
+    inputs = batch([Pair((a, b), truth(a.keypoints, b.keypoints, np.eye(3)))], with_scale_and_angle, torch.device("cpu"))[:3]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         compared, matchable, _ = (value.float() for value in network(*inputs))
     used = LightGlue.of(network.state_dict(), 9)
@@ -241,7 +241,7 @@ def test_validation_counts_by_hand(monkeypatch):
     """Of five matches one is too weak, one of the others wrong; of four true ones three are found."""
     points = np.arange(10).reshape(5, 2) * 20.0
     one = Features("test", (300, 300), points, np.ones(5), np.eye(5))
-    pair = Pair((one, one), np.eye(3), truth(points, points, np.eye(3)))
+    pair = Warped((one, one), truth(points, points, np.eye(3)), np.eye(3))
     pair.partners[0][4] = IGNORED
     confidence = np.array([0.9, 0.8, 0.5, 0.3, 0.05], np.float32)
     indices = np.array([[0, 0], [1, 1], [2, 2], [3, 4], [4, 3]], np.int32)

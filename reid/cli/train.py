@@ -30,6 +30,9 @@ def train(
     begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
     weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
+    rendered: Annotated[
+        bool, typer.Option("--rendered", help="lightglue: learn from rendered animals, too; the photos then lie behind them.")
+    ] = False,
     device: Annotated[Device, typer.Option(help="The device that computes.")] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="fast: bfloat16 where the device is faster with it.")] = Precision.fast,
     steps: Annotated[int | None, typer.Option(help="Steps of each stage.", min=1, rich_help_panel=LENGTH)] = None,
@@ -53,7 +56,7 @@ def train(
     with listening() as listener, _resumable():
         file, card = run(
             str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
-            resume=resume, progress=listener.progress, note=listener.note,
+            resume=resume, rendered=rendered, progress=listener.progress, note=listener.note,
             **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")

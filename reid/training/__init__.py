@@ -43,6 +43,9 @@ METHODS: dict[str, Method] = {
     "superpoint": Method("superpoint", "SuperPoint's recipe (arXiv 1712.07629), from drawn shapes on", "scratch", 2000, 8, 1e-3, 192, 30.0,
                          decay=0.0),
 }  # fmt: skip
+RENDERED: dict[str, Method] = {  # those that learn from rendered animals, too
+    "lightglue": Method("rendered.train", "LightGlue, low-rank updates on rendered animals", "shipped", 1000, 16, 1e-4, 480, 30.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,20 @@ class Choices:
     extractor: str = ""  # whose features a matcher is trained for
     weights: str = ""  # file of that extractor's weights; empty: the published ones
     device: str = "cpu"  # where it extracts them
+    rendered: bool = False  # learn from rendered animals, too; the photos then lie behind them
 
 
-def method(name: str) -> Method:
+def method(name: str, rendered: bool = False) -> Method:
     if name not in METHODS:
         raise SettingsError(f"unknown network {name!r}; known: {', '.join(METHODS)}")
-    return METHODS[name]
+    if rendered and name not in RENDERED:
+        raise SettingsError(f"{name} does not learn from rendered animals; these do: {', '.join(RENDERED)}")
+    return (RENDERED if rendered else METHODS)[name]
 
 
 def create(name: str, photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
     """The task of this name: learn from `photos`, be judged on `held_out`."""
-    module: Any = import_module(f".{method(name).module}", __package__)
+    module: Any = import_module(f".{method(name, choices.rendered).module}", __package__)
     task: Task = module.create(photos, held_out, choices)
     return task
 
@@ -82,7 +88,7 @@ def stages(
 ) -> Iterator[Task]:
     """The tasks of this name, in order, most often one. The next is to be asked for when one has been trained, as `plan` says, and has
     left its files in `out`; `progress` is told what is done in between: what, how many, of how many."""
-    module: Any = import_module(f".{method(name).module}", __package__)
+    module: Any = import_module(f".{method(name, choices.rendered).module}", __package__)
     if hasattr(module, "stages"):
         yield from module.stages(photos, held_out, choices, plan, out, progress)
     else:

@@ -11,7 +11,7 @@ and from scenes that were photographed from all sides; what comes before it and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -37,11 +37,10 @@ from ..settings import ExtractSettings
 from . import Choices
 from .loop import Forward, Plan, Task
 from .photos import Crops
+from .truth import IGNORED, NEAR, UNMATCHED, Pair, Warped, distances, in_turn, truth
 
 SMALL = Shape(128, 4, 6)  # trains in hours on a processor; the published networks are six times as large
 N_KEYPOINTS = 256  # a view
-NEAR = 3.0  # px within which two keypoints are one, and beyond which a keypoint has no partner
-UNMATCHED, IGNORED = -1, -2
 VIEWS = 6  # of a crop, which make 15 pairs: describing a view costs more than learning from a pair
 COUPLES = sorted(combinations(range(VIEWS), 2), key=lambda couple: couple[::-1])  # a view is first needed as late as can be
 TOGETHER = 32  # crops in turn: neighbouring pairs are of different ones
@@ -55,15 +54,6 @@ RIDGE = 1e-3  # of the mean variance of a dimension
 Progress = Callable[[str, int, int], None]  # what, how many, of how many
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two views of one crop, described, and which of their keypoints are the same."""
-
-    features: tuple[Features, Features]
-    homography: Matrix  # takes points of the first view to the second
-    partners: tuple[NDArray[np.int64], NDArray[np.int64]]  # of each keypoint: its row in the other view, UNMATCHED or IGNORED
-
-
 class Pairs:
     """Pairs by their number, of crops that are `AROUND` times as large as a view."""
 
@@ -71,13 +61,12 @@ class Pairs:
         self.crops, self.extractor, self.strength = crops, extractor, strength
         self._view = lru_cache(TOGETHER * VIEWS)(self._described)
 
-    def pair(self, number: int) -> Pair:
+    def pair(self, number: int) -> Warped:
         """Of crop `number` modulo `TOGETHER` while it has its turn; the turns of different crops end at different times."""
-        step, slot = divmod(number, TOGETHER)
-        turn, couple = divmod(step + slot * len(COUPLES) // TOGETHER, len(COUPLES))
-        (first, there), (second, back) = (self._view(turn * TOGETHER + slot, view) for view in COUPLES[couple])
+        crop, couple = in_turn(number, len(COUPLES), TOGETHER)
+        (first, there), (second, back) = (self._view(crop, view) for view in COUPLES[couple])
         homography = np.linalg.inv(back) @ there
-        return Pair((first, second), homography, truth(first.keypoints, second.keypoints, homography))
+        return Warped((first, second), truth(first.keypoints, second.keypoints, homography), homography)
 
     def _described(self, crop_number: int, view: int) -> tuple[Features, Matrix]:
         """The features of a view and its homography, which takes its pixels to those of the crop."""
@@ -103,26 +92,6 @@ def place_inside(way: Matrix, size: tuple[int, int], side: int, rng: np.random.G
     factor = min(1.0, float((side / extent).min()))
     shift = rng.uniform(0, (side - factor * extent).clip(0)) - 0.5 - factor * corners.min(axis=0)
     return np.array([[factor, 0, shift[0]], [0, factor, shift[1]], [0, 0, 1]]) @ way
-
-
-def truth(first: NDArray[Any], second: NDArray[Any], homography: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The partners of keypoints (M, 2) and (N, 2) px. Two are one if each is the other's nearest and both ways they fall within `NEAR` px;
-    a keypoint has no partner if none lies within `NEAR` px of where it falls, which may be outside the view. The rest is ignored."""
-    if not len(first) or not len(second):
-        return np.full(len(first), UNMATCHED), np.full(len(second), UNMATCHED)
-    there = _distances(warps.project(first, homography), second)
-    back = _distances(first, warps.project(second, np.linalg.inv(homography)))
-    apart = np.maximum(there, back)
-    own, others = np.where(there.min(axis=1) > NEAR, UNMATCHED, IGNORED), np.where(back.min(axis=0) > NEAR, UNMATCHED, IGNORED)
-    rows, columns = np.arange(len(first)), apart.argmin(axis=1)
-    same = (apart.argmin(axis=0)[columns] == rows) & (apart[rows, columns] < NEAR)
-    own[same], others[columns[same]] = columns[same], rows[same]
-    return own, others
-
-
-def _distances(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = np.linalg.norm(a[:, None] - b[None], axis=2)
-    return found
 
 
 class _SelfAttention(nn.Module):
@@ -273,11 +242,15 @@ def _assignment(compared: Tensor, matchable: Tensor, present: Tensor, partners: 
     return likelihood, choice
 
 
-def validate(network: Network, pairs: Sequence[Pair]) -> dict[str, float]:
+def validate(network: Network, pairs: Sequence[Warped]) -> dict[str, float]:
     """Of the matches above 0.1 the share that is right within 3 px, `accuracy` (a card's `precision` is the run's), of the true matches
     the share that is found, `recall`, and `score`, their harmonic mean; over all pairs together, by the network that matches in use."""
     glue = LightGlue.of({name: value.detach() for name, value in network.state_dict().items()}, pairs[0].features[0].descriptors.shape[1])
-    glue.eval().to(next(network.parameters()).device)
+    return judged(glue.eval().to(next(network.parameters()).device), pairs)
+
+
+def judged(glue: LightGlue, pairs: Sequence[Warped]) -> dict[str, float]:
+    """The same of the network that matches."""
     n_found = n_right = n_recalled = n_true = 0
     for one in pairs:
         query, reference = glue.encode(one.features)
@@ -316,11 +289,11 @@ def create(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Ch
     if choices.begin in extractors.REGISTRY:
         network = adapted(choices.begin, settings, learned.crops, choices.device, progress)
     else:
-        network = _begun(choices, judged[0].features[0])
+        network = begun(choices, judged[0].features[0])
     return task(network, learned, judged, about)
 
 
-def task(network: Network, learned: Pairs, judged: Sequence[Pair], about: dict[str, Any]) -> Task:
+def task(network: Network, learned: Pairs, judged: Sequence[Warped], about: dict[str, Any]) -> Task:
     """The task of training `network` on pairs of `learned`, judged on `judged`."""
 
     def of_batch(forward: Forward, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
@@ -331,7 +304,7 @@ def task(network: Network, learned: Pairs, judged: Sequence[Pair], about: dict[s
     return Task("lightglue", network, learned.pair, of_batch, lambda: validate(network, judged), {**about, **shape})
 
 
-def _begun(choices: Choices, example: Features) -> Network:
+def begun(choices: Choices, example: Features) -> Network:
     """The network to train for features like `example`."""
     n_dims = example.descriptors.shape[1]
     if choices.begin == "scratch":
@@ -384,7 +357,7 @@ def _both(
     here, there = own.extract(photo), theirs.extract(photo)
     if not len(here) or not len(there):
         return here.descriptors[:0], there.descriptors[:0]
-    rows, partners = np.arange(len(here)), (apart := _distances(here.keypoints, there.keypoints)).argmin(axis=1)
+    rows, partners = np.arange(len(here)), (apart := distances(here.keypoints, there.keypoints)).argmin(axis=1)
     same = (apart.argmin(axis=0)[partners] == rows) & (apart[rows, partners] < SAME)
     return here.descriptors[same], there.descriptors[partners[same]]
 

@@ -58,6 +58,7 @@ class Task:
     card: Mapping[str, Any] = field(default_factory=dict)  # what the file of weights says beside the settings
     before: Callable[[float], None] = lambda share: None  # called before each step with the share of the run that is done
     folder: str = ""  # of its files, in the run's
+    saved: Callable[[], Mapping[str, Tensor]] | None = None  # the weights that are left behind, where not the network's own
 
 
 def learning_rate(step: int, plan: Plan) -> float:
@@ -107,7 +108,7 @@ def train(
         better = found["score"] > best["score"]
         if better:
             best = found | {"step": step}
-            state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+            state = {name: value.detach().cpu().contiguous() for name, value in (task.saved or network.state_dict)().items()}
             write_atomically(best_file, save(state, metadata={"card": json.dumps(about | dict(task.card) | best)}))
         _store(checkpoint, network, optimiser, step, best, about)
         note(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()) + (", the best so far" if better else ""))

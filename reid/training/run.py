@@ -32,16 +32,17 @@ def train(
     device: str = "auto",
     precision: str = "fast",
     resume: bool = False,
+    rendered: bool = False,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     note: Callable[[str], None] = lambda text: None,
     **changes: Any,
 ) -> tuple[Path, dict[str, Any]]:
     """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
 
-    `extractor`, and `weights` of its own, is whose features LightGlue is trained for. `changes`: steps, batch, rate, side, rotation
-    (degrees) or begin, where not the method's own (`METHODS`). Raises SettingsError, GalleryError, PhotoError where there is no photo,
-    WeightsError for what cannot be begun with."""
-    chosen = replace(method(network), **changes)
+    `extractor`, and `weights` of its own, is whose features LightGlue is trained for; `rendered`: on animals that are drawn before parts of
+    the photos, too. `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`, `RENDERED`).
+    Raises SettingsError, GalleryError, PhotoError where there is no photo, WeightsError for what cannot be begun with."""
+    chosen = replace(method(network, rendered), **changes)
     if chosen.side % 32:
         raise SettingsError(f"side is {chosen.side}; it is a multiple of 32")
     refs = _usable(unlabelled(Path(photos), note), progress, note)
@@ -53,8 +54,9 @@ def train(
         raise SettingsError(f"unknown precision {precision!r}; known: fast, full")
     computed = "fast" if precision == "fast" and devices.native_bfloat16(there) else "full"
     plan = loop.Plan(chosen.steps, chosen.batch, chosen.rate, chosen.decay, every, seed, there, computed)
-    choices = Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there)
+    choices = Choices(chosen.side, chosen.rotation, seed, chosen.begin, extractor, weights, there, rendered)
     about = {"side": chosen.side, "rotation": chosen.rotation, "begin": chosen.begin, "extractor": extractor}
+    about |= {"rendered": True} if rendered else {}
     about |= {"n_photos": len(learned), "n_held_out": len(held_out), "photos": fingerprint([ref.image_id for ref in refs])}
     card = {"hardware": f"{devices.name(there)}, {torch.get_num_threads()} threads", "torch": torch.__version__, "reid": versions()["reid"]}
     file = Path(out)
