@@ -33,10 +33,8 @@ APPLICATION = 0x52654944  # "ReID", in the header of the file
 FORMAT = 1
 ISO = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[ T].+)?)?)?")
 PATIENCE = 60.0  # seconds to wait for another writer
-LOOKS, PAUSE = (
-    (0.001, 0.02),
-    0.005,
-)  # seconds between looks whether another writer has ended, at random; after a decision, so that others can
+LOOKS = 0.001, 0.02  # seconds between two looks whether another writer has ended, at random
+PAUSE = 0.005  # seconds after a decision in which others begin theirs
 TABLES = (
     "CREATE TABLE decisions (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, photos TEXT NOT NULL, value TEXT NOT NULL, "
     'observer TEXT NOT NULL, "when" TEXT NOT NULL, evidence TEXT NOT NULL, undoes INTEGER, checksum TEXT NOT NULL)',
