@@ -68,6 +68,7 @@ def test_without_decisions_the_table_counts():
         ([(Kind.NOT_THIS_ANIMAL, "b")], {"b": None}),
         ([(Kind.NOT_THIS_ANIMAL, "bc"), (Kind.SAME, "bq")], {"b": "unnamed-2", "c": None, "q": "unnamed-2"}),
         ([(Kind.SAME, "qb"), (Kind.SPLIT, "b", "lena")], {"b": "lena", "q": "luna"}),  # the rest stays, and the link is told below
+        ([(Kind.SAME, "qr"), (Kind.NOT_THIS_ANIMAL, "r")], {}),
         ([(Kind.CANNOT_TELL, "qa"), (Kind.PHOTOBOMB, "qa"), (Kind.SCENERY, "qa")], {}),
     ],
 )  # fmt: skip

@@ -303,7 +303,7 @@ def _names(graph: _Graph, solved: _Solved, n_photos: Mapping[str | None, int]) -
             wanted.append((0, tabled[0], root))
         elif first:
             wanted.append((first[0].number, first[0].value, root))
-        elif claims or links:
+        elif claims or sum(kind == "photo" for kind, _ in nodes) > 1:
             number = min((*links, *(one.number for one in claims)))
             wanted.append((number, f"unnamed-{number}", root))
         if len(tabled) > 1:
