@@ -12,6 +12,7 @@ from datetime import UTC
 
 import pytest
 
+from reid.catalogue import decisions
 from reid.catalogue.decisions import FILE, DecisionLog, Kind, PhotoKey, fingerprint
 from reid.errors import DecisionError, StoreError
 
@@ -195,6 +196,19 @@ def test_pages_that_are_lost_are_told(log):
         log.path.write_bytes(whole[:cut] + bytes(4096) + whole[cut + 4096 :])
         with pytest.raises(StoreError):
             log.history()
+
+
+def test_a_log_that_others_never_let_go_is_told(log, monkeypatch):
+    monkeypatch.setattr(decisions, "PATIENCE", 0.2)
+    log.append(Kind.SAME, [A, B], observer="zoe")
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="in use by others"):
+        log.append(Kind.SAME, [A, B], observer="zoe")
+    assert len(log.history()) == 1  # readers wait for nobody who has not begun to write
+    other.execute("ROLLBACK")
+    other.close()
+    assert log.append(Kind.SAME, [A, B], observer="zoe").number == 2
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -34,7 +34,7 @@ class Server:
 
     def stop(self, by: int = signal.SIGINT) -> int:
         self.process.send_signal(by)
-        return self.process.wait(30)
+        return self.process.wait(180)  # of a busy machine
 
 
 @pytest.fixture

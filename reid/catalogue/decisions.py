@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ APPLICATION = 0x52654944  # "ReID", in the header of the file
 FORMAT = 1
 ISO = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[ T].+)?)?)?")
 PATIENCE = 60.0  # seconds to wait for another writer
+LOOKS = 0.001, 0.02  # seconds between two looks whether another writer has ended, at random
+PAUSE = 0.005  # seconds after a decision in which others begin theirs
 TABLES = (
     "CREATE TABLE decisions (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, photos TEXT NOT NULL, value TEXT NOT NULL, "
     'observer TEXT NOT NULL, "when" TEXT NOT NULL, evidence TEXT NOT NULL, undoes INTEGER, checksum TEXT NOT NULL)',
@@ -161,7 +165,7 @@ class DecisionLog:
         """A transaction that no other writer enters; what it has written is on the disk when it ends."""
         with self._connected("rwc") as connection:
             connection.execute("PRAGMA synchronous = EXTRA")  # FULL may lose the last commit where the power fails at once
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection)
             try:
                 if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone() and not _application(connection):
                     for statement in TABLES:
@@ -173,6 +177,7 @@ class DecisionLog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        time.sleep(PAUSE)
 
     @contextmanager
     def _connected(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
@@ -183,6 +188,8 @@ class DecisionLog:
                 self._check(connection)
             yield connection
         except sqlite3.OperationalError as error:  # locked, full, no permission
+            if _is_busy(error):
+                raise StoreError(f"{self.path} has been in use by others for {PATIENCE:g} seconds; try again") from error
             raise StoreError(f"cannot use {self.path} ({error}); it must be writable, on a disk with space") from error
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} is damaged or no log of decisions ({error}); put a copy of it in its place") from error
@@ -287,6 +294,26 @@ def _decision(row: Sequence[object]) -> Decision:
     number, undoes = int(str(number)), None if undoes is None else int(str(undoes))
     about: dict[str, object] = json.loads(str(evidence))
     return Decision(number, Kind(str(kind)), keys, str(value), str(observer), datetime.fromisoformat(str(when)), about, undoes)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begin to write when nobody else does. SQLite itself looks again at most ten times a second, and on a busy machine a writer who goes
+    on at once never lets the others in."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            break
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(*LOOKS))
+    connection.execute(f"PRAGMA busy_timeout = {round(1000 * PATIENCE)}")  # for readers, who are done in no time
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _application(connection: sqlite3.Connection) -> int:
