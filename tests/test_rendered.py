@@ -1,4 +1,4 @@
-"""Rendered animals: the skin says what is the same, two individuals share nothing, a seed draws what it drew, and LightGlue learns from it."""
+"""Rendered animals: skin says what is the same, two individuals share nothing, a seed draws what it drew, and LightGlue learns from it."""
 
 import json
 from dataclasses import replace

@@ -80,6 +80,8 @@ def test_presets_compose():
         ("[match]\nrotations = 3", "it is 1, 2 or 4"),
         ('[score]\nscore = "magic"', "known: joint, wasserstein"),
         ('[score]\nfuse = "sift"', r"'sift', which is not extractor\+matcher"),
+        ('[score]\nfuse = "sift+nearest*101"', r"'sift\+nearest\*101', which is not extractor\+matcher or .* between 0 and 100"),
+        ('[score]\nfuse = "sift+nearest*much"', r"'sift\+nearest\*much', which is not"),
         ("[decide]\nmatch_below = 0.9", "no verdict would be unsure"),
         ("[decide]\nprior_new = 0", "it lies between 0.001 and 0.999"),
         ('device = "tpu"', "known: auto, cpu"),
@@ -120,5 +122,16 @@ def test_fused_pipelines_are_settings_of_their_own():
     assert [(own.extract.extractor, own.match.matcher) for own in (one, two)] == [("disk", "lightglue"), ("sift", "nearest")]
     assert (one.score.fuse, one.match.rotations, one.extract.resize, one.match.shortlist) == ("none", 1, 320, 0)
     assert [own.extract.extractor for own in Settings.of(fuse=" sift + nearest ").pipelines()] == ["aliked-n16", "sift"]
-    for alone in (Settings.of(score="wasserstein"), Settings.of(fuse=" none "), Settings.of(extractor="sift", matcher="nearest")):
+    for alone in (
+        Settings.of(score="wasserstein"),
+        Settings.of(fuse=" none "),
+        Settings.of(extractor="sift", matcher="nearest", fuse="sift+nearest"),
+    ):
         assert len(alone.pipelines()) == 1  # only the joint score fuses
+
+
+def test_a_fused_pipeline_counts_by_its_weight_and_not_at_all_by_none():
+    settings = Settings.of(fuse="sift+nearest * 0.25, disk+nearest*0, goodpoint+nearest")
+    assert [one.extract.extractor for one in settings.pipelines()] == ["aliked-n16", "goodpoint", "sift"]
+    assert settings.pipeline_weights() == (1.0, 1.0, 0.25)
+    assert Settings.of(fuse="none").pipeline_weights() == (1.0,)
