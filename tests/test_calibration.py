@@ -313,9 +313,13 @@ def test_a_fused_pipeline_that_knows_nothing_of_these_animals_loses_its_say(herd
     with reid.open(herd, fused, cache=tmp_path / "store") as opened:
         calibration = opened.calibrate()
         assert [one.weight for one in opened.impostors.fused] == [4.0]
-        [weight] = [one.weight for one in opened.judges.impostors.fused]
-        assert weight < 1
-        assert calibration.notes[0] == f"on these animals aliked-t16 + nearest counts {weight:g} beside sift + nearest, instead of 4"
+        own, (other,) = opened.judges.impostors.weight, [one.weight for one in opened.judges.impostors.fused]
+        assert own + other == pytest.approx(5) and other < 1  # the score keeps its scale
+        share = 100 * other / 5
+        assert calibration.notes[0] == (
+            f"what counts on these animals: sift + nearest {100 - share:.0f} % (instead of 20), "
+            f"aliked-t16 + nearest {share:.0f} % (instead of 80)"
+        )
         [found] = opened.identify(tmp_path / "q.png").rankings
         [item], _ = stages.read([PhotoRef("q", tmp_path / "q.png")], opened.work.digests, opened.work.listener)
         scores = stages.compare(item, opened.references, opened.work, opened.judges.impostors)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from conftest import draw_animal, save
 
+import reid
 from reid.decision.weights import LEAST_ANIMALS, Evidence, learn, losses_of
 from reid.errors import GalleryError
-from reid.evaluation.tune import choose
+from reid.evaluation import tune as tuning_room
+from reid.evaluation.tune import Choice, choose
 from reid.settings import Settings
 
 ANIMALS = [f"a{number:02}" for number in range(24)]
@@ -60,7 +62,7 @@ def test_an_animal_without_another_encounter_tells_of_new_ones_only():
 
 
 NAMES = ["aliked-n16+lightglue", "sift+nearest", "goodpoint+nearest"]
-NOW = (False, (1.0, 1.0, 0.0))
+NOW = Choice(False, (1.0, 1.0, 0.0), 0)
 
 
 def test_tuning_finds_the_pipeline_and_the_masks_that_suit_the_animals():
@@ -68,6 +70,8 @@ def test_tuning_finds_the_pipeline_and_the_masks_that_suit_the_animals():
     tuning = choose(found, NAMES, NOW, Settings())
     assert tuning.changes["extractor"] == "goodpoint" and tuning.changes["matcher"] == "nearest" and tuning.changes["segment"] is True
     assert "sift" not in str(tuning.changes["fuse"])
+    kept = choose(found, NAMES, NOW, Settings.of(resize=320, min_confidence=0.4))  # what it was found with is written, too
+    assert Settings.of(**{k: v for group in tomllib.loads(kept.as_toml()).values() for k, v in group.items()}) == kept.settings
     read = tomllib.loads(tuning.as_toml())
     assert read["extract"]["extractor"] == "goodpoint" and read["extract"]["segment"] is True
     assert Settings().replace(**tuning.changes).pipelines()[0].extract.extractor == "goodpoint"
@@ -92,17 +96,44 @@ def test_what_is_shown_of_the_found_settings_was_not_seen_when_they_were_found()
 
 def test_too_few_animals_are_refused():
     few = queries(5.0, 0.0, 0.0, animals=ANIMALS[:4])
-    with pytest.raises(GalleryError, match="4 animals of the calibration queries were met again, and tuning takes 10"):
+    with pytest.raises(GalleryError, match="4 animals of the calibration queries were met again, and tuning takes 13"):
         choose({False: few, True: few}, NAMES, NOW, Settings())
 
 
 def test_the_command_tries_pipelines_on_the_gallery_and_writes_what_it_found(call, tmp_path):
-    for identity in range(12):
+    for identity in range(14):
         for view in range(2):
             save(tmp_path / "g" / f"animal-{identity}" / f"201{view}-05-01.png", draw_animal(identity, view))
     fast = ["--gallery", tmp_path / "g", "--extractor", "sift", "--fuse", "none", "--matcher", "nearest", "--resize", 160]
-    code, out, err = call("tune", *fast, "--pipelines", "goodpoint+nearest,surf+nearest", "--queries", 24, "--out", tmp_path / "tuned.toml")
+    code, out, err = call("tune", *fast, "--pipelines", "goodpoint+nearest,surf+nearest", "--queries", 28, "--out", tmp_path / "tuned.toml")
     assert code == 1 and "left out surf+nearest: unknown extractor 'surf'" in err
     assert all(name in out for name in ("sift+nearest", "goodpoint+nearest, with masks", "the settings as they are", "found"))
     assert isinstance(Settings.load(tmp_path / "tuned.toml"), Settings) and "reid calibrate --config" in out
     assert call("tune", *fast, "--out", tmp_path / "g")[0] == 2
+
+
+def test_each_row_is_of_the_pipeline_that_it_names(tmp_path, monkeypatch):
+    """Settings sort the pipelines that they fuse; the names have to follow."""
+    seen = {}
+
+    def evidence(references, work, impostors):
+        seen["order"] = [f"{one.settings.extract.extractor}+{one.settings.match.matcher}" for one in work.pipelines]
+        good = seen["order"].index("goodpoint+nearest")
+        return iter(queries(*(6.0 if place == good else 0.0 for place in range(len(work.pipelines)))))
+
+    save(tmp_path / "a" / "1.png", draw_animal(0, 0))
+    monkeypatch.setattr(tuning_room.stages, "evidence", evidence)
+    monkeypatch.setattr(reid.session.Session, "references", property(lambda self: []))
+    monkeypatch.setattr(reid.session.Session, "failures", property(lambda self: ()))
+    monkeypatch.setattr(reid.session.Session, "impostors", None)
+    with reid.open(tmp_path, Settings.of(extractor="sift", matcher="nearest", fuse="none")) as opened:
+        found = opened.tune(["disk+nearest", "goodpoint+nearest", "aliked-t16+nearest"])
+    assert seen["order"] == sorted(seen["order"], key=lambda name: (name != "sift+nearest", name)) and len(seen["order"]) >= 3
+    best = max(found.rows[:-2], key=lambda row: row.figures["top1"])
+    assert best.name in ("goodpoint+nearest", "goodpoint+nearest, with masks") and found.changes["extractor"] == "goodpoint"
+
+
+def test_a_first_pipeline_stays_first_whatever_joins_it_with_its_own_weight():
+    found = {segment: queries(5.0, 0.0, 6.5, seed=seed) for seed, segment in enumerate((False, True))}
+    tuning = choose(found, NAMES, NOW, Settings())
+    assert tuning.changes["extractor"] == "goodpoint"

@@ -180,13 +180,14 @@ def tune(
     for name, reason in found.left_out.items():
         print(f"reid: left out {name}: {reason}", file=sys.stderr)
     if not found.changes:
-        print("nothing that was tried is better than the settings as they are, beyond chance, on animals that had no part in finding it")
+        print("nothing is better than the settings as they are by more than a standard error, on animals that had no part in finding it")
     elif out is None:
-        print(f"better beyond chance; `--out FILE.toml` writes this for --config:\n\n{found.as_toml()}", end="")
+        print(f"better by more than a standard error; `--out FILE.toml` writes this for --config:\n\n{found.as_toml()}", end="")
     if out is not None:
         write_atomically(out, found.as_toml().encode())
-        print(f"{out}: {'these settings' if found.changes else 'no change'}, for `--config {out}`; then `reid calibrate --config {out}`")
-    raise typer.Exit(1 if found.left_out else 0)
+        print(f"{out}: {'these settings' if found.changes else 'the settings as they are'}, for `reid calibrate --config {out}` and so on")
+    report_failures(found.failures)
+    raise typer.Exit(1 if found.left_out or found.failures else 0)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -136,6 +136,7 @@ def calibration_in_words(about: Mapping[str, Any]) -> str:
         f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} %) "
         f"and {about['n_new']} with animals taken out, as if they were new{left_out}; "
         f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new{decided}"
+        + "".join(f"\n{note}" for note in about["notes"])
     )
 
 
@@ -147,7 +148,7 @@ def losses_in_words(losses: Mapping[Stage, int]) -> str:
     listed = in_view - lost["shortlist"]
     return (
         f"of {n} calibration queries whose animal has another encounter {in_view} have a reference of a compatible view, {listed} one on "
-        f"the shortlist, {listed - lost['finalists']} one matched in full; for {lost['first']} it stands first"
+        f"the shortlist, {listed - lost['finalists']} one that the first pipeline matches in full; for {lost['first']} it stands first"
     )
 
 

@@ -10,7 +10,8 @@ What is guaranteed, for a new query that is exchangeable with the calibration qu
 encounter of each animal): within one fold the p-value is exact, P(p <= a) <= a, whatever the model is worth. Pooled over the folds the
 error rate is about a, usually somewhat below, and never more than about twice a: a mean of p-values keeps 2 a. Several photos of an
 encounter share its unit of weight; several encounters of one animal are counted one by one, though they are alike. Nothing is promised for
-photos unlike the gallery's own.
+photos unlike the gallery's own. The weights of fused pipelines (see `weights`) are a few levels chosen on all calibration queries before
+these are ranked, which new queries were not: where they were learned the guarantee holds as nearly as so few choices disturb it.
 """
 
 from __future__ import annotations

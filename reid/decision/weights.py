@@ -95,12 +95,15 @@ def losses_of(answered: Sequence[tuple[Evidence, Sequence[float]]]) -> Floats:
         share = np.where(known, np.exp(np.minimum(slope * own_score - total, -1e-9)), 0.0)
         return np.where(known, total - slope * own_score, 0.0), total + np.log1p(-share) - none
 
-    def loss(parameters: Floats) -> float:
+    _, animal, n_queries = np.unique([one.animal for one in queries], return_inverse=True, return_counts=True)
+
+    def by_animal(parameters: Floats) -> Floats:
         with_it, without = terms(parameters)
-        return float((with_it[known].mean() if known.any() else 0) + without.mean() + PENALTY * parameters[0] ** 2)
+        found: Floats = np.bincount(animal, with_it + without) / n_queries
+        return found
+
+    def loss(parameters: Floats) -> float:
+        return float(by_animal(parameters).mean() + PENALTY * parameters[0] ** 2)
 
     start = np.array([1.0, flat.max() + np.log(counts.mean())])
-    with_it, without = terms(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5}).x)
-    _, animal = np.unique([one.animal for one in queries], return_inverse=True)
-    found: Floats = np.bincount(animal, with_it + without) / np.bincount(animal)
-    return found
+    return by_animal(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5}).x)

@@ -82,7 +82,8 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
         selections = [stages.select(photo, pool, work) for photo in query.photos]
         columns = [stages.compare(photo, pool, work, judges.impostors, one) for photo, one in zip(query.photos, selections, strict=True)]
-        if all(one.n_matched > n for one, n in zip(work.pipelines, before, strict=True)):
+        weights = [one.weight for one in (judges.impostors, *judges.impostors.fused)]
+        if all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, weights, strict=True) if weight):
             seconds.append(time.monotonic() - started)
         for score in ScoreName:
             candidates = stages.rank(query.photos, pool, columns, score)

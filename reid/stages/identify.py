@@ -38,12 +38,13 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 def _sure_of(
     photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, impostors: ImpostorDistribution
 ) -> dict[str, str]:
-    """Of each photo that matches an individual clearly by itself, as without a calibration: that individual."""
+    """Of each photo that matches an individual with a name clearly by itself, as without a calibration: that individual."""
+    named = {item.ref.identity for item in references}
     found: dict[str, str] = {}
     for photo, column, places in zip(photos, columns, compared(photos, references, work.first, work.digests), strict=True):
         best = rank((photo,), references, (column,), work.settings.score.score)[0]
         p = scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) if places else 1.0
-        if p <= work.settings.decide.match_below:
+        if p <= work.settings.decide.match_below and best.identity in named:
             found[photo.ref.image_id] = best.identity
     return found
 

@@ -20,7 +20,7 @@ from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
 from ..store import fingerprint, write_atomically
 from .identify import Judges, rank
-from .match import first_by_votes
+from .match import first_by_votes, update_index
 from .score import apart, compare, without_encounter
 from .score import impostors as measured_impostors
 from .select import Stage, select, stage
@@ -85,6 +85,7 @@ class Tried:
 
 def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None) -> Iterator[Tried]:
     """Every calibration query, or the first so many."""
+    update_index(references, work.first)
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     score, most = work.settings.score, most or work.settings.decide.calibration_queries
     chosen = decision.calibration_queries(about, most, whole_encounters=score.encounters)
@@ -107,18 +108,18 @@ def evidence(references: Sequence[Indexed], work: Workspace, impostors: Impostor
     """What each pipeline finds in the calibration queries."""
     weights = np.array(work.settings.pipeline_weights())
     for one in tried(references, work, impostors):
-        if one.n_compared:
-            excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
-            names = [item.ref.identity or item.digest for item in one.pool]
-            yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
+        excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
+        names = [item.ref.identity or item.digest for item in one.pool]
+        yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
 
 
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
-    """What each pipeline is worth on this gallery's animals; see `decision/weights.py`."""
+    """What each pipeline is worth on this gallery's animals, as much together as the settings say; see `decision/weights.py`."""
     default = work.settings.pipeline_weights()
     if len(default) < 2 or impostors.source != GALLERY:
         return default
-    return decision.learn_weights(list(evidence(references, work, impostors)), default)
+    learned = decision.learn_weights(list(evidence(references, work, impostors)), default)
+    return tuple(weight * sum(default) / sum(learned) for weight in learned) if learned != default else default
 
 
 def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
@@ -166,12 +167,14 @@ def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
 
 
 def _in_words(weights: Sequence[float], default: Sequence[float], work: Workspace) -> tuple[str, ...]:
-    """What is worth less or more on these animals than the settings say."""
-    return tuple(
-        f"on these animals {pipeline.name} counts {own:g} beside {work.first.name}, instead of {usual:g}"
+    """What the pipelines are worth on these animals, where that is not what the settings say."""
+    if tuple(weights) == tuple(default):
+        return ()
+    shares = [
+        f"{pipeline.name} {100 * own / sum(weights):.0f} % (instead of {100 * usual / sum(default):.0f})"
         for pipeline, own, usual in zip(work.pipelines, weights, default, strict=True)
-        if own != usual
-    )
+    ]
+    return (f"what counts on these animals: {', '.join(shares)}",)
 
 
 def labels(references: Iterable[Indexed]) -> list[str]:
