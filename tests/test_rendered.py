@@ -1,4 +1,4 @@
-"""Rendered animals: skin says what is the same, two individuals share nothing, a seed draws what it drew, and LightGlue learns from it."""
+"""Rendered animals: the skin says what is the same, two individuals share nothing, a seed draws the same again, LightGlue learns."""
 
 import json
 from dataclasses import replace
