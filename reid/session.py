@@ -333,14 +333,15 @@ class Session:
         them. With the setting `encounters` the photos of an encounter are one animal. Raises as `index`, and PhotoError without photos."""
         work = self.work
         found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
-        items, failures = stages.read((*found.references, *found.queries), work.digests, work.listener)
+        refs = *found.references, *found.queries
+        names = dict(zip((ref.image_id for ref in refs), found.tabled, strict=True))
+        items, failures = stages.read(refs, work.digests, work.listener)
         items, unusable, _ = stages.extract(items, work.pipelines)
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
-        nameless = [Indexed(replace(item.ref, identity=None), item.digest) for item in items]
-        decided = catalogue.labels(nameless, self.decisions.effective())
+        decided = catalogue.labels(items, self.decisions.effective())
         named = []
-        for item, name in zip(nameless, decided.identities, strict=True):
+        for item, name in zip(items, decided.identities, strict=True):
             side = decided.sides.get(item.digest, item.ref.orientation)
             named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
         impostors = stages.impostors(named, work)
@@ -348,7 +349,7 @@ class Session:
         if self.settings.score.encounters:
             together += stages.queries(named, True, self._facts)
         grouped = stages.cluster(named, stages.pair_scores(named, work, impostors), together, decided.apart, work, impostors)
-        written = tuple(item.ref.identity for item in items)
+        written = tuple(names[item.ref.image_id] for item in items)
         return Grouping(tuple(grouped), written, impostors, (*failures, *unusable))
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:

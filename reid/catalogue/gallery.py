@@ -117,14 +117,22 @@ def check_folder(root: Path) -> None:
 def unlabelled(
     root: Path, facts: Callable[[Path], PhotoFacts], table: Path | pd.DataFrame | None = None, *, skip_bad: bool = False
 ) -> Gallery:
-    """The photos of a gallery with a table, which has boxes and masks; every photo under any other folder, whoever it shows.
+    """The photos of a gallery with a table, which has boxes and masks; every photo under any other folder. Nobody has a name, nor do names
+    tell encounters; `tabled` has what the table calls them, references and then queries.
 
     Raises GalleryError for what is no folder, and as `read`."""
     if not os.path.isdir(root):
         raise GalleryError(f"{root} is not a folder; name a gallery, or a folder of photos")
     if table is None and find_table(root) is None:
-        return Gallery(root, tuple(PhotoRef(str(path), path) for path in photos_in(root)[0]))
-    return read(root, facts, table=table, skip_bad=skip_bad)
+        refs = tuple(PhotoRef(str(path), path) for path in photos_in(root)[0])
+        return Gallery(root, refs, tabled=(None,) * len(refs))
+    source = find_table(root) if table is None else table
+    assert source is not None
+    drafts, notes = _read_table(root, source, facts, skip_bad)
+    names, _ = identities([draft.name for draft in drafts], {}, False)
+    found = assemble(root, [replace(draft, name="") for draft in drafts], facts, notes)
+    order = sorted(zip(names, drafts, strict=True), key=lambda pair: pair[1].is_query)
+    return replace(found, tabled=tuple(name for name, _ in order))
 
 
 def _read_table(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ import typer
 
 from ..settings import Settings
 from .options import FEATURES, SEARCH, Cache, SkipBad, Table, takes
-from .screen import check_writable, impostors_in_words, listening, report_failures
+from .screen import check_writable, impostors_in_words, listening, report_failures, write_csv
 
 if TYPE_CHECKING:
     from ..records import Indexed
@@ -38,7 +36,6 @@ def cluster(
     compared with the groups. The file can be corrected and kept as the folder's metadata.csv."""
     from .. import session
     from ..evaluation.groups import agreement
-    from ..store import write_atomically
 
     check_writable(out, reads=(photos, metadata))
     with (
@@ -49,11 +46,7 @@ def cluster(
     found, impostors = done.photos, done.impostors
     names = _names(found)
     rows = [dict(zip(COLUMNS, _row(one, name, names, photos))) for one, name in zip(found, names, strict=True)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["identity"], row["path"])))
-    write_atomically(out, text.getvalue().encode("utf-8", "backslashreplace"))
+    write_csv(out, COLUMNS, [[row[name] for name in COLUMNS] for row in sorted(rows, key=lambda row: (row["identity"], row["path"]))])
     sizes = Counter(names)
     alone = sum(n == 1 for n in sizes.values())
     print(f"{len(found)} photos are in {len(sizes) - alone} groups, and {alone} alone; they are in {out}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_files
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +11,13 @@ import typer
 from ..errors import DecisionError, SettingsError
 from ..settings import Settings
 from .options import Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, joined, observer_or_user, takes
-from .screen import check_writable, decisions_in_words, listening, show
+from .screen import check_writable, decisions_in_words, listening, show, write_csv
 
 if TYPE_CHECKING:
     from ..catalogue import Decision
 
 SHOWN = 40  # decisions on the screen; --csv has all
+COLUMNS = ("number", "when", "observer", "kind", "photos", "value", "counts", "undoes", "digests", "evidence")
 
 
 @takes(preset=False)
@@ -40,7 +39,6 @@ def decisions(
 
     Nothing is ever lost: a decision that is taken back stays in the history, and so does who took it back."""
     from .. import session
-    from ..store import write_atomically
 
     if undo + redo + (take_back is not None) > 1:
         raise SettingsError("give one of --undo, --redo and --take-back")
@@ -59,7 +57,7 @@ def decisions(
             return
         counting = {one.number for one in log.effective()}
         if csv is not None:
-            write_atomically(csv, _as_csv(history, counting).encode("utf-8", "backslashreplace"))
+            write_csv(csv, COLUMNS, _table(history, counting))
         _show_history(history, counting)
         found = opened.gallery.labels
         if found is not None:
@@ -95,16 +93,12 @@ def _show_history(history: Sequence[Decision], counting: set[int]) -> None:
     show(table)
 
 
-def _as_csv(history: Sequence[Decision], counting: set[int]) -> str:
+def _table(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[object, ...]]:
     import json
 
-    text = io.StringIO()
-    writer = csv_files.writer(text, lineterminator="\n")
-    writer.writerow(("number", "when", "observer", "kind", "photos", "value", "counts", "undoes", "digests", "evidence"))
     for one, row in zip(history, _rows(history, counting), strict=True):
         digests = " ".join(photo.digest for photo in one.photos)
-        writer.writerow((*row, one.undoes or "", digests, json.dumps(one.evidence, ensure_ascii=False)))
-    return text.getvalue()
+        yield (*row, one.undoes or "", digests, json.dumps(one.evidence, ensure_ascii=False))
 
 
 def add_to(app: typer.Typer) -> None:

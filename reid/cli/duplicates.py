@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_files
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +11,7 @@ import typer
 from ..errors import DecisionError, GalleryError, SettingsError
 from ..settings import Settings
 from .options import FEATURES, SEARCH, Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, joined, observer_or_user, takes
-from .screen import check_writable, listening, report_failures, show
+from .screen import check_writable, listening, report_failures, show, write_csv
 
 if TYPE_CHECKING:
     from ..catalogue import Decision, Kind
@@ -50,7 +48,6 @@ def duplicates(
     Each photo of the calibrated gallery is identified without its encounter. With --merge or --keep-apart nothing is looked for: the
     decision is written down, and `reid decisions --undo` takes it back."""
     from .. import session
-    from ..store import write_atomically
 
     check_writable(csv, reads=(gallery, metadata), folder=matches)
     options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
@@ -64,10 +61,7 @@ def duplicates(
         rows = list(_suspicions(found))
         show(_as_table(rows, found.n_queries))
         if csv is not None:
-            text = io.StringIO()
-            writer = csv_files.writer(text, lineterminator="\n")
-            writer.writerows([COLUMNS, *rows])
-            write_atomically(csv, text.getvalue().encode("utf-8", "backslashreplace"))
+            write_csv(csv, COLUMNS, rows)
         if matches is not None:
             _draw(opened, rows, matches)
         report_failures(opened.failures)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,21 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
     from ..store import write_atomically
 
     write_atomically(file, (json.dumps(value, indent=1, default=dict) + "\n").encode())
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table without formulas, whole or not at all."""
+    import csv
+    import io
+
+    from ..catalogue.values import disarmed
+    from ..store import write_atomically
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([disarmed(str(cell)) for cell in row] for row in rows)
+    write_atomically(file, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:

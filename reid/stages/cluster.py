@@ -85,7 +85,7 @@ def cluster(
     impostors: ImpostorDistribution,
 ) -> list[Grouped]:
     """Groups at the score where the best of as many impostors would be with the probability `match_below`. The photos of each query of
-    `together`, which are among `items`, are one animal, photos of `apart` (digests) and two boxes of one photo are not."""
+    `together`, which are among `items`, are one animal; photos of `apart` (digests), of two names and two boxes of one photo are not."""
     place = {id(item): i for i, item in enumerate(items)}
     by_digest: dict[str, list[int]] = {}
     for i, item in enumerate(items):
@@ -97,6 +97,8 @@ def cluster(
     for i, item in enumerate(items):
         in_photo.setdefault(item.ref.path, []).append(i)
     cannot += [pair for boxes in in_photo.values() for pair in combinations(boxes, 2)]
+    one_of = {item.ref.identity: i for i, item in enumerate(items) if item.ref.identity is not None}
+    cannot += combinations(one_of.values(), 2)
     name = work.settings.score.score
     n = max(int(np.median(found.n_compared)), 1)
     threshold = score_at(work.settings.decide.match_below, found.scores, impostors, name, n)
