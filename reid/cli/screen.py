@@ -90,7 +90,7 @@ def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([disarmed(str(cell)) for cell in row] for row in rows)
+    writer.writerows(["" if cell is None else disarmed(str(cell)) for cell in row] for row in rows)
     write_atomically(file, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
