@@ -10,8 +10,9 @@ needed, and a second query costs matching only. Everything computed is stored, s
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -267,6 +268,23 @@ class Session:
     def losses(self) -> Mapping[Stage, int] | None:
         """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
         return stages.losses(self.references, self.work)
+
+    def check(self) -> Iterator[stages.Damage]:
+        """What of all that is stored for the gallery, and of its photos, is not what it was."""
+        return stages.damages(self.work.folder, self.root, self.work.listener)
+
+    def collect(self, *, unused_for: float = 90, dry_run: bool = False) -> dict[str, tuple[int, int]]:
+        """Delete what nobody needs of what is stored, see gallery/README.md: {kind: (number of files, bytes)}.
+
+        That is, what was not used for so many days, what killed runs have left, and, where the store is the gallery's own, what belongs to
+        no photo that is still there. With `dry_run` it is only counted. Raises GalleryError, StoreError."""
+        gallery, own = self.gallery, os.path.realpath(self.root / catalogue.FOLDER)
+        if not gallery.references:
+            raise GalleryError(f"{self.root} holds no photo; nothing is freed, since everything could be")
+        needed = None
+        if os.path.realpath(self.work.folder) == own:
+            needed = stages.needed((*gallery.references, *gallery.queries), self.work.digests, self.work.listener)
+        return stages.collect(self.work.folder, unused_for, needed, dry_run=dry_run)
 
     def extract(self, photo: str | Path) -> Features:
         """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""

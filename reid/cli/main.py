@@ -11,12 +11,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ..errors import GalleryError, ReidError
-from . import answers, evaluations, galleries, models, pictures, speed, train
+from . import answers, evaluations, galleries, models, pictures, speed, train, upkeep
 
 INTERRUPTED = 130  # exit status
 
 app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (galleries, answers, evaluations, pictures, train, speed):
+for group in (galleries, upkeep, answers, evaluations, pictures, train, speed):
     group.add_to(app)
 app.add_typer(models.app, name="models", rich_help_panel="Networks")
 

@@ -14,10 +14,12 @@ from .pipeline import Pipeline
 from .queries import photos, queries
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
 from .select import Selection, Stage, select, stage
+from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "compare", "copies", "evidence", "extract",
-    "features_of", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "photos",
-    "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
+    "Damage", "Judges", "Listener", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "calibrate", "collect", "compare", "copies",
+    "damages", "evidence", "extract", "features_of", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn",
+    "losses", "match_pair", "needed", "photos", "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip

@@ -7,14 +7,13 @@ Each belongs to the photos and labels that it was learned from; the one that sha
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..decision import Calibration
 from ..records import Indexed
 from ..scoring import ImpostorDistribution
-from ..store import fingerprint, write_atomically
+from ..store import fingerprint
 from .identify import Judges
 from .leave_one_out import labels, learn
 from .workspace import Workspace
@@ -27,13 +26,13 @@ def calibrate(references: Sequence[Indexed], work: Workspace, impostors: Imposto
     found = learn(references, work, impostors)
     before = _stored(references, work)
     if found is not None and found.calibration is not None:
-        file = _folder(work) / f"{fingerprint(found.calibration.labels)}.json"
+        name = fingerprint(found.calibration.labels)
         kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json()}
-        write_atomically(file, json.dumps(kept).encode())
-        before = [one for one in before if one[1] != file]
-    for shared, file, _ in before:
+        work.results(_kind(work)).save(name, kept)
+        before = [one for one in before if one[1] != name]
+    for shared, name, _ in before:
         if shared >= KEPT_LABELS:
-            file.unlink(missing_ok=True)
+            work.results(_kind(work)).delete(name)
     return found
 
 
@@ -43,7 +42,7 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     stored = _stored(references, work)
     if not stored:
         return Judges(impostors)
-    shared, _, found = max(stored, key=lambda one: (one[0], one[1].name))
+    shared, _, found = max(stored, key=lambda one: one[:2])
     assert found.calibration is not None
     if shared >= KEPT_LABELS:
         return found
@@ -57,24 +56,21 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     return Judges(impostors)
 
 
-def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float, Path, Judges]]:
-    """Every calibration of these settings: the share of labels that it has in common with the gallery, its file, and itself."""
+def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float, str, Judges]]:
+    """Every calibration of these settings: the share of labels that it has in common with the gallery, its name, and itself."""
     own = set(labels(references))
     found = []
-    for file in sorted(_folder(work).glob("*.json")):
-        try:
-            value = json.loads(file.read_text())
-            one = Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]))
-        except FileNotFoundError:
-            continue  # replaced by another process
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            work.listener.note(f"{file} is damaged and not used; run `reid calibrate` again")
-            continue
-        assert one.calibration is not None
-        known = one.calibration.labels
-        found.append((len(own & set(known)) / max(len(known), len(references), 1), file, one))
+    for name in work.results(_kind(work)).names():
+        one = work.known(_kind(work), name, _read, "it is not used; run `reid calibrate` again")
+        if one is not None and one.calibration is not None:  # none where another process has replaced it
+            known = one.calibration.labels
+            found.append((len(own & set(known)) / max(len(known), len(references), 1), name, one))
     return found
 
 
-def _folder(work: Workspace) -> Path:
-    return work.folder / "calibration" / work.fingerprints.of_calibration
+def _read(value: Mapping[str, Any]) -> Judges:
+    return Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]))
+
+
+def _kind(work: Workspace) -> str:
+    return f"calibration/{work.fingerprints.of_calibration}"
