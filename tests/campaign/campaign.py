@@ -8,6 +8,7 @@ A drawn gallery of 24 photos is indexed, calibrated and searched again and again
 from this one once everything is imported: a fresh process in milliseconds. Prints one JSON object; exit status 1 if anything went wrong.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
@@ -156,6 +157,10 @@ class World:
         wrong += [] if learned[0] == learned[1] else ["another calibration"]
         ended = self.reid("check", store)
         return wrong + ([] if ended.status == 0 else [ended.err])
+
+
+def calibrations(store: Path) -> list[tuple[str, str]]:
+    return sorted((file.name, file.read_text()) for file in (store / "calibration").rglob("*.json"))
 
 
 def bits(world: World, rng: random.Random, runs: int) -> Iterator[tuple[str, list[str]]]:
