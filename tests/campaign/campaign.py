@@ -26,6 +26,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -34,13 +35,13 @@ sys.path[:0] = map(str, Path(__file__).parents[1:3])
 import faiss
 from conftest import draw_animal, save
 
-from reid import cli, session
-from reid.extractors import sift
-from reid.matchers import nearest
-from reid.report import tables
+from reid import cli
 from reid.store import digests
 
-IMPORTED = (session, sift, nearest, tables)  # before the forks
+LATER = "reid.session reid.cli.main reid.extractors.sift reid.matchers.nearest reid.evaluation.run reid.report.tables reid.stages.upkeep "
+LATER += "pandas pillow_heif pydantic rich.progress rich.table scipy.optimize scipy.stats"
+for module in LATER.split():  # what commands import when they need it: once, before the forks
+    import_module(module)
 
 CONFIG = """
 [extract]
