@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoreError
 from ..records import Features
 from ..store import LEFTOVER_AGE, DamagedFile, checksum_of, fingerprint, is_old, read_tensors, remove, write_atomically, write_tensors
 
@@ -263,8 +264,11 @@ def _saved(index: _Index, made: set[str]) -> _Index:
         name = f"{fingerprint(list(index.numbers), index.n_trained, checksum)}.faiss"
         try:
             os.replace(part, index.folder / name)
-        except PermissionError:  # Windows, where another process maps a file of this name, and so of this content
-            part.unlink()
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if not (index.folder / name).exists():  # else Windows, where another process maps a file of this name, and so of this content
+                reason = f"cannot write {index.folder / name}: {error.strerror}"
+                raise StoreError(f"{reason}; mend that and run again, what is stored stays") from error
     digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
     about = {"file": name, "bytes": n_bytes, "checksum_of_file": checksum, "n_trained": index.n_trained}
     write_tensors(index.folder / PHOTOS, {"digests": digests}, about)

@@ -139,7 +139,7 @@ class Digests:
         """Whether the table, which is there, is what was written."""
         table, *_ = self.files
         try:
-            with closing(sqlite3.connect(table, timeout=PATIENCE)) as connection:
+            with closing(_to_read(table)) as connection:
                 stored = {statement for (statement,) in connection.execute("SELECT sql FROM sqlite_master")}
                 rows = (row for name in (DIGESTS, FACTS) for row in connection.execute(f"SELECT * FROM {name}"))
                 as_written = {statement.replace("IF NOT EXISTS ", "") for statement in TABLES} <= stored
@@ -186,10 +186,16 @@ def _opened(file: Path) -> sqlite3.Connection:
 def is_sound(file: Path) -> bool:
     """Whether SQLite finds nothing wrong with a file."""
     try:
-        with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection:
+        with closing(_to_read(file)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
     except sqlite3.Error:
         return False
+
+
+def _to_read(file: Path) -> sqlite3.Connection:
+    """Also where nothing can be written beside the file."""
+    way = "mode=ro" if os.access(file.parent, os.W_OK) else "immutable=1"
+    return sqlite3.connect(f"{file.absolute().as_uri()}?{way}", timeout=PATIENCE, uri=True)
 
 
 def sha256_of(path: Path) -> str:

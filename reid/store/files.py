@@ -63,10 +63,10 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["reid"])
+        checksum = metadata.pop("checksum", None)
         tensors = load_tensors(data)
     except Exception as error:  # whatever a damaged header makes the reader raise
         raise DamagedFile(path) from error
-    checksum = metadata.pop("checksum", None)
     if checksum != _checksum(tensors, metadata) and checksum != _checksum(tensors, {}):  # files of before do without the metadata
         raise DamagedFile(path)
     return tensors, metadata
