@@ -192,9 +192,8 @@ class Session:
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
         n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
-        return IndexSummary(
-            len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, self.losses(), self.work.folder
-        )
+        losses = self.losses() if items else None
+        return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, losses, self.work.folder)
 
     def _update_index(self) -> None:
         stages.update_index(self.references, self.work.first)

@@ -44,7 +44,6 @@ def evaluate(
     Every row of the table whose column `split` says query is identified among the others, calibrated on them."""
     from .. import session
     from ..evaluation import run
-    from ..report import tables
 
     check_writable(json, report, reads=(gallery, metadata))
     with (
@@ -55,9 +54,25 @@ def evaluate(
         ) as opened,
     ):  # fmt: skip
         found, answers = run.evaluate(opened, limit=limit)
+        _say(found, stages)
+        report_failures(found.failures)
+        sys.stdout.flush()
+        if json is not None:  # the tables are out already, whatever happens here
+            write_json(json, found.as_json())
+        if plots is not None:
+            from ..report import plots as plotting
+
+            print("plots:", *plotting.save_all(answers, plots))
         if report is not None:
             _write_report(found, opened, report)
-    for table in (*tables.of_evaluation(found), *(tables.of_waterfall(found.waterfall) if stages else ())):
+            print(f"the report is in {report}")
+    raise typer.Exit(1 if found.failures else 0)
+
+
+def _say(found: Evaluation, with_stages: bool) -> None:
+    from ..report import tables
+
+    for table in (*tables.of_evaluation(found), *(tables.of_waterfall(found.waterfall) if with_stages else ())):
         show(table)
     seconds = found.seconds_per_query
     speed = "all matched before" if seconds is None else f"{seconds:.1f} s a query (median)"
@@ -66,14 +81,6 @@ def evaluate(
         print(calibration_in_words(found.calibration))
     for verdict, row in found.verdicts.items():
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
-    if json is not None:
-        write_json(json, found.as_json())
-    if plots is not None:
-        from ..report import plots as plotting
-
-        print("plots:", *plotting.save_all(answers, plots))
-    report_failures(found.failures)
-    raise typer.Exit(1 if found.failures else 0)
 
 
 def _write_report(found: Evaluation, opened: Session, file: Path) -> None:

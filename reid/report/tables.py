@@ -150,6 +150,10 @@ LEFT = {  # what the right animal has where it is not lost at a stage
     Stage.reference: "a reference of another encounter", Stage.view: "one of a compatible view", Stage.shortlist: "one on the shortlist",
     Stage.finalists: "one matched in full", Stage.outscored: "the best score",
 }  # fmt: skip
+LOST = {  # the stages in short, as heads of columns
+    Stage.reference: "no reference", Stage.view: "no view", Stage.shortlist: "not listed", Stage.finalists: "not in full",
+    Stage.outscored: "outscored",
+}  # fmt: skip
 
 
 def of_waterfall(found: Waterfall) -> list[Table]:
@@ -164,7 +168,8 @@ def of_waterfall(found: Waterfall) -> list[Table]:
     if found.n_seen_by_others:
         who = "was" if found.n_seen_by_others == 1 else "were"
         funnel.caption = f"{found.n_seen_by_others} of the first {who} not matched in full by the first pipeline, but by a further one"
-    table = Table("group", "value", "queries", *(f"lost: {stage}" for stage in LOSSES), "first", "95 %")
+    title = "the same by group"
+    table = Table("group", "value", "queries", *(LOST[stage] for stage in LOSSES), "first", "95 %", title=title)
     for group, values in found.groups().items():
         for value, row in values.items():
             shown = (str(count) if count else "" for count in row.lost.values())
@@ -174,7 +179,7 @@ def of_waterfall(found: Waterfall) -> list[Table]:
 
 
 def _ends(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else " to ".join(_figure("top1", end) for end in interval)
+    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
 def of_comparison(found: Mapping[str, Evaluation]) -> Table:

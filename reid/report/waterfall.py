@@ -36,6 +36,7 @@ def as_html(found: Evaluation, name: str, worst: Iterable[Lost]) -> str:
         found=found,
         funnel=[(tables.LEFT[stage], *rest) for stage, rest in found.waterfall.funnel().items()],
         losses=LOSSES,
+        lost=tables.LOST,
         sections=[
             (one.course, [html.jpeg(picture, WIDTH, QUALITY) for picture in (one.right, one.first)], one.course.circumstances.in_words())
             for one in worst

@@ -51,8 +51,8 @@ def select(photo: Indexed, references: Sequence[Indexed], work: Workspace) -> Se
     on_list = _places(listed)
     as_it_is = ((Variant(photo, sorted(on_list)), sorted(on_list)),)
     matched = tuple(
-        tuple((one, finalists(one.photo, references, places, pipeline)) for one, places in found)
-        for pipeline, found in ((pipeline, as_it_is if number else listed) for number, pipeline in enumerate(work.pipelines))
+        tuple((one, finalists(one.photo, references, places, pipeline)) for one, places in (listed if pipeline is work.first else as_it_is))
+        for pipeline in work.pipelines
     )
     if not len(work.first.load(photo)):
         return Selection(frozenset(), frozenset(), matched)
