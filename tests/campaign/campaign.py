@@ -302,6 +302,7 @@ def main() -> None:
         outcomes, wrong = Counter[str](), list[str]()
         for outcome, faults in runs:
             outcomes[outcome] += 1
+            print(outcome, *faults, file=sys.stderr, flush=True)
             wrong += faults
     print(json.dumps({"runs": outcomes.total(), "wrong": wrong, "outcomes": dict(sorted(outcomes.items()))}, indent=1))
     sys.exit(1 if wrong else 0)
