@@ -9,9 +9,10 @@ needed, and a second query costs matching only. Everything computed is stored, s
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import catalogue, decision, imaging, stages
-from .catalogue import DecisionLog, Gallery, PhotoKey
+from .catalogue import DecisionLog, Gallery, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
@@ -40,15 +41,6 @@ if TYPE_CHECKING:
     from .evaluation.tune import Tuning
 
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a gallery's table is read, see `open`."""
-
-    skip_bad: bool = False
-    join: Mapping[str, str] = field(default_factory=dict)
-    names_as_written: bool = False
 
 
 def open(
@@ -294,6 +286,23 @@ class Session:
         """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
         return stages.losses(self.references, self.work)
 
+    def check(self) -> Iterator[stages.Damage]:
+        """What of all that is stored for the gallery, and of its photos, is not what it was."""
+        return stages.damages(self.work.folder, self.root, self.work.listener)
+
+    def collect(self, *, unused_for: float = 90, dry_run: bool = False) -> dict[str, tuple[int, int]]:
+        """Delete what nobody needs of what is stored, see gallery/README.md: {kind: (number of files, bytes)}.
+
+        That is, what was not used for so many days, what killed runs have left, and, where the store is the gallery's own, what belongs to
+        no photo that is still there. With `dry_run` it is only counted. Raises GalleryError, StoreError."""
+        gallery, own = self.gallery, os.path.realpath(self.root / catalogue.FOLDER)
+        if not gallery.references:
+            raise GalleryError(f"{self.root} holds no photo; nothing is freed, since everything could be")
+        needed = None
+        if os.path.realpath(self.work.folder) == own:
+            needed = stages.needed((*gallery.references, *gallery.queries), self.work.digests, self.work.listener)
+        return stages.collect(self.work.folder, unused_for, needed, dry_run=dry_run)
+
     def extract(self, photo: str | Path) -> Features:
         """The local features of a photo, by the first pipeline. Raises PhotoError, WeightsError."""
         return self.work.first.load(self._item(photo))
@@ -339,18 +348,8 @@ class Session:
         items, unusable, _ = stages.extract(items, work.pipelines)
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
-        decided = catalogue.labels(items, self.decisions.effective())
-        named = []
-        for item, name in zip(items, decided.identities, strict=True):
-            side = decided.sides.get(item.digest, item.ref.orientation)
-            named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
-        impostors = stages.impostors(named, work)
-        together = [Query(name, tuple(item for item in named if item.ref.identity == name)) for name in set(decided.identities) if name]
-        if self.settings.score.encounters:
-            together += stages.queries(named, True, self._facts)
-        grouped = stages.cluster(named, stages.pair_scores(named, work, impostors), together, decided.apart, work, impostors)
         written = tuple(names[item.ref.image_id] for item in items)
-        return Grouping(tuple(grouped), written, impostors, (*failures, *unusable))
+        return stages.grouping(items, written, self.decisions.effective(), work, self._facts, (*failures, *unusable))
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

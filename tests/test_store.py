@@ -87,7 +87,7 @@ def test_parts_of_a_killed_run_are_removed_but_not_those_of_one_that_runs(tmp_pa
     for part in (old, young):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    remove_leftovers(tmp_path, time.time() - 3600)
+    remove_leftovers(tmp_path)
     assert not old.exists()
     assert young.exists()
     assert DIGEST in store

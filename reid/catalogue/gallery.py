@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALIKE = 3  # problems of one kind that a note lists; more are counted
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a gallery's table is read, see `open`."""
+
+    skip_bad: bool = False
+    join: Mapping[str, str] = field(default_factory=dict)
+    names_as_written: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ..errors import GalleryError, ReidError
-from . import answers, cluster, decisions, duplicates, evaluations, exchange, galleries, models, pictures, review, speed, train
+from . import answers, cluster, decisions, duplicates, evaluations, exchange, galleries, models, pictures, review, speed, train, upkeep
 from .screen import INTERRUPTED, Told
 
 app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (galleries, exchange, answers, review, duplicates, decisions, cluster, evaluations, pictures, train, speed):
+for group in (galleries, upkeep, exchange, answers, review, duplicates, decisions, cluster, evaluations, pictures, train, speed):
     group.add_to(app)
 app.add_typer(models.app, name="models", rich_help_panel="Networks")
 

@@ -2,9 +2,9 @@
 
 from . import coarse, shortlist
 from .coarse import finalists, n_finalists
-from .shortlist import Shortlist
+from .shortlist import Shortlist, is_whole, unneeded
 
-__all__ = ["Shortlist", "describe", "finalists", "n_finalists"]
+__all__ = ["Shortlist", "describe", "finalists", "is_whole", "n_finalists", "unneeded"]
 
 
 def describe() -> dict[str, object]:

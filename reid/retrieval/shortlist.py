@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -27,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoreError
 from ..records import Features
-from ..store import DamagedFile, fingerprint, read_tensors, write_atomically, write_tensors
+from ..store import LEFTOVER_AGE, DamagedFile, checksum_of, fingerprint, is_old, read_tensors, remove, write_atomically, write_tensors
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
@@ -37,7 +37,6 @@ EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
 TRAINING = 64  # descriptors for each inverted list, to find its centre
 AT_ONCE = 64  # photos added at a time
 SAVE_EVERY = 60.0  # seconds
-LEFTOVER_AGE = 3600.0  # seconds after which an index that was replaced is nobody's any more
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
 PHOTOS = "photos.safetensors"
 
@@ -58,6 +57,7 @@ class _Index:
     n_trained: int  # photos that there were when the lists were laid out
     file: str = ""
     n_bytes: int = 0  # of the file; 0 where no photo has a keypoint, and there is none
+    checksum: int = 0  # of the file
     faiss: Any = None  # once it is opened
 
     def shared(self, wanted: Iterable[str]) -> int:
@@ -67,16 +67,21 @@ class _Index:
         """Whether two in three of its photos are wanted. The others may be another gallery's."""
         return 3 * self.shared(wanted) >= 2 * len(self.numbers)
 
+    def is_whole(self) -> bool:
+        """Whether the file is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
+        path = self.folder / self.file
+        return not self.n_bytes or (path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum)
+
     def opened(self, writable: bool = False) -> _Index:
         """Raises FileNotFoundError where the file is gone or is not what was written."""
         import faiss
 
         path = self.folder / self.file
         try:
-            if self.n_bytes and path.stat().st_size != self.n_bytes:  # a file cut short must not be mapped
+            if not self.is_whole():  # a file cut short must not be mapped
                 raise FileNotFoundError(path)
             found = faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP) if self.n_bytes else None
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise FileNotFoundError(path) from error
         return replace(self, faiss=found)
 
@@ -180,10 +185,8 @@ class Shortlist:
     def _stored(self) -> Iterator[_Index]:
         for folder in sorted(self.root.glob("*/")):
             try:
-                tensors, about = read_tensors(folder / PHOTOS)
-                numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
-                yield _Index(folder, numbers, int(about["n_trained"]), str(about["file"]), int(about["bytes"]))
-            except (FileNotFoundError, DamagedFile, KeyError, TypeError, ValueError):
+                yield _read(folder)
+            except (FileNotFoundError, DamagedFile):
                 continue
 
     def _free(self, wanted: list[str]) -> Path:
@@ -194,17 +197,45 @@ class Shortlist:
 
     def _collect(self) -> None:
         """Delete what nobody needs: files that were replaced an hour ago, indexes that nobody has opened for a month."""
-        now, named = time.time(), {one.folder: one.file for one in self._stored()}
-        for folder in self.root.glob("*/"):
-            try:
-                if folder in named and now - (folder / PHOTOS).stat().st_mtime > UNUSED_FOR:
-                    shutil.rmtree(folder)
-                    continue
-                for file in folder.glob("*.faiss"):
-                    if file.name != named.get(folder) and now - file.stat().st_mtime > LEFTOVER_AGE:
-                        file.unlink()
-            except OSError:
-                continue  # another process was faster, or maps it
+        for path in unneeded(self.root, UNUSED_FOR):
+            remove(path)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the index of a folder and the list of its photos, where there is one, are what was written."""
+    for _ in range(2):  # another process may replace an index between the list of its photos and its file
+        try:
+            return _read(folder).is_whole()
+        except FileNotFoundError:
+            continue
+        except DamagedFile:
+            return False
+    return not (folder / PHOTOS).exists()
+
+
+def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = None) -> Iterator[Path]:
+    """Of the indexes under `root` the folders of those that nobody has opened for so many seconds, of those that fit no gallery of the
+    `wanted` photos, and files that were replaced; nothing that was touched in the last hour."""
+    for folder in sorted(root.glob("*/")):
+        try:
+            index = _read(folder)
+        except (FileNotFoundError, DamagedFile):
+            index = None
+        unused = unused_for if wanted is None or index is None or index.fits(wanted) else LEFTOVER_AGE
+        if index is not None and is_old(folder / PHOTOS, unused):
+            yield folder
+        else:
+            yield from (file for file in sorted(folder.glob("*.faiss")) if (index is None or file.name != index.file) and is_old(file))
+
+
+def _read(folder: Path) -> _Index:
+    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile."""
+    tensors, about = read_tensors(folder / PHOTOS)
+    try:
+        numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
+        return _Index(folder, numbers, about["n_trained"], about["file"], about["bytes"], about["checksum_of_file"])
+    except KeyError as error:  # of an earlier version
+        raise DamagedFile(folder / PHOTOS) from error
 
 
 def _added(index: _Index, digests: list[str], start: int, load: Load) -> _Index:
@@ -225,18 +256,22 @@ def _added(index: _Index, digests: list[str], start: int, load: Load) -> _Index:
 def _saved(index: _Index, made: set[str]) -> _Index:
     """The index, stored under a name of its content, and then the list of its photos in the place of the one before. The file that it named
     before becomes a leftover; if this run has `made` it, it goes at once."""
-    name, n_bytes = "none.faiss", 0
+    name, n_bytes, checksum = "none.faiss", 0, 0
     if index.faiss is not None:
         part = index.folder / f"{secrets.token_hex(8)}.faiss"
         write_atomically(part, lambda file: _write(index.faiss, file))
-        n_bytes = part.stat().st_size
-        name = f"{fingerprint(list(index.numbers), index.n_trained, n_bytes)}.faiss"
+        n_bytes, checksum = part.stat().st_size, checksum_of(part)
+        name = f"{fingerprint(list(index.numbers), index.n_trained, checksum)}.faiss"
         try:
             os.replace(part, index.folder / name)
-        except PermissionError:  # Windows, where another process maps a file of this name, and so of this content
-            part.unlink()
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if not (index.folder / name).exists():  # else Windows, where another process maps a file of this name, and so of this content
+                reason = f"cannot write {index.folder / name}: {error.strerror}"
+                raise StoreError(f"{reason}; mend that and run again, what is stored stays") from error
     digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
-    write_tensors(index.folder / PHOTOS, {"digests": digests}, {"file": name, "bytes": n_bytes, "n_trained": index.n_trained})
+    about = {"file": name, "bytes": n_bytes, "checksum_of_file": checksum, "n_trained": index.n_trained}
+    write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
     try:
         if index.file in made - {name}:
             (index.folder / index.file).unlink()
@@ -245,7 +280,7 @@ def _saved(index: _Index, made: set[str]) -> _Index:
     except OSError:
         pass  # it has gone, or a process maps it
     made.add(name)
-    return replace(index, file=name, n_bytes=n_bytes)
+    return replace(index, file=name, n_bytes=n_bytes, checksum=checksum)
 
 
 def _write(index: Any, file: Path) -> None:

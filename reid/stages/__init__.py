@@ -5,7 +5,7 @@ nothing here prints.
 """
 
 from .calibrations import calibrate, judges
-from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, pair_scores
+from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import copies, extract, features_of, read
 from .identify import Judges, identify, judge, rank
 from .leave_one_out import Recall, evidence, health, learn, losses, recall, trials
@@ -16,11 +16,13 @@ from .queries import photos, queries
 from .results import IndexSummary, PairView
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
 from .select import Selection, Stage, select, stage
+from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline", "Recall", "Selection",
-    "Stage", "Workspace", "calibrate", "cluster", "compare", "copies", "evidence", "extract", "features_of", "health", "identify",
-    "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair", "pair_scores", "photos", "queries", "rank", "read",
-    "recall", "select", "stage", "strongest", "trials", "update_index", "without_encounter",
+    "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline", "Recall",
+    "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence", "extract",
+    "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair",
+    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index",
+    "without_encounter",
 ]  # fmt: skip

@@ -7,16 +7,15 @@ Each belongs to the photos and labels that it was learned from; the one that sha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from ..decision import Calibration
 from ..records import Indexed
 from ..scoring import ImpostorDistribution
 from ..settings import GROUP_OF
-from ..store import fingerprint, write_atomically
+from ..store import DamagedFile, JsonStore, fingerprint
 from .identify import Judges
 from .leave_one_out import labels, learn
 from .workspace import Workspace
@@ -34,13 +33,13 @@ def calibrate(
         found = replace(found, calibration=replace(found.calibration, decisions=decisions))
     before = _stored(references, work)
     if found is not None and found.calibration is not None:
-        file = _folder(work) / f"{fingerprint(found.calibration.labels)}.json"
+        name = fingerprint(found.calibration.labels)
         kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json(), "settings": _settings(work)}
-        write_atomically(file, json.dumps(kept).encode())
-        before = [one for one in before if one[1] != file]
-    for shared, file, _ in before:
+        work.results(_kind(work)).save(name, kept)
+        before = [one for one in before if one[1] != name]
+    for shared, name, _ in before:
         if shared >= KEPT_LABELS:
-            file.unlink(missing_ok=True)
+            work.results(_kind(work)).delete(name)
     return found
 
 
@@ -51,7 +50,7 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     if not stored:
         _tell_of_others(references, work)
         return Judges(impostors)
-    shared, _, found = max(stored, key=lambda one: (one[0], one[1].name))
+    shared, _, found = max(stored, key=lambda one: one[:2])
     assert found.calibration is not None
     if shared >= KEPT_LABELS:
         return found
@@ -71,12 +70,11 @@ def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
     others: list[dict[str, object]] = []
     for file in sorted((work.folder / "calibration").glob("*/*.json")):
         try:
-            value = json.loads(file.read_text())
-            known, then = set(value["calibration"]["labels"]), value["settings"]
-            if len(own & known) >= KEPT_LABELS * max(len(own), len(known)):
-                others.append({name: then[name] for name in now if then[name] != now[name]})
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # of an earlier version, damaged, or replaced by another process
+            found = JsonStore(file.parent).load(file.stem, lambda value: (set(value["calibration"]["labels"]), dict(value["settings"])))
+        except DamagedFile:
+            continue  # or of an earlier version
+        if found is not None and len(own & found[0]) >= KEPT_LABELS * max(len(own), len(found[0])):
+            others.append({name: found[1].get(name) for name in now if found[1].get(name) != now[name]})
     if others and (before := min(others, key=len)):
         here = {name: now[name] for name in before}
         work.listener.note(
@@ -98,24 +96,21 @@ def _as_options(settings: Mapping[str, object]) -> str:
     return ", ".join(said)
 
 
-def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float, Path, Judges]]:
-    """Every calibration of these settings: the share of labels that it has in common with the gallery, its file, and itself."""
+def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float, str, Judges]]:
+    """Every calibration of these settings: the share of labels that it has in common with the gallery, its name, and itself."""
     own = set(labels(references))
     found = []
-    for file in sorted(_folder(work).glob("*.json")):
-        try:
-            value = json.loads(file.read_text())
-            one = Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]))
-        except FileNotFoundError:
-            continue  # replaced by another process
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            work.listener.note(f"{file} is damaged and not used; run `reid calibrate` again")
-            continue
-        assert one.calibration is not None
-        known = one.calibration.labels
-        found.append((len(own & set(known)) / max(len(known), len(references), 1), file, one))
+    for name in work.results(_kind(work)).names():
+        one = work.known(_kind(work), name, _read, "it is not used; run `reid calibrate` again")
+        if one is not None and one.calibration is not None:  # none where another process has replaced it
+            known = one.calibration.labels
+            found.append((len(own & set(known)) / max(len(known), len(references), 1), name, one))
     return found
 
 
-def _folder(work: Workspace) -> Path:
-    return work.folder / "calibration" / work.fingerprints.of_calibration
+def _read(value: Mapping[str, Any]) -> Judges:
+    return Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]))
+
+
+def _kind(work: Workspace) -> str:
+    return f"calibration/{work.fingerprints.of_calibration}"

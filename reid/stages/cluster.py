@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import decision, scoring
-from ..records import Failure, Indexed, Query
+from .. import catalogue, decision, scoring
+from ..catalogue import Decision
+from ..records import Failure, Indexed, PhotoFacts, Query
 from ..scoring import ImpostorDistribution
 from .match import compared, update_index
+from .queries import queries
 from .score import compare
+from .score import impostors as measured_impostors
 from .workspace import Workspace
 
 STEPS = 60  # of the bisection for a threshold
@@ -74,6 +77,30 @@ def pair_scores(items: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
         n_compared[i] = len(seen)
     work.listener.progress("photos compared", len(items), len(items))
     return PairScores(np.fmax(scores, scores.T), n_compared)
+
+
+def grouping(
+    items: Sequence[Indexed],
+    written: tuple[str | None, ...],
+    decisions: Sequence[Decision],
+    work: Workspace,
+    facts: Callable[[Path], PhotoFacts],
+    failures: tuple[Failure, ...],
+) -> Grouping:
+    """Photos in groups, by their marks and by decisions alone, not by what is `written`. With the setting `encounters` the photos of an
+    encounter are one animal."""
+    decided = catalogue.labels(items, decisions)
+    named = []
+    for item, name in zip(items, decided.identities, strict=True):
+        side = decided.sides.get(item.digest, item.ref.orientation)
+        named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
+    impostors = measured_impostors(named, work)
+    names = sorted(set(filter(None, decided.identities)))
+    together = [Query(name, tuple(item for item in named if item.ref.identity == name)) for name in names]
+    if work.settings.score.encounters:
+        together += queries(named, True, facts)
+    found = cluster(named, pair_scores(named, work, impostors), together, decided.apart, work, impostors)
+    return Grouping(tuple(found), written, impostors, failures)
 
 
 def cluster(

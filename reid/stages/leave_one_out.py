@@ -5,12 +5,10 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +16,7 @@ from .. import decision, scoring
 from ..decision import Trial
 from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
-from ..store import fingerprint, write_atomically
+from ..store import fingerprint
 from .identify import Judges, rank
 from .match import first_by_votes, update_index
 from .score import apart, compare, without_encounter
@@ -44,11 +42,9 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     At most `RECALL_QUERIES` of them, spread over the gallery, against photos of every side. Measured once for the present photos."""
     about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
     key = fingerprint(work.first.fingerprints.of_features, work.fingerprints.search, length, about)
-    path = work.folder / "recall" / f"{key}.json"
-    try:
-        return Recall(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass  # not measured yet, or damaged
+    known = work.known("recall", key, lambda value: Recall(**value), "what the shortlist holds is measured again")
+    if known is not None:
+        return known
     of_animal: dict[str, list[Indexed]] = {}
     for item in references:
         if item.ref.identity is not None:
@@ -63,7 +59,7 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     if tried:
         work.listener.progress("shortlists tried", len(tried), len(tried))
     measured = Recall(length, len(tried), found / len(tried) if tried else 0.0)
-    write_atomically(path, json.dumps(asdict(measured)).encode())
+    work.results("recall").save(key, asdict(measured))
     return measured
 
 
@@ -130,22 +126,22 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
         reached[one.stage] += 1
         chance = partial(scoring.impostor_probability, impostors=impostors, score=work.settings.score.score, n_references=one.n_compared)
         found += decision.trials_of(one.identity, one.query.name, one.candidates, chance) if one.n_compared else []
-    write_atomically(_losses_file(references, work), json.dumps({name.name: reached[name] for name in Stage}).encode())
+    work.results("losses").save(_of_losses(references, work), {name.name: reached[name] for name in Stage})
     return found
 
 
 def losses(references: Sequence[Indexed], work: Workspace) -> Counter[Stage] | None:
     """How many of the last calibration's queries lost their animal at each stage; None before these photos have been calibrated."""
-    try:
-        stored = json.loads(_losses_file(references, work).read_text())
-        return Counter({name: int(stored[name.name]) for name in Stage})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # not calibrated yet, or damaged
+    otherwise = "where calibration queries lose their animal is not known until `reid calibrate` is run again"
+
+    def read(value: Mapping[str, int]) -> Counter[Stage]:
+        return Counter({name: int(value[name.name]) for name in Stage})
+
+    return work.known("losses", _of_losses(references, work), read, otherwise)
 
 
-def _losses_file(references: Sequence[Indexed], work: Workspace) -> Path:
-    key = fingerprint(work.fingerprints.of_calibration, labels(references))
-    return work.folder / "losses" / f"{key}.json"
+def _of_losses(references: Sequence[Indexed], work: Workspace) -> str:
+    return fingerprint(work.fingerprints.of_calibration, labels(references))
 
 
 def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:

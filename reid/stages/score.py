@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from .. import catalogue, scoring
 from ..records import Indexed
 from ..scoring import ImpostorDistribution, Scores
-from ..store import fingerprint, write_atomically
+from ..store import fingerprint
 from .match import confidences, variants
 from .pipeline import Pipeline
 from .select import Selection, select
@@ -39,13 +38,9 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
     weights = weights or work.settings.pipeline_weights()
     pairs = impostor_pairs(references, settings.impostor_pairs, across=match.mirror or match.sides == "all")
     name = fingerprint(work.fingerprints.of_scores, weights, [(a.digest, b.digest) for a, b in pairs])
-    path = work.folder / "impostors" / f"{name}.json"
-    try:
-        return ImpostorDistribution.from_json(json.loads(path.read_text()))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        work.listener.note(f"{path} is damaged; the impostor distribution is measured again")
+    known = work.known("impostors", name, ImpostorDistribution.from_json, "the impostor distribution is measured again")
+    if known is not None:
+        return known
     fused: list[tuple[Scores, ImpostorDistribution]] = []
     for place in (*range(1, len(weights)), 0):  # the first one last: the others are fused with it
         pipeline = work.pipelines[place]
@@ -56,7 +51,7 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
         if found is None:
             break
         if pipeline is work.first:
-            write_atomically(path, json.dumps(found.as_json()).encode())
+            work.results("impostors").save(name, found.as_json())
             return found
         fused.append((scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
     names = [(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .. import decision, retrieval, scoring
 from ..errors import SettingsError
 from ..settings import Settings
-from ..store import AnswerFingerprints, Digests, remove_leftovers
+from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, remove_leftovers
 from .listener import Listener
 from .pipeline import Pipeline
 
-LEFTOVER_AGE = 3600.0  # seconds after which a part of a file is nobody's any more
+Value = TypeVar("Value")
 
 
 class Workspace:
@@ -46,9 +47,22 @@ class Workspace:
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
         )
 
+    def results(self, kind: str) -> JsonStore:
+        """Small results of one kind, by name."""
+        return JsonStore(self.folder / kind)
+
+    def known(self, kind: str, name: str, read: Callable[[Any], Value], otherwise: str) -> Value | None:
+        """A stored result, as `JsonStore.load` gives it; None where there is none, and where it is damaged, and a note of what happens
+        `otherwise`."""
+        try:
+            return self.results(kind).load(name, read)
+        except DamagedFile as error:
+            self.listener.note(f"{error} is damaged; {otherwise}")
+            return None
+
     def tidy(self) -> None:
         """Delete parts of files that killed runs have left behind."""
-        remove_leftovers(self.folder, time.time() - LEFTOVER_AGE)
+        remove_leftovers(self.folder)
 
     def close(self) -> None:
         self.digests.close()

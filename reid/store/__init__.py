@@ -1,15 +1,30 @@
 """What has been computed stays computed: features by the content of a photo, matches by the content of both.
 
-Files are written beside their place and moved there whole, and are safe to delete at any time. Features and matches carry a checksum.
+Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
 """
 
-from .digests import Digests
+from .digests import Digests, is_sound, sha256_of
 from .features import FeatureStore
-from .files import DamagedFile, read_tensors, remove_leftovers, write_atomically, write_tensors
+from .files import (
+    LEFTOVER_AGE,
+    DamagedFile,
+    checksum_of,
+    is_old,
+    leftovers,
+    read_json,
+    read_tensors,
+    remove,
+    remove_leftovers,
+    used,
+    write_atomically,
+    write_tensors,
+)  # fmt: skip
 from .fingerprints import FORMAT, AnswerFingerprints, Fingerprints, fingerprint
 from .matches import CoarseStore, MatchStore
+from .values import JsonStore
 
 __all__ = [
-    "FORMAT", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints", "MatchStore", "fingerprint",
-    "read_tensors", "remove_leftovers", "write_atomically", "write_tensors",
+    "FORMAT", "LEFTOVER_AGE", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints",
+    "JsonStore", "MatchStore", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers", "read_json", "read_tensors", "remove",
+    "remove_leftovers", "sha256_of", "used", "write_atomically", "write_tensors",
 ]  # fmt: skip

@@ -11,7 +11,9 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from ..records import PhotoFacts, PhotoRef
 
 FILE = "digests.sqlite"
 PATIENCE = 60.0  # seconds to wait for another writer
-TABLES = (  # facts_1: another number when headers are read otherwise
-    "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT)",
-    "CREATE TABLE IF NOT EXISTS facts_1 (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT)",
+DIGESTS, FACTS = "digests_1", "facts_2"  # another number when headers are read otherwise
+TABLES = (
+    f"CREATE TABLE IF NOT EXISTS {DIGESTS} (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT, checksum INT)",
+    f"CREATE TABLE IF NOT EXISTS {FACTS} (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT, checksum INT)",
 )
 
 
@@ -52,38 +55,52 @@ class Digests:
     def facts(self, path: Path, read: Callable[[Path], PhotoFacts]) -> PhotoFacts:
         """What `read` gives for this file, or what it gave before. Raises what it raises, and PhotoError for a file that is gone."""
         key, size, changed = _state(path)
-        row = self._ask("SELECT size, changed, width, height, taken FROM facts_1 WHERE path = ?", (key,))
-        if row is not None and row[:2] == (size, changed):
+        row = self._row(FACTS, key)
+        if row[:2] == (size, changed):
             _, _, width, height, taken = row
             return PhotoFacts((width, height), None if taken is None else datetime.fromisoformat(taken))
         found = read(path)
         taken = None if found.taken is None else found.taken.isoformat()
-        self._ask("INSERT OR REPLACE INTO facts_1 VALUES (?, ?, ?, ?, ?, ?)", (key, size, changed, *found.size, taken))
+        self._keep(FACTS, (key, size, changed, *found.size, taken))
         return found
+
+    def photos(self) -> Iterator[tuple[Path, str]]:
+        """Every photo and mask whose size and time of change are as they were, with the sha256 that it had."""
+        rows = self._all(f"SELECT * FROM {DIGESTS} ORDER BY path")
+        for key, size, changed, digest in (row[:-1] for row in rows if row[-1] == _checksum(row[:-1])):
+            path = Path(os.fsdecode(key))
+            try:
+                if _state(path)[1:] == (size, changed):
+                    yield path, str(digest)
+            except PhotoError:
+                continue  # gone
 
     def _file(self, path: Path, check: bool) -> str:
         key, size, changed = _state(path)
-        row = self._ask("SELECT size, changed, digest FROM digests WHERE path = ?", (key,))
-        if row is not None and row[:2] == (size, changed) and not check:
+        row = self._row(DIGESTS, key)
+        if row[:2] == (size, changed) and not check:
             return str(row[2])
-        try:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise PhotoError(_unreadable(path, error)) from error
+        digest = sha256_of(path)
         if row != (size, changed, digest):
-            self._ask("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (key, size, changed, digest))
-        if check and row is not None and row[2] != digest:  # its header may say something else, too
-            self._ask("DELETE FROM facts_1 WHERE path = ?", (key,))
+            self._keep(DIGESTS, (key, size, changed, digest))
+        if check and row and row[2] != digest:  # its header may say something else, too
+            self._all(f"DELETE FROM {FACTS} WHERE path = ?", key)
         return digest
 
-    def _ask(self, statement: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        """The first row; a table that turns out to be damaged is made anew, since it only saves reading files again. Raises StoreError."""
+    def _row(self, table: str, key: bytes) -> tuple[Any, ...]:
+        """What is known of a file; nothing where the row is not what was written."""
+        return next((row[1:-1] for row in self._all(f"SELECT * FROM {table} WHERE path = ?", key) if row[-1] == _checksum(row[:-1])), ())
+
+    def _keep(self, table: str, row: tuple[object, ...]) -> None:
+        values = (*row, _checksum(row))
+        self._all(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", *values)
+
+    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows; a table that turns out to be damaged is made anew, since it only saves reading files again. Raises StoreError."""
         for is_last in (False, True):
             try:
                 with self._connection() as connection:
-                    row: tuple[Any, ...] | None = connection.execute(statement, values).fetchone()
-                return row
+                    return connection.execute(statement, values).fetchall()
             except sqlite3.Error as error:
                 if is_last or type(error) is not sqlite3.DatabaseError:  # its own class is what damage raises
                     file = self.folder / FILE
@@ -118,9 +135,26 @@ class Digests:
             self._open.append((os.getpid(), connection))
         return connection
 
+    def is_sound(self) -> bool:
+        """Whether the table, which is there, is what was written."""
+        table, *_ = self.files
+        try:
+            with closing(_to_read(table)) as connection:
+                stored = {statement for (statement,) in connection.execute("SELECT sql FROM sqlite_master")}
+                rows = (row for name in (DIGESTS, FACTS) for row in connection.execute(f"SELECT * FROM {name}"))
+                as_written = {statement.replace("IF NOT EXISTS ", "") for statement in TABLES} <= stored
+                return is_sound(table) and as_written and all(row[-1] == _checksum(row[:-1]) for row in rows)
+        except sqlite3.Error:
+            return False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The table, and what SQLite writes beside it."""
+        return tuple(self.folder / f"{FILE}{end}" for end in ("", "-wal", "-shm"))
+
     def _remove(self) -> None:
-        for end in ("", "-wal", "-shm"):
-            (self.folder / (FILE + end)).unlink(missing_ok=True)
+        for file in self.files:
+            file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close every thread's connection; the next question opens one again."""
@@ -147,6 +181,34 @@ def _opened(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_sound(file: Path) -> bool:
+    """Whether SQLite finds nothing wrong with a file."""
+    try:
+        with closing(_to_read(file)) as connection:
+            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
+
+
+def _to_read(file: Path) -> sqlite3.Connection:
+    """Also where nothing can be written beside the file."""
+    way = "mode=ro" if os.access(file.parent, os.W_OK) else "immutable=1"
+    return sqlite3.connect(f"{file.absolute().as_uri()}?{way}", timeout=PATIENCE, uri=True)
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits. Raises PhotoError."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PhotoError(_unreadable(path, error)) from error
+
+
+def _checksum(row: tuple[object, ...]) -> int:
+    return zlib.crc32(repr(row).encode())
 
 
 def _state(path: Path) -> tuple[bytes, int, int]:

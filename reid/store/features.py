@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..records import Features
-from .files import DamagedFile, Tensors, read_tensors, write_tensors
+from .files import DamagedFile, Tensors, read_tensors, used, write_tensors
 
 
 class FeatureStore:
@@ -18,6 +18,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, fingerprint: str):
         self.folder = folder / "features" / fingerprint
+        used(self.folder)
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.safetensors"

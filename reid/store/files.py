@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import struct
+import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from ..errors import StoreError
 
+LEFTOVER_AGE = 3600.0  # seconds after which a part of a file, or a file that was replaced, is nobody's any more
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -50,48 +53,105 @@ def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
-    about = json.dumps({**metadata, "checksum": _checksum(tensors)}, sort_keys=True)
+    about = json.dumps({**metadata, "checksum": _checksum(tensors, metadata)}, sort_keys=True)
     write_atomically(path, save_tensors(tensors, {"reid": about}))  # one entry: safetensors writes several in any order
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and metadata of a stored file. Raises FileNotFoundError or DamagedFile."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    data = _bytes(path)
     try:
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["reid"])
+        checksum = metadata.pop("checksum", None)
         tensors = load_tensors(data)
     except Exception as error:  # whatever a damaged header makes the reader raise
         raise DamagedFile(path) from error
-    if metadata.get("checksum") != _checksum(tensors):
+    if checksum != _checksum(tensors, metadata) and checksum != _checksum(tensors, {}):  # files of before do without the metadata
         raise DamagedFile(path)
     return tensors, metadata
 
 
-def _checksum(tensors: Tensors) -> int:
-    """CRC-32: quick, and against accidents only."""
+def write_json(path: Path, value: Any) -> None:
+    write_atomically(path, _checked(value))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a stored file. Raises FileNotFoundError or DamagedFile."""
+    data = _bytes(path)
+    try:
+        value = json.loads(data)["value"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedFile(path) from error
+    if data != _checked(value):  # so that every bit counts
+        raise DamagedFile(path)
+    return value
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a whole file, of any size."""
     total = 0
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            total = zlib.crc32(part, total)
+    return total
+
+
+def used(path: Path) -> None:
+    """Note that a file or folder is in use; what nobody uses goes one day, see `reid gc`."""
+    try:
+        os.utime(path)
+    except OSError:
+        pass  # not there yet, or not ours to write
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _checked(value: Any) -> bytes:
+    return json.dumps({"checksum": zlib.crc32(json.dumps(value).encode()), "value": value}).encode()
+
+
+def _checksum(tensors: Tensors, metadata: Mapping[str, Any]) -> int:
+    """CRC-32: quick, and against accidents only."""
+    total = zlib.crc32(json.dumps(metadata, sort_keys=True).encode()) if metadata else 0
     for name in sorted(tensors):
         total = zlib.crc32(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode(), total)
         total = zlib.crc32(np.ascontiguousarray(tensors[name]).data, total)
     return total
 
 
-def remove_leftovers(folder: Path, older_than: float) -> None:
-    """Delete parts of files that a killed run left behind; `older_than` is a time in seconds since the epoch."""
-    for part in _parts(folder):
-        try:
-            if part.stat().st_mtime < older_than:
-                part.unlink()
-        except OSError:
-            continue  # another run was faster
+def leftovers(folder: Path) -> Iterator[Path]:
+    """Parts of files that killed runs have left behind, one to three folders deep."""
+    for depth in ("*", "*/*", "*/*/*"):
+        yield from (part for part in folder.glob(f"{depth}/.*.part") if is_old(part))
 
 
-def _parts(folder: Path) -> Iterable[Path]:
-    """Leftovers lie one to three folders deep."""
-    return (part for depth in ("*", "*/*", "*/*/*") for part in folder.glob(f"{depth}/.*.part"))
+def is_old(path: Path, seconds: float = LEFTOVER_AGE) -> bool:
+    """Whether nobody has touched a file, which is still there, for so long."""
+    try:
+        return path.stat().st_mtime < time.time() - seconds
+    except OSError:
+        return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    for part in leftovers(folder):
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that it holds; what another process is faster to delete, or maps, is passed over."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        path.unlink()
+    except OSError:
+        pass

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DamagedFile, Tensors, read_tensors, write_tensors
+from .files import DamagedFile, Tensors, read_tensors, used, write_tensors
 
 Matches = tuple[NDArray[np.int32], NDArray[np.float16]]  # (S, 2) rows into both photos' keypoints, (S,) confidence in 0..1
 Value = TypeVar("Value")
@@ -28,6 +28,7 @@ class _PairStore(Generic[Value]):
 
     def __init__(self, folder: Path, fingerprint: str):
         self.folder = folder / self.kind / fingerprint
+        used(self.folder)
 
     def path(self, query: str) -> Path:
         return self.folder / query[:2] / f"{query}.safetensors"
