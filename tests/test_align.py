@@ -15,7 +15,7 @@ from reid.session import open_pair
 from reid.settings import Settings
 
 SIZE = (471, 313)
-QUICK = Settings.of(extractor="sift", matcher="nearest", max_keypoints=400, resize=400, device="cpu")
+QUICK = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=400, resize=400, device="cpu")
 MOTIONS = {
     "homography": np.array([[0.9, 0.15, 60], [-0.12, 0.95, 40], [2e-4, -1e-4, 1]]),
     "affine": np.array([[0.9, 0.15, 60], [-0.12, 0.95, 40], [0, 0, 1]]),

@@ -17,7 +17,7 @@ from reid.records import Indexed, PhotoRef, Query
 from reid.settings import Settings
 from reid.stages import Judges, Stage
 
-FAST = Settings.of(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
+FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
 
 
 class Notes(reid.Listener):
@@ -102,9 +102,9 @@ def test_no_two_photos_of_one_encounter_are_compared(herd, store, monkeypatch):
     pairs = []
     whole = stages.leave_one_out.compare
 
-    def watched(photo, pool, work, impostors):
+    def watched(photo, pool, work, impostors, *more):
         pairs.append((photo, pool))
-        return whole(photo, pool, work, impostors)
+        return whole(photo, pool, work, impostors, *more)
 
     monkeypatch.setattr(stages.leave_one_out, "compare", watched)
     calibrate(herd, FAST.replace(calibration_queries=30), cache=store)
@@ -179,7 +179,7 @@ def test_two_galleries_in_one_cache_keep_their_own_calibrations(herd, tmp_path, 
 def test_the_report_from_the_command_line(herd, tmp_path, store):
     for name, identity in (("known", 5), ("new", 77)):
         save(tmp_path / "q" / f"{name}.png", draw_animal(identity, 9))
-    words = ["--gallery", herd, "--cache", store, "--extractor", "sift", "--matcher", "nearest"]
+    words = ["--gallery", herd, "--cache", store, "--extractor", "sift", "--matcher", "nearest", "--fuse", "none"]
     words += ["--max-keypoints", "150", "--resize", "320"]
     shutil.rmtree(store / "calibration")
     before = run_reid("identify", tmp_path / "q", *words, "--report", tmp_path / "before.html")
@@ -207,7 +207,7 @@ def test_evaluation_is_calibrated_on_the_references_and_writes_everything(herd, 
         rows.append(f"q{identity}.png,animal-{identity},later-{identity},query,{'left' if identity % 2 else 'top'},2022-05-01")
     table = tmp_path / "split.csv"
     table.write_text("\n".join(rows))
-    words = ["--cache", store, "--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
+    words = ["--cache", store, "--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", "150", "--resize", "320"]
     written = ["--json", tmp_path / "e.json", "--plots", tmp_path / "plots"]
     done = run_reid("evaluate", "--gallery", herd, "--metadata", table, "--calibration-queries", "40", *words, *written)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import pytest
 from conftest import draw_animal, save
 from PIL import Image
 
-FAST = ["--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
+FAST = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", "150", "--resize", "320"]
 
 
 def reid(*words, cwd=None):
@@ -70,7 +70,7 @@ def test_matches_are_drawn_where_the_marks_are(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8  # stored a quarter turn clockwise
     reference = save(tmp_path / "g" / "r.png", np.ascontiguousarray(np.rot90(scene, -1)), exif=exif)
-    settings = reid.Settings.of(extractor="sift", matcher="nearest", max_keypoints=300, resize=400)
+    settings = reid.Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=300, resize=400)
     with reid.open(tmp_path / "g", settings) as opened:
         refs = [PhotoRef("q", query), PhotoRef("r", reference, crop=(100, 50, 400, 300))]
         (a, b), _ = stages.read(refs, opened.work.digests, opened.work.listener)

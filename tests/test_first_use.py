@@ -179,7 +179,10 @@ def test_an_interrupted_training_says_one_thing(tmp_path):
     while not (tmp_path / "out").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, error = run.communicate(timeout=60)
+    try:
+        _, error = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130 and error.count("interrupted") == 1 and "with --resume goes on" in error, error
 
 

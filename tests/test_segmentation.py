@@ -45,7 +45,7 @@ def test_keypoints_beside_the_animal_are_dropped_and_a_mask_of_ones_own_wins(tmp
     own = np.zeros(animal.shape, np.uint8)
     own[:60, :60] = 255
     refs = [PhotoRef("a", path), PhotoRef("b", path, mask=str(save(tmp_path / "mask.png", own)))]
-    settings = Settings.of(extractor="sift", matcher="nearest", max_keypoints=300, enlarge=False)
+    settings = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=300, enlarge=False)
     inside = {}
     for segment in (False, True):
         work = stages.Workspace(settings.replace(segment=segment), tmp_path / "cache", reid.Listener())
@@ -67,6 +67,6 @@ def test_a_photo_in_which_nothing_stands_out_is_named(tmp_path):
             notes.append(text)
 
     path = save(tmp_path / "flat.png", np.full((120, 160, 3), 90, np.uint8))
-    work = stages.Workspace(Settings.of(extractor="sift", matcher="nearest", segment=True), tmp_path, Notes())
+    work = stages.Workspace(Settings.of(extractor="sift", matcher="nearest", fuse="none", segment=True), tmp_path, Notes())
     stages.extract(stages.read([PhotoRef("flat.png", path)], work.digests, work.listener)[0], work.pipelines)
     assert notes == ["nothing stands out in flat.png; its whole frame is used"]

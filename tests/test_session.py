@@ -24,7 +24,7 @@ from reid.records import PhotoRef, Query
 from reid.settings import Settings
 from reid.stages import Judges
 
-FAST = Settings.of(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
+FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
 
 
 class Recorder(reid.Listener):
@@ -230,7 +230,8 @@ def test_impostor_pairs_are_of_different_animals_and_change_little(animals):
 
 
 SCRIPT = (
-    "import sys, reid; settings = reid.Settings.of(extractor='sift', matcher='nearest', max_keypoints=150, resize=320); "
+    "import sys, reid; "
+    "settings = reid.Settings.of(extractor='sift', matcher='nearest', fuse='none', max_keypoints=150, resize=320); "
     "print(reid.open(sys.argv[1], settings).index().n_photos)"
 )
 

@@ -115,7 +115,7 @@ def test_weights_of_ones_own_identify_and_have_a_store_of_their_own(animals, tra
 
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
     with pytest.raises(SettingsError, match="sift takes no weights of one's own; these do: superpoint, goodpoint, glampoints"):
-        pipeline(Settings.of(extractor="sift", matcher="nearest", weights=str(trained[0])), tmp_path)
+        pipeline(Settings.of(extractor="sift", matcher="nearest", fuse="none", weights=str(trained[0])), tmp_path)
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors cannot be read"):
         pipeline(Settings.of(extractor="goodpoint", matcher="nearest", weights="nowhere.safetensors"), tmp_path)
     with pytest.raises(WeightsError, match="holds weights of goodpoint, not of glampoints"):

@@ -22,7 +22,7 @@ from reid.settings import Settings
 from reid.stages import Selection, Stage, stage
 from reid.stages.match import Variant
 
-FAST = Settings.of(extractor="sift", matcher="nearest", max_keypoints=150, resize=320)
+FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
 GOOD = Quality(500, 20.0, 0.5, 0.2)
 
 
@@ -71,7 +71,7 @@ def test_an_animal_is_lost_at_the_stage_at_which_it_is_lost(lossy, monkeypatch, 
 
 
 def test_the_terminal_the_json_and_the_page_say_where(lossy, tmp_path, call):
-    words = ["--extractor", "sift", "--matcher", "nearest", "--max-keypoints", 150, "--resize", 320, "--calibration-queries", 0]
+    words = "--extractor sift --matcher nearest --fuse none --max-keypoints 150 --resize 320 --calibration-queries 0".split()
     out = ["--stages", "--json", tmp_path / "e.json", "--report", tmp_path / "page.html"]
     status, said, errors = call("evaluate", "--gallery", lossy, *words, *out)
     assert status == 0, errors
