@@ -143,7 +143,7 @@ def test_wildbook_comes_back_by_the_map_of_names(root, tmp_path_factory, rows):
 @given(text=st.text())
 def test_a_formula_is_disarmed_and_recoverable(text):
     assert rearmed(disarmed(text)) == text
-    assert not re.match(r"[=+\-@\t\r]", disarmed(text)) or re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", text)
+    assert not re.match(r"[=+\-@\t\r]", disarmed(text)) or re.fullmatch(r"[+-]|[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", text)
 
 
 @given(names=st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=8))
@@ -471,3 +471,51 @@ def test_decisions_of_people_count(tmp_path, call):
         assert names == ["Luna", "Luna", "nala"] and "1 decision" in out
         opened.decisions.undo("anna")
     assert animals()[0] == ["lena", "luna", "nala"]
+
+
+@pytest.mark.parametrize("cell", ["-", "+", "-12,5", "-12.5", "+3e-4"])
+def test_a_number_and_a_lone_mark_stay(cell):
+    assert disarmed(cell) == cell == rearmed(cell)
+
+
+def test_a_package_that_names_files_outside_it_gets_none_of_them(tmp_path):
+    """A resource with an absolute path, or one that leads out, is neither read nor written in its place."""
+    package = foreign.camtrap_dp(tmp_path / "package")
+    secret = save(tmp_path / "secret.csv", np.zeros((4, 4, 3), np.uint8), format="PNG")
+    os.chmod(secret, 0o600)
+    before = secret.stat()
+    about = json.loads((package / "datapackage.json").read_text())
+    about["resources"] += [{"name": "a", "path": str(secret)}, {"name": "b", "path": "../secret.csv"}]
+    (package / "datapackage.json").write_text(json.dumps(about))
+    gallery = tmp_path / "gallery"
+    photo(gallery / "luna" / "a.png")
+    written = write(read(gallery), "camtrap-dp", tmp_path / "out", package=package)
+    assert (secret.stat().st_mode, secret.stat().st_ino) == (before.st_mode, before.st_ino)
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {path.name for path in written.files}
+    assert "secret.csv" not in {path.name for path in written.files}
+
+
+def test_photos_of_nobody_are_not_one_animal_in_wildbook(tmp_path):
+    rows = [
+        (f"{name}.png", identity, "2021-06-01", "e1")
+        for name, identity in (("a", "unknown"), ("b", "unknown"), ("c", "Luna"), ("d", "Luna"))
+    ]
+    for name, *_ in rows:
+        photo(tmp_path / "gallery" / name)
+    foreign.write_csv(tmp_path / "gallery" / "metadata.csv", ("path", "identity", "date", "encounter"), rows)
+    write(read(tmp_path / "gallery"), "wildbook", tmp_path / "w", species="Chelonia mydas", site="Reef", submitter="me")
+    sheet = pd.read_excel(tmp_path / "w" / "encounters.xlsx")
+    assert len(sheet) == 3 and sheet["MarkedIndividual.individualID"].notna().sum() == 1
+
+
+def test_what_is_read_is_not_written_over(season, tmp_path, call):
+    table = tmp_path / "s.occasions.csv"
+    table.write_text("start,end,effort\n2019-01-01,2019-12-31,4\n2020-01-01,2021-12-31,5\n")
+    for out in ("s.inp", "s.occasions.csv"):
+        words = ["--to", "mark", "--out", tmp_path / out, "--occasions", table, "--side", "left"]
+        status, _, error = call("export", "--gallery", season, *words)
+        assert status == 2 and "is a photo or a table that is read" in error
+    assert "effort" in table.read_text()
+    assert (
+        call("export", "--gallery", season, "--to", "rmark", "--out", tmp_path / "x.inp", "--occasions", "year", "--side", "left")[0] == 2
+    )

@@ -117,7 +117,7 @@ class DecisionLog:
         `check` is given what counts so far, while no other writer can add to it; what it raises keeps the decision from being written.
 
         `evidence` is JSON without nan and infinities, otherwise ValueError."""
-        value = _checked(kind, photos, value)
+        value = checked(kind, photos, value)
         with self._writing() as connection:
             if check is not None:
                 check(effective(_read(connection, self.path)))
@@ -231,7 +231,7 @@ def _takes_back_a_decision(undo: Decision, history: Sequence[Decision]) -> bool:
     return any(one.number == undo.undoes and one.kind is not Kind.UNDO for one in history)
 
 
-def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
+def checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
     """The value as it is kept. Raises DecisionError."""
     if kind is Kind.UNDO:
         raise ValueError("DecisionLog.undo takes decisions back")
@@ -313,7 +313,7 @@ def _begin(connection: sqlite3.Connection) -> None:
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # none where the module itself found the fault
 
 
 def _application(connection: sqlite3.Connection) -> int:

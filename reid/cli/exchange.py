@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from enum import StrEnum
@@ -140,7 +141,10 @@ def _export(
     from ..store import Digests
 
     pictures = out if copy and to == "wildbook" else None
-    check_writable(None if pictures or out.is_dir() else out, reads=(gallery, metadata), folder=pictures)
+    beside = [out.with_name(f"{out.stem}.{what}.csv") for what in ("occasions", "names")] if str(to) in ("mark", "rmark") else []
+    beside += [out.with_suffix(".inp")] if str(to) == "rmark" else []
+    table = Path(occasions) if occasions and os.path.exists(occasions) else None
+    check_writable(None if pictures or out.is_dir() else out, *beside, reads=(gallery, metadata, table, package), folder=pictures)
     with closing(Digests(gallery / catalogue.FOLDER)) as digests:
         found = catalogue.read(
             gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,

@@ -72,7 +72,7 @@ def _problems(path: Path, members: list[zipfile.ZipInfo]) -> list[str]:
         plain = PurePosixPath(name)
         other = taken.setdefault(str(plain).casefold(), name)
         reason = (
-            "its name leads out of the folder" if _leads_out(name, plain)
+            "its name leads out of the folder" if leads_out(name)
             else "it is a link" if stat.S_ISLNK(member.external_attr >> 16)
             else "it is encrypted" if member.flag_bits & 1
             else f"it unpacks to {member.file_size >> 20:,} MiB" if member.file_size > max(SMALL, MOST_RATIO * member.compress_size)
@@ -84,5 +84,7 @@ def _problems(path: Path, members: list[zipfile.ZipInfo]) -> list[str]:
     return problems
 
 
-def _leads_out(name: str, plain: PurePosixPath) -> bool:
-    return not name or plain.is_absolute() or ".." in plain.parts or "\\" in name or "\0" in name or ":" in plain.parts[0]
+def leads_out(name: str) -> bool:
+    """Whether a name within a folder may be that of a file outside it."""
+    plain = PurePosixPath(name)
+    return not plain.parts or plain.is_absolute() or ".." in plain.parts or "\\" in name or "\0" in name or ":" in plain.parts[0]

@@ -25,7 +25,7 @@ from ..catalogue.values import counted, disarmed
 from ..errors import GalleryError, PhotoError, SettingsError
 from ..imaging import photo_size
 from ..records import PhotoRef
-from .archive import unpacked_if_zip
+from .archive import leads_out, unpacked_if_zip
 from .described import photos
 from .source import Look, Options, Row, Source, of_rows
 from .writing import ExportOptions, Written, check_free, write_folder
@@ -247,7 +247,7 @@ def _others(package: Package) -> dict[str, bytes]:
     value = json.loads((package.root / PACKAGE).read_bytes())
     paths = [one.get("path") for one in value.get("resources", []) if isinstance(one, dict)]
     names = [PACKAGE, *(path for path in paths if isinstance(path, str) and "://" not in path), *(_name(package, name) for name in TABLES)]
-    inside = [name for name in dict.fromkeys(names) if ".." not in PurePosixPath(name).parts and (package.root / name).is_file()]
+    inside = [name for name in dict.fromkeys(names) if not leads_out(name) and (package.root / name).is_file()]
     return {name: (package.root / name).read_bytes() for name in inside}
 
 

@@ -272,6 +272,9 @@ def _entry(
         facts(draft.path)
         entry.place(copier.place(draft.path, source.root), copier.gallery)
         if draft.mask and not draft.mask.startswith(("[", "{")):
+            if not catalogue.is_photo(os.path.basename(draft.mask)):
+                problems.append(f"{at}: the mask {os.path.basename(draft.mask)!r} is not a picture by its name")
+                return None
             entry.place_mask(copier.place(Path(draft.mask), source.root, "masks"), copier.gallery)
     except (GalleryError, PhotoError) as error:
         problems.append(f"{at}: {error}{_column(source)}")

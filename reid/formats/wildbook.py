@@ -131,14 +131,15 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     check_free(out)
     _, rows = described(gallery)
     refs = photos(gallery)
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str], list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault((row["encounter"], row["identity"]), []).append(place)
+        unnamed = row["path"] if refs[place].identity is None else ""  # photos of nobody are not known to show one animal
+        groups.setdefault((row["encounter"], row["identity"], unnamed), []).append(place)
     names = _names({row["path"] for row in rows})
     sightings = plain_names({row["encounter"]: row["encounter"] for row in rows}, "A-Za-z0-9_-")
     found, problems, left_out = [], [], []
     dates = whens(refs)
-    for (encounter, identity), places in groups.items():
+    for (encounter, identity, _), places in groups.items():
         own = [rows[place] for place in places]
         known = [when for place in places if (when := dates[place]) is not None]
         if not known:

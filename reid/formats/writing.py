@@ -63,6 +63,9 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]], *, quote
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
+MOST_LETTERS = 32_767  # of a cell of a workbook
+
+
 def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "photos") -> Callable[[Path], None]:
     """What writes a workbook of one sheet to a file; text stays text, whatever it looks like."""
     from openpyxl import Workbook
@@ -79,6 +82,8 @@ def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
                 if isinstance(value, str) and value:
                     plain = ILLEGAL_CHARACTERS_RE.sub("", value).encode("utf-8", "backslashreplace").decode()
                     one.value = disarmed(plain)
+                    if len(one.value) > MOST_LETTERS:
+                        raise StoreError(f"a cell of {len(one.value):,} letters is more than a workbook holds; write csv")
                     one.data_type = "s"
                 cells.append(one)
             sheet.append(cells)

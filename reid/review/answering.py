@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
+from ..catalogue.decisions import checked
 from ..errors import DecisionError
 from ..records import Indexed
 from .book import JUDGES, NAMES, Book
@@ -54,6 +55,7 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
     check(book.effective)  # before anything is taken back
     if verdict is Verdict.SAME and choice is not None and task.topic is Topic.QUERY:
         _check_other_names(desk, book, task, choice)
+    checked(kind, _keys(photos), name)  # nothing is taken back by an answer that is refused
     for one in _replaced(desk, book, task, choice, verdict, seen):
         desk.log.undo(desk.observer, one.number)
     evidence = dict(_evidence(desk, task, choice, kind))

@@ -79,7 +79,10 @@ async def form(request: Request) -> Mapping[str, str]:
         data += chunk
         if len(data) > MOST_BYTES:
             raise HTTPException(413, "too much")
-    return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
+    try:
+        return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
+    except ValueError as error:
+        raise HTTPException(400, "too many fields") from error
 
 
 def _count(n: int, one: str, more: str) -> str:

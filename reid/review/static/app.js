@@ -11,7 +11,7 @@ const nameOf = event => {
 const isShown = one => !one.disabled && one.getClientRects().length > 0;
 
 document.addEventListener("keydown", event => {
-  if (event.altKey || event.isComposing) return;
+  if (event.altKey || event.isComposing || (event.repeat && !["+", "-"].includes(event.key))) return; // a key that is held answers once
   const typing = event.target.closest("input:not([type=range], [type=checkbox]), textarea, select");
   const name = nameOf(event), dialog = document.querySelector("dialog[open]");
   if (typing || (name !== "ctrl+z" && localStorage.getItem("keys") === "off" && name !== "?")) return;
