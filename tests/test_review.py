@@ -137,6 +137,7 @@ def test_a_new_animal_gets_its_name_and_a_known_name_is_that_animal(app):
     assert "score" not in app.desk.log.effective()[0].evidence  # which is another animal's
     refused = app.answer(known, "new", name="unknown")
     assert refused.status_code == 409 and "names nobody" in refused.text
+    assert app.animal_of(known) == "animal-1" and kinds(app) == ["new", "same"]  # a refused answer takes nothing back
 
 
 def test_an_encounter_is_one_question_with_all_its_photos(folder, tmp_path):
