@@ -10,7 +10,8 @@ import pytest
 from conftest import draw_animal, save
 from PIL import Image
 
-FAST = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", "150", "--resize", "320"]
+FAST_PAIR = ["--extractor", "sift", "--matcher", "nearest", "--max-keypoints", "150", "--resize", "320"]
+FAST = [*FAST_PAIR, "--fuse", "none"]
 
 
 def reid(*words, cwd=None):
@@ -97,7 +98,7 @@ def test_picture_names_cannot_leave_their_folder():
 
 
 def test_show_draws_a_pair(animals, tmp_path):
-    done = reid("show", animals / "animal-1" / "0.png", animals / "animal-1" / "1.png", *FAST, cwd=tmp_path)
+    done = reid("show", animals / "animal-1" / "0.png", animals / "animal-1" / "1.png", *FAST_PAIR, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     picture = Image.open(tmp_path / "0-1-matches.png")
     assert picture.width > picture.height

@@ -17,7 +17,7 @@ from reid.catalogue.table import read_table
 from reid.errors import GalleryError, PhotoError, SettingsError, WeightsError
 from reid.settings import Settings
 from reid.store import write_atomically
-from reid.store.digests import FILE, Digests
+from reid.store.digests import DIGESTS, FILE, Digests
 
 FAST = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", "100", "--resize", "320"]
 
@@ -91,7 +91,7 @@ def test_a_damaged_table_of_digests_is_made_anew(tmp_path):
     digests = Digests(tmp_path / "store")
     wanted = digests.of(reid.records.PhotoRef("a", photo))
     for number in range(300):  # several pages
-        digests._ask("INSERT INTO digests VALUES (?, 1, 1, ?)", (f"{number}".encode(), "0" * 64))
+        digests._keep(DIGESTS, (f"{number}".encode(), 1, 1, "0" * 64))
     digests.close()
     file = tmp_path / "store" / FILE
     with sqlite3.connect(file) as connection:
