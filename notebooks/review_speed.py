@@ -33,11 +33,14 @@ PORT = 8433
 SEEN = "Promise.all([...document.querySelectorAll('figure.panel img')].map(one => one.decode()))"
 PRESS = """key => new Promise(done => {
   const start = performance.now();
-  document.addEventListener("htmx:afterSwap", async () => {
+  const shown = async event => {
+    if (event.detail.target.id !== "main") return;  // the progress in the head
+    document.removeEventListener("htmx:afterSwap", shown);
     await Promise.all([...document.querySelectorAll("figure.panel img")].map(one => one.decode()));
     requestAnimationFrame(() => done(performance.now() - start));
-  }, { once: true });
-  document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  };
+  document.addEventListener("htmx:afterSwap", shown);
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
 })"""
 SCROLL = """() => new Promise(done => {
   const gaps = [], end = performance.now() + 5000;
