@@ -38,6 +38,6 @@ def test_more_killed_commands_go_on():
 
 @pytest.mark.slow
 def test_a_call_that_fails_is_one_line_and_leaves_a_sound_store():
-    found = run("calls", "--every", 9)
+    found = run("calls", "--every", 30)
     for name in ("ENOSPC", "EIO", "EACCES"):
         assert all(any(outcome == f"{command}, {name}: one line" for outcome in found["outcomes"]) for command in ("index", "calibrate"))
