@@ -19,13 +19,10 @@ from .workspace import Workspace
 def compare(
     photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, selected: Selection | None = None
 ) -> Scores:
-    """Every score of a photo with each of these references; those that are not `selected`, here unless it is given, have no matches, nor
-    has a pipeline that counts nothing."""
-    selected = selected or select(photo, references, work)
+    """Every score of a photo with each of these references; those that are not `selected`, here unless it is given, have no matches."""
+    selected = selected or select(photo, references, work, impostors)
     n_keypoints, least = [len(pipeline.load(photo)) for pipeline in work.pipelines], work.settings.score.min_confidence
-    weights = [one.weight for one in (impostors, *impostors.fused)]
-    chosen = [places if weight else () for places, weight in zip(selected.matched, weights, strict=True)]
-    found = [confidences(places, references, one) for places, one in zip(chosen, work.pipelines, strict=True)]
+    found = [confidences(places, references, one) for places, one in zip(selected.matched, work.pipelines, strict=True)]
     fused = [scoring.evidence(*one, least) for one in zip(found[1:], n_keypoints[1:], impostors.fused, strict=True)]
     return scoring.evidence(found[0], n_keypoints[0], impostors, least, fused)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..records import Indexed
+from ..scoring import ImpostorDistribution
 from .match import Variant, finalists, shortlist, variants
 from .workspace import Workspace
 
@@ -19,7 +20,7 @@ class Selection:
 
     comparable: frozenset[int]  # none for a photo without keypoints
     shortlist: frozenset[int]  # every pipeline takes its finalists from here
-    matched: tuple[Found, ...]  # of each pipeline, what it matches in full
+    matched: tuple[Found, ...]  # of each pipeline, what it matches in full; nothing where it counts nothing
 
     @property
     def finalists(self) -> frozenset[int]:
@@ -43,16 +44,18 @@ class Stage(StrEnum):
     first = "first"
 
 
-def select(photo: Indexed, references: Sequence[Indexed], work: Workspace) -> Selection:
+def select(photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Selection:
     """What is matched in full, and on what grounds. Each pipeline's finalists are of the first one's shortlist; a turned or mirrored photo
-    is matched by the first one alone."""
+    is matched by the first one alone. A pipeline that counts nothing beside these `impostors` looks at nothing."""
     own = variants(photo, references, work.first, work.digests)
     listed = tuple((one, shortlist(one, references, work.first)) for one in own)
     on_list = _places(listed)
     as_it_is = ((Variant(photo, sorted(on_list)), sorted(on_list)),)
     matched = tuple(
         tuple((one, finalists(one.photo, references, places, pipeline)) for one, places in (listed if pipeline is work.first else as_it_is))
-        for pipeline in work.pipelines
+        if weight
+        else ()
+        for pipeline, weight in zip(work.pipelines, impostors.weights, strict=True)
     )
     if not len(work.first.load(photo)):
         return Selection(frozenset(), frozenset(), matched)
