@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; before anything imports torch
@@ -91,13 +92,20 @@ def call(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def animals(tmp_path: Path) -> Path:
-    """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
-    root = tmp_path / "gallery"
+@pytest.fixture(scope="session")
+def drawn_animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `animals` copies."""
+    folder = tmp_path_factory.mktemp("drawn")
     for identity in range(8):
         for view in range(2):
-            save(root / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
-    save(tmp_path / "photos" / "known.png", draw_animal(3, 5))
-    save(tmp_path / "photos" / "new.png", draw_animal(99, 0))
-    return root
+            save(folder / "gallery" / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
+    save(folder / "photos" / "known.png", draw_animal(3, 5))
+    save(folder / "photos" / "new.png", draw_animal(99, 0))
+    return folder
+
+
+@pytest.fixture
+def animals(drawn_animals: Path, tmp_path: Path) -> Path:
+    """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
+    shutil.copytree(drawn_animals, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "gallery"
