@@ -497,18 +497,6 @@ def test_adalam_has_results_of_its_own(animals, tmp_path):
     assert len({work.first.fingerprints.of_matches for work in works}) == 3
 
 
-@pytest.mark.isa
-def test_what_is_stored_never_depends_on_what_was_asked_before(animals, tmp_path):
-    """Identify, add an animal, identify again: as if it had been there from the start."""
-    settings = FAST.replace(extractor="aliked-n16", matcher="lightglue", fuse="none", max_keypoints=60, coarse=False)
-    query = animals.parent / "photos" / "known.png"
-    identify(query, animals, settings, cache=tmp_path / "grown")
-    for view in range(2):
-        save(animals / "animal-9" / f"{view}.png", draw_animal(9, view, (300, 200)))
-    grown, fresh = (identify(query, animals, settings, cache=tmp_path / name).rankings for name in ("grown", "fresh"))
-    assert grown == fresh
-
-
 def test_a_second_query_costs_matching_only(animals, monkeypatch):
     photos = animals.parent / "photos"
     with reid.open(animals, FAST) as opened:

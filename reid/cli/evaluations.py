@@ -1,4 +1,4 @@
-"""Commands that measure how often answers are right: evaluate, compare."""
+"""Commands that measure how often answers are right, and find what makes them so: evaluate, compare, tune."""
 
 from __future__ import annotations
 
