@@ -101,9 +101,9 @@ def test_no_two_photos_of_one_encounter_are_compared(herd, store, monkeypatch):
     pairs = []
     whole = stages.leave_one_out.compare
 
-    def watched(photo, pool, work, impostors, *more):
+    def watched(photo, pool, work, impostors):
         pairs.append((photo, pool))
-        return whole(photo, pool, work, impostors, *more)
+        return whole(photo, pool, work, impostors)
 
     monkeypatch.setattr(stages.leave_one_out, "compare", watched)
     calibrate(herd, FAST.replace(calibration_queries=30), cache=store)
@@ -323,5 +323,5 @@ def test_a_fused_pipeline_that_knows_nothing_of_these_animals_loses_its_say(herd
         )
         [found] = opened.identify(tmp_path / "q.png").rankings
         [item], _ = stages.read([PhotoRef("q", tmp_path / "q.png")], opened.work.digests, opened.work.listener)
-        scores = stages.compare(item, opened.references, opened.work, opened.judges.impostors)
+        scores = stages.compare(item, opened.references, opened.work, opened.judges.impostors).scores
         assert found.candidates[0].score == pytest.approx(np.log1p(scores.parts.sum(axis=0)).max())

@@ -449,7 +449,8 @@ def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
         assert work.fingerprints.of_scores != one.work.fingerprints.of_scores
         for photo in (items[0], items[3]):
             pool = stages.without_encounter([photo], items)
-            fused, plain = stages.compare(photo, pool, work, distribution), stages.compare(photo, pool, one.work, one.impostors)
+            compared = stages.compare(photo, pool, work, distribution), stages.compare(photo, pool, one.work, one.impostors)
+            fused, plain = (found.scores for found in compared)
             found = [stages.match.shortlist(own, pool, work.first) for own in stages.match.variants(photo, pool, work.first, work.digests)]
             looked_at = {place for places in found for place in places}
             assert 6 <= len(looked_at) < len(pool)  # every variant has a shortlist

@@ -27,7 +27,7 @@ class Judges:
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
-    columns = [compare(photo, references, work, judges.impostors) for photo in query.photos]
+    columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
     return with_quality(judge(query, references, columns, work, judges), query, work)
 
 
