@@ -170,6 +170,7 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == [before]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_one_thing(tmp_path):
     for view in range(12):
         save(tmp_path / "photos" / f"{view}.png", draw_animal(view, 0))
