@@ -70,25 +70,25 @@ def test_the_right_animal_is_found_and_a_new_one_is_not_matched(animals):
     assert not report.failures
 
 
-@pytest.mark.parametrize("at_once", [2, 3, 50])
-def test_photos_that_are_extracted_together_are_indexed_like_those_that_are_not(animals, monkeypatch, at_once):
+def test_photos_that_are_extracted_together_are_indexed_like_those_that_are_not(animals, monkeypatch):
     """By size, the rest at the end, and those that cannot be used are named."""
     for number, size in enumerate([(300, 200), (260, 200), (300, 200)]):
         save(animals / "animal-9" / f"{number}.png", draw_animal(9, number, size))
     (animals / "animal-9" / "bad.png").write_bytes(b"")
     alone = index(animals, FAST, cache=animals / "alone")
-    monkeypatch.setattr(import_module("reid.stages.extract"), "AT_ONCE", {"cpu": at_once})
-    together = index(animals, FAST, cache=animals / "together")
-    assert (alone.n_extracted, alone.failures) == (together.n_extracted, together.failures)
-    assert together.n_extracted == 19
-    files = [sorted((animals / cache / "features").rglob("*.safetensors")) for cache in ("alone", "together")]
-    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+    for at_once in (2, 3, 50):
+        monkeypatch.setattr(import_module("reid.stages.extract"), "AT_ONCE", {"cpu": at_once})
+        together = index(animals, FAST, cache=animals / f"together-{at_once}")
+        assert (alone.n_extracted, alone.failures) == (together.n_extracted, together.failures)
+        assert together.n_extracted == 19
+        files = [sorted((animals / cache / "features").rglob("*.safetensors")) for cache in ("alone", f"together-{at_once}")]
+        assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
 
 
-@pytest.mark.parametrize("score", ["wasserstein", "wasserstein-matched", "n_matches", "sum", "mean"])
-def test_every_score_finds_the_known_animal(animals, score):
-    report = identify(animals.parent / "photos" / "known.png", animals, FAST.replace(score=score))
-    assert report.rankings[0].candidates[0].identity == "animal-3"
+def test_every_score_finds_the_known_animal(animals):
+    for score in ("wasserstein", "wasserstein-matched", "n_matches", "sum", "mean"):
+        report = identify(animals.parent / "photos" / "known.png", animals, FAST.replace(score=score))
+        assert report.rankings[0].candidates[0].identity == "animal-3", score
 
 
 def test_the_same_input_gives_the_same_output_whether_stored_or_not(animals):
@@ -102,15 +102,14 @@ def test_the_same_input_gives_the_same_output_whether_stored_or_not(animals):
 
 def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch):
     photos = animals.parent / "photos"
-    settings = FAST.replace(extractor="aliked-n16", matcher="lightglue", max_keypoints=60)
-    alone = identify(photos, animals, settings, cache=animals / "alone")
+    alone = identify(photos, animals, FAST, cache=animals / "alone")
     monkeypatch.setattr(stages.match, "LOADERS", {"cpu": 2})
     [victim, *_] = sorted((animals / "alone" / "features").rglob("*.safetensors"))
     victim.write_bytes(victim.read_bytes()[:100])  # found by the thread that reads, extracted again by the one that asked
     for file in (animals / "alone" / "matches").rglob("*.safetensors"):
         file.unlink()
     listener = Recorder()
-    ahead = identify(photos, animals, settings, cache=animals / "alone", listener=listener)
+    ahead = identify(photos, animals, FAST, cache=animals / "alone", listener=listener)
     assert ahead.rankings == alone.rankings
     assert any("is damaged" in note for note in listener.notes)
 
