@@ -46,7 +46,7 @@ def sample(tmp_path_factory):
 
 def test_the_default_networks_name_drawn_turtles(sample):
     folder, truth = sample
-    settings = Settings.of(max_keypoints=256, impostor_pairs=60)
+    settings = Settings.of(max_keypoints=256, impostor_pairs=120)
     report = identify(folder / "photos", folder / "gallery", settings)
     assert {ranking.query_id for ranking in report.rankings} == truth.keys()
     for ranking in report.rankings:
