@@ -249,11 +249,9 @@ def test_two_at_once_both_finish_with_the_right_result(animals):
 
 
 def test_a_killed_run_is_taken_up_where_it_was(tmp_path):
-    root, n = tmp_path / "gallery", 40
-    pixels = draw_animal(0, 0, (640, 480))
-    for number in range(n):
-        pixels[0, 0] = number  # another photo by its content
-        save(root / f"animal-{number}" / "0.png", pixels)
+    root, n = tmp_path / "gallery", 60
+    for identity in range(n):
+        save(root / f"animal-{identity}" / "0.png", draw_animal(identity, 0, (640, 480)))
     run = start(root)
     deadline = time.monotonic() + 60
     while not feature_files(root) and time.monotonic() < deadline:
