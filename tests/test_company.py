@@ -111,7 +111,7 @@ def test_blocks_are_all_of_one_size_and_change_nothing_else():
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_gallery_that_grows_answers_as_one_that_was_always_so_large(tmp_path, monkeypatch, coarse):
     """Seven references, then an eighth: what was stored of the seven is what a fresh store would hold."""
-    monkeypatch.setitem(reid.retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
+    monkeypatch.setattr(reid.retrieval.coarse, "FINALISTS", 4)
     settings = SETTINGS.replace(max_keypoints=100, resize=256, fuse="none", impostor_pairs=0, coarse=coarse)
     root, query = tmp_path / "gallery", save(tmp_path / "query.png", draw_animal(2, 7))
     for identity in range(7):
