@@ -54,7 +54,7 @@ HELP = {  # of every setting, each of which has an option
     "equalize": "Even out light and haze before features are extracted.",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
     "matcher": "How features are matched; `reid models` lists the matchers.",
-    "lightglue_weights": "File of weights for LightGlue, from `reid train`.",
+    "lightglue_weights": "LightGlue's weights: a file from `reid train`, or a name of `reid models` (aliked-lightglue: as published).",
     "shortlist": "Match only so many references, those with most votes; 0: all.",
     "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
     "verify": "Keep only matches that agree with one motion of this kind; auto: affine for nearest, none for the others.",
