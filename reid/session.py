@@ -254,10 +254,11 @@ class Session:
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
-        """`identify` for one query, as soon as it is ready; None where none of its photos can be used."""
+        """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.pipelines)
-        usable = Query(query.name, tuple(items))
-        return stages.identify(usable, self.references, self.work, self.judges) if items else None, tuple(failures)
+        own = {item.digest for item in items}
+        others = [item for item in self.references if item.digest not in own]
+        return stages.identify(Query(query.name, tuple(items)), others, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.

@@ -96,6 +96,16 @@ def test_the_first_question_is_the_less_sure_one_and_links_to_itself(app):
     assert whole.startswith("<!DOCTYPE html>") and "<title>new.png" in whole
 
 
+def test_a_photo_that_the_gallery_holds_is_not_asked_about_itself(tmp_path):
+    for identity in range(3):
+        save(tmp_path / "g" / f"animal-{identity}.png", draw_animal(identity, 0))
+    (tmp_path / "g" / "metadata.csv").write_text("path,identity\nanimal-0.png,animal-0\nanimal-1.png,unknown\nanimal-2.png,unknown\n")
+    app = App(tmp_path / "g", tmp_path / "g" / "animal-1.png")
+    [task] = app.desk.waiting()
+    assert sorted(choice.reference.ref.image_id for choice in task.choices) == ["animal-0.png", "animal-2.png"]
+    assert [app.answer(task, "cannot_tell", choice=choice).status_code for choice in range(2)] == [200, 200] and not app.desk.waiting()
+
+
 def test_what_is_skipped_comes_again_at_the_end(app):
     first, second = (app.task(title) for title in ("new.png", "known.png"))
     assert "<title>known.png" in app.browser.post("/skip", data={"task": first.id}).text

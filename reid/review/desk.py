@@ -47,16 +47,18 @@ class Desk:
         self._state: tuple[object, Book] | None = None
 
     def _photos(self, given: Sequence[Path]) -> list[Path]:
-        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there."""
-        file = self.session.work.folder / "review" / "photos.json"
+        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there. What lies in the
+        gallery is remembered by its place there, so that a copy of the folder knows it, too."""
+        root, file = self.session.root.resolve(), self.session.work.folder / "review" / "photos.json"
         try:
             known = [str(path) for path in json.loads(file.read_text("utf-8"))]
         except (OSError, ValueError, TypeError):
             known = []
         if not given:
-            return [path for path in map(Path, known) if path.exists()]
-        every = list(dict.fromkeys([*known, *(str(path.resolve()) for path in given)]))
-        write_atomically(file, json.dumps(every).encode())
+            return [path for path in (root / name for name in known) if path.exists()]
+        paths = [path.resolve() for path in given]
+        every = [*known, *(str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)]
+        write_atomically(file, json.dumps(list(dict.fromkeys(every))).encode())
         return list(given)
 
     # -- what is known
