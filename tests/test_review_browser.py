@@ -1,5 +1,6 @@
 """In a real browser, by the keyboard alone: a small day on the sample gallery, and a whole one, from a card of photos to a MARK file."""
 
+import base64
 import re
 import shutil
 import signal
@@ -231,3 +232,36 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
         "/*turtle-2*/ 1010 1;", "/*turtle-3*/ 1100 1;",
     ]  # fmt: skip
     assert "9 of 10 photos" in out  # of one nobody can tell who it is
+
+
+DROP = """async ([name, data]) => {
+    const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)), given = new DataTransfer();
+    given.items.add(new File([bytes], name));
+    for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: given, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
+    gallery, shots = tmp_path / "gallery", [save(tmp_path / f"{identity}.png", draw_animal(identity, 5)) for identity in range(3)]
+    for identity in range(3):
+        save(gallery / f"animal-{identity}" / "0.png", draw_animal(identity, 0))
+    server = Server("--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
+    page.evaluate(DROP, ["../dropped.png", base64.b64encode(shots[0].read_bytes()).decode()])
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    assert photo(page) == "dropped.png" and not page.locator("#add").is_visible() and "/review" in page.url
+    press(page, "y")
+    page.keyboard.press("o")
+    page.set_input_files("#add input[multiple]", [shots[1], tmp_path / "gallery" / "decisions.sqlite"])
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    assert photo(page) == "1.png" and "decisions.sqlite is not a photo" in page.inner_text("#alert")
+    page.keyboard.press("o")
+    page.locator("#folder").press_sequentially(str(shots[2]))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#add", state="hidden")
+    press(page, "y")
+    page.wait_for_function("document.querySelector('figure.panel figcaption strong')?.innerText === '2.png'", timeout=PATIENCE)
+    assert [one.kind for one in DecisionLog(gallery).effective()] == [Kind.SAME, Kind.SAME] and not page.faults[1:]
+    assert server.stop() == 0 and sorted(path.name for path in (gallery / "reid-inbox").iterdir()) == ["1.png", "dropped.png"]
+    assert "2 new rows" in reid("import", gallery / "reid-inbox", "--gallery", gallery)

@@ -54,12 +54,16 @@ class Desk:
             known = [str(path) for path in json.loads(file.read_text("utf-8"))]
         except (OSError, ValueError, TypeError):
             known = []
-        if not given:
-            return [path for path in (root / name for name in known) if path.exists()]
         paths = [path.resolve() for path in given]
         every = [*known, *(str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)]
-        write_atomically(file, json.dumps(list(dict.fromkeys(every))).encode())
-        return list(given)
+        if given:
+            write_atomically(file, json.dumps(list(dict.fromkeys(every))).encode())
+        return list(given) or [path for path in (root / name for name in known) if path.exists()]
+
+    def add(self, photos: Sequence[Path], keep: Path) -> None:
+        """Review these, too; `keep` is what is remembered for later runs."""
+        self._photos([keep])
+        self.worker.add(photos)
 
     # -- what is known
 
