@@ -64,7 +64,7 @@ def test_what_is_least_foreseen_comes_first():
     def ranking(verdict, *p):
         return IdentityRanking("q", (), verdict, 0.1, *p)
 
-    sure, unsure = value_of(ranking("match", 0.98, 0.01, 0.01)), value_of(ranking("unsure", 0.4, 0.3, 0.3))
+    sure, unsure = value_of(ranking("match", 0.98, 0.01, 0.01)), value_of(ranking("unsure", 0.4, 0.2, 0.4))
     assert sure < entropy(0.7, 0.3) < unsure < 1 < tasks.CONTRADICTED
     assert value_of(ranking("match")) < value_of(ranking("new")) < value_of(ranking("unsure"))
     assert entropy(0.5, 0.5) == pytest.approx(1) and entropy(1, 0) == 0

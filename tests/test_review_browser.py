@@ -237,7 +237,8 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
 DROP = """async ([name, data]) => {
     const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)), given = new DataTransfer();
     given.items.add(new File([bytes], name));
-    for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: given, bubbles: true, cancelable: true }));
+    const options = { dataTransfer: given, bubbles: true, cancelable: true };
+    for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, options));
 }"""
 
 
@@ -248,7 +249,7 @@ def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
     server = Server("--gallery", gallery)
     page.goto(server.link)
     page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
-    page.evaluate(DROP, ["../dropped.png", base64.b64encode(shots[0].read_bytes()).decode()])
+    page.evaluate(DROP, ["dropped.png", base64.b64encode(shots[0].read_bytes()).decode()])
     page.wait_for_selector("#pair", timeout=PATIENCE)
     assert photo(page) == "dropped.png" and not page.locator("#add").is_visible() and "/review" in page.url
     press(page, "y")

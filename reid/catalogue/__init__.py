@@ -11,7 +11,7 @@ from .sides import opposite, side
 from .table import find_table
 
 __all__ = [
-    "FOLDER", "INBOX", "OWN", "QUERY_SPLITS", "Contradiction", "Decision", "DecisionLog", "Gallery", "Kind", "Labels", "PhotoKey", "ReadOptions",
-    "check_folder", "find_table", "free_name", "is_photo", "labels", "occasions", "opposite", "photos_in", "read", "readable", "restrict",
-    "side", "taken_at", "unlabelled",
+    "FOLDER", "INBOX", "OWN", "QUERY_SPLITS", "Contradiction", "Decision", "DecisionLog", "Gallery", "Kind", "Labels", "PhotoKey",
+    "ReadOptions", "check_folder", "find_table", "free_name", "is_photo", "labels", "occasions", "opposite", "photos_in", "read",
+    "readable", "restrict", "side", "taken_at", "unlabelled",
 ]  # fmt: skip

@@ -51,6 +51,7 @@ class Labels:
     apart: tuple[tuple[str, str], ...]  # digests of photos of different animals, one pair for each bar, sorted
     animals_apart: Mapping[tuple[str, str], int]  # names of animals that are kept apart, sorted: the number of the decision
     contradictions: tuple[Contradiction, ...]
+    unjoined: tuple[Decision, ...]  # blind answers that would join two animals with names, and do not: a person has to see them
     notes: tuple[str, ...]
     n_decisions: int
     last: int  # the number of the last decision that counts
@@ -92,9 +93,25 @@ def labels(photos: Sequence[Indexed], decisions: Sequence[Decision]) -> Labels:
     found = tuple(solved.contradictions)
     if found:
         notes.append(f"{counted(len(found), 'contradiction')} among decisions, see `reid decisions`: {found[0]}")
+    if solved.unjoined:
+        one = solved.unjoined[0]
+        what = counted(len(solved.unjoined), "blind answer", "blind answers")
+        notes.append(f"{what} would join two animals that have names, and must be confirmed first: {one.number} ({_photos(one)})")
     apart, animals_apart = _apart(graph, solved, called)
     last = max((one.number for one in decisions), default=0)
-    return Labels(tuple(identities), sides, dates, apart, animals_apart, found, tuple(notes), len(decisions), last, fingerprint(decisions))
+    return Labels(
+        identities=tuple(identities),
+        sides=sides,
+        dates=dates,
+        apart=apart,
+        animals_apart=animals_apart,
+        contradictions=found,
+        unjoined=tuple(solved.unjoined),
+        notes=tuple(notes),
+        n_decisions=len(decisions),
+        last=last,
+        fingerprint=fingerprint(decisions),
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,6 +133,7 @@ class _Solved:
         self.used: dict[Node, list[_Link]] = defaultdict(list)  # what has joined something
         self.contradictions: list[Contradiction] = []
         self.left_out: set[int] = set()  # numbers of decisions
+        self.unjoined: list[Decision] = []
 
     def root(self, node: Node) -> Node:
         while self.above[node] != node:
@@ -208,6 +226,7 @@ class _Graph:
             else:
                 for node in (a, b):
                     barred[found.root(node)].add((a, b, by))
+        named = {found.root(node) for node in found.above if node[0] == "name" or any(by.value for by in self.claims.get(node, ()))}
         for link, _ in sorted(map(_weighed, given.values()), key=lambda one: one[1]):
             one, other = found.root(link.a), found.root(link.b)
             if one == other:
@@ -215,8 +234,12 @@ class _Graph:
             if between := barred[one] & barred[other]:
                 found.leave_out(link, *min(between, key=lambda bar: bar[2].number))
                 continue
+            if link.by is not None and "blind" in link.by.evidence and one in named and other in named:
+                found.unjoined.append(link.by)
+                continue
             found.join(link)
             barred[found.root(one)] = barred[one] | barred[other]
+            named |= {found.root(one)} if {one, other} & named else set()
         found.contradictions = sorted(set(found.contradictions), key=lambda one: (one.apart.number, one.weakest.number))
         return found
 
@@ -273,7 +296,8 @@ class _Graph:
 def _weighed(alike: Sequence[_Link]) -> tuple[_Link, tuple[float, ...]]:
     """Of links between the same two nodes the one that counts, with what sorts such links, the strongest first."""
     n_observers = len({link.by.observer for link in alike if link.by is not None})
-    weights = ((link.by.kind not in LEAVING, -n_observers, -_p_same(link.by), link.order) for link in alike if link.by is not None)
+    by = [(link, link.by) for link in alike if link.by is not None]
+    weights = [(one.kind not in LEAVING, "blind" in one.evidence, -n_observers, -_p_same(one), link.order) for link, one in by]
     return min(zip(alike, weights, strict=True), key=lambda one: one[1])
 
 

@@ -33,8 +33,9 @@ class Desk:
         self.name = session.root.resolve().name or str(session.root)
         self.log = DecisionLog(session.root)
         self.empty: str | None = None  # why the gallery has no photo
-        try:
-            self.gallery = session.gallery
+        try:  # who judges blind sees what the table says, and what they have said themselves
+            own = [one for one in self.log.effective() if one.observer == observer]
+            self.gallery = session.labelled(own) if blind else session.gallery
         except GalleryError as error:
             if error.problems:
                 raise
@@ -92,7 +93,9 @@ class Desk:
         """Every question that there is, answered ones too, the most valuable first."""
         if self.blind:
             return self._second()
-        found = [*self._queries.values(), *tasks.of_contradictions(self.book().contradictions, self.items())]
+        book, items = self.book(), self.items()
+        found = [*self._queries.values(), *tasks.of_contradictions(book.contradictions, items)]
+        found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
         if self.worker.health is not None:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)

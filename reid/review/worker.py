@@ -1,5 +1,5 @@
-"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels; then it waits for
-further photos.
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels; then
+it waits for further photos.
 
 Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
 """
