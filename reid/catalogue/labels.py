@@ -235,7 +235,7 @@ class _Graph:
                 found.leave_out(link, *min(between, key=lambda bar: bar[2].number))
                 continue
             if link.by is not None and "blind" in link.by.evidence and one in named and other in named:
-                found.unjoined.append(link.by)
+                found.unjoined += [one.by for one in given[frozenset((link.a, link.b))] if one.by is not None]
                 continue
             found.join(link)
             barred[found.root(one)] = barred[one] | barred[other]

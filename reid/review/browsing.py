@@ -189,8 +189,9 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         book = desk.book()
         lines = _lines(book, _seen_by(desk, book)[::-1], desk)
         return pages.page(
-            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most], n_more=max(0, len(lines) - most)
-        )
+            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most],
+            n_more=max(0, len(lines) - most), may_undo=desk.may_undo(),
+        )  # fmt: skip
 
 
 def _seen_by(desk: Desk, book: Book) -> list[Decision]:

@@ -81,6 +81,9 @@ class Desk:
         new = [item for task in self._queries.values() for item in task.photos]
         return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
 
+    def may_undo(self) -> bool:
+        return any(one.observer == self.observer for one in self.book().effective)
+
     # -- what is asked
 
     def _answered(self, query: Query, ranking: IdentityRanking) -> None:

@@ -140,14 +140,14 @@ def of_contradictions(contradictions: Iterable[Contradiction], photos: Mapping[s
 def of_unjoined(decisions: Iterable[Decision], photos: Mapping[str, Indexed], names: Mapping[str, str | None]) -> list[Task]:
     """Two animals with names that somebody who judged blind takes for one. `photos` and `names` by digest."""
     found: dict[str, Task] = {}
-    for one in decisions:
+    for one in sorted(decisions, key=lambda one: one.number):
         pair = [photos[digest] for digest in shown(one) if digest in photos]
         if len(pair) == 2:
             animals = [names.get(item.digest) or item.ref.image_id for item in pair]
             because = (f"{one.observer} has judged these photos blind, and says that they show one animal.",)
             choice = Choice(animals[1], pair[1], pair[0])
             task = Task(Topic.TWINS, " and ".join(animals), (pair[0],), (choice,), CONTRADICTED, because=because, after=one.number)
-            found.setdefault(task.id, task)
+            found[task.id] = task
     return list(found.values())
 
 
