@@ -6,7 +6,7 @@ import zipfile
 
 import foreign
 import pytest
-from conftest import photo, read
+from conftest import photo, read, save
 from test_export import bring, write
 
 from reid.catalogue import DecisionLog, Kind, PhotoKey
@@ -59,7 +59,8 @@ def test_a_group_is_no_individual(tmp_path):
 
 
 def test_a_decided_month_stays_a_month(root):
-    (root / "metadata.csv").write_text("path,identity,Datum,orientation\na.png,Luna,2020-05-06,left\nb.png,Luna,2021-05-06,left\n")
+    save(root / "a.png", foreign.np.full((40, 60, 3), 9, "uint8"))
+    (root / "metadata.csv").write_text("path,identity,Date taken,orientation\na.png,Luna,2020-05-06,left\nb.png,Luna,2021-05-06,left\n")
     keys = [PhotoKey(Digests(root / ".reid").of(read(root).references[0]), "a.png")]
     for value in ("2023-07", "2024", "2024-02-03"):
         DecisionLog(root).append(Kind.DATE, keys, observer="zoe", value=value)
@@ -111,6 +112,7 @@ def test_coordinates_that_are_no_numbers_are_told(root, bad):
 OUTLINES = {
     "odd": [[6, 10, 36, 10, 36]], "flat and odd": [6, 10, 36, 10, 36, 30, 1], "two points": [[6, 10, 36, 10]],
     "text": [["a", "b", "c", "d", "e", "f"]], "null": [None, 1, 2, 3, 4, 5], "objects": [{"x": 1}], "nan": [[float("nan")] * 6],
+    "huge": [[10**400] * 6], "huger": {"size": [10**4000, 10**4000], "counts": [1]},
     "no size": {"counts": [1, 2]}, "no counts": {"size": [40, 60]}, "short": {"size": [40, 60], "counts": [1, 2]},
     "negative": {"size": [40, 60], "counts": [-1, 2401]}, "fractions": {"size": [40, 60], "counts": [1200.5, 1199.5]},
     "words": {"size": [40, 60], "counts": ["a"]}, "sizes": {"size": "40", "counts": "abc"},

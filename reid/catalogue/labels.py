@@ -5,8 +5,9 @@ them as they stand then: a split takes its photos out of their animal, and puts 
 merge links animals, and lifts the bars of splits between them. Then the table's names are joined first, then what splits have left together
 or taken away together, then the other links from the strongest on: those that several observers have given, those with the greatest
 `p_same` among their evidence, the earlier ones. A link that would join what a bar keeps apart is left out, and told as a contradiction:
-nothing is joined across a bar. Only photos that the table gives one name stay together in spite of a `different`, until one of them is
-split off; that is a contradiction, too. Photos of one encounter that nobody has named are not taken for one animal.
+nothing is joined across a bar. A link that was given blind joins no two animals that have names. Only photos that the table gives one
+name stay together in spite of a `different`, until one of them is split off; that is a contradiction, too. Photos
+of one encounter that nobody has named are not taken for one animal.
 """
 
 from __future__ import annotations
@@ -239,7 +240,8 @@ class _Graph:
                 continue
             found.join(link)
             barred[found.root(one)] = barred[one] | barred[other]
-            named |= {found.root(one)} if {one, other} & named else set()
+            if one in named or other in named:
+                named.add(found.root(one))
         found.contradictions = sorted(set(found.contradictions), key=lambda one: (one.apart.number, one.weakest.number))
         return found
 

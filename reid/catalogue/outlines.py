@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 from typing import Any
+
+MOST = 1 << 40  # px
 
 
 def outline_fault(text: str) -> str | None:
@@ -41,8 +42,8 @@ def _run_lengths(value: dict[Any, Any]) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MOST  # nan is not below
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST
