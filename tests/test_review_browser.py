@@ -256,6 +256,7 @@ def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
     page.keyboard.press("o")
     page.set_input_files("#add input[multiple]", [shots[1], tmp_path / "gallery" / "decisions.sqlite"])
     page.wait_for_selector("#pair", timeout=PATIENCE)
+    page.wait_for_selector("#alert:not([hidden])")
     assert photo(page) == "1.png" and "decisions.sqlite is not a photo" in page.inner_text("#alert")
     page.keyboard.press("o")
     page.locator("#folder").press_sequentially(str(shots[2]))

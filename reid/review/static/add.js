@@ -21,9 +21,9 @@ const send = async files => {
       if (!answer.ok) refused.push((await answer.text()).replace(/^reid: /, "").trim());
     } catch { return void (adding.textContent = "reid does not answer: it was stopped."); }
   }
+  if (refused.length < photos.length) await htmx.ajax("POST", "/inbox/done", { target: "#adding" });
+  else adding.textContent = "No photo among these.";
   if (refused.length) tell(`Left out: ${refused.slice(0, 3).join("; ")}${refused.length > 3 ? `; and ${refused.length - 3} more` : ""}`);
-  if (refused.length < photos.length) htmx.ajax("POST", "/inbox/done", { target: "#adding" });
-  else { adding.textContent = "No photo among these."; }
 };
 
 if (box) {
