@@ -444,11 +444,8 @@ def test_what_stops_the_worker_is_told(tmp_path):
     while not desk.worker.state.finished and time.monotonic() < deadline:
         time.sleep(0.02)
     desk.worker.stop()
-    assert (
-        desk.worker.state.finished
-        and not desk.worker._thread.is_alive()
-        and "no photo of the gallery could be used" in desk.worker.state.error
-    )
+    assert not desk.worker._thread.is_alive()
+    assert desk.worker.state.finished and "no photo of the gallery could be used" in desk.worker.state.error
 
 
 def test_the_command_refuses_an_open_network(animals, call):
