@@ -14,15 +14,15 @@ from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .results import IndexSummary, PairView
-from .score import compare, impostor_pairs, impostors, strongest, without_encounter
-from .select import Selection, Stage, select, stage
+from .score import Compared, compare, impostor_pairs, impostors, strongest, without_encounter
+from .select import Selection, Stage, stage
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline", "Recall",
-    "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence", "extract",
-    "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair",
-    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index",
-    "without_encounter",
+    "Compared", "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline",
+    "Recall", "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence",
+    "extract", "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses",
+    "match_pair", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "stage", "strongest", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip
