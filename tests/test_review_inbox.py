@@ -52,7 +52,7 @@ def test_a_folder_is_named_where_it_lies(app, tmp_path):
     app.desk.worker._work()
     assert [task.title for task in app.desk.waiting()] == ["known.png"] and not (tmp_path / "gallery" / "reid-inbox").exists()
     (tmp_path / "none").mkdir()
-    for folder in ("today", "", str(tmp_path / "nowhere"), str(tmp_path / "none"), "\0", "/\0"):
+    for folder in ("today", "", str(tmp_path / "nowhere"), str(tmp_path / "none"), "\0", "/\0", "~nobody-is-called-so/x"):
         refused = app.browser.post("/inbox/folder", data={"folder": folder})
         assert refused.status_code == 409 and "HX-Trigger" not in refused.headers and len(refused.text.splitlines()) < 4, folder
     assert len(app.desk.worker.photos) == 1
@@ -100,7 +100,7 @@ def test_a_link_in_the_place_of_the_inbox_is_refused(app, tmp_path):
     [
         ("IMG 1 (2).JPG", "IMG 1 (2).jpg"), ("Ж龟.jpg", "Ж龟.jpg"), ("a<b>|:*?.png", "a_b_.png"), ("...jpg", "photo.jpg"),
         ("..a. .jpg", "a.jpg"),
-        ("x" * 300 + ".heic", "x" * 60 + ".heic"), ("e\u0301.jpg", "é.jpg"), ("\u202egpj.jpg", "_gpj.jpg"), ("NUL.jpg", "NUL_.jpg"),
+        ("x" * 300 + ".heic", "x" * 60 + ".heic"), ("e\u0301.jpg", "é.jpg"), ("\u202egpj.jpg", "_gpj.jpg"), ("NUL.jpg", "NUL_.jpg"), ("notes", "notes"),
     ],
 )  # fmt: skip
 def test_names_are_made_plain(name, kept):

@@ -98,7 +98,8 @@ class Desk:
             return self._second()
         book, items = self.book(), self.items()
         found = [*self._queries.values(), *tasks.of_contradictions(book.contradictions, items)]
-        found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
+        if book.unjoined:
+            found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
         if self.worker.health is not None:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)

@@ -93,7 +93,8 @@ class Inbox:
 def plain(name: str) -> str:
     """The last part of a path, with letters, digits and a few marks alone, so that every system takes it."""
     base = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    stem, dot, ending = re.sub(r"[^\w.() -]+", "_", base).rpartition(".")
+    allowed = re.sub(r"[^\w.() -]+", "_", base)
+    stem, dot, ending = allowed.rpartition(".") if "." in allowed else (allowed, "", "")
     stem = stem.strip(". ")[:LONGEST].strip(". ") or "photo"
     return f"{stem}{'_' * bool(DEVICES.fullmatch(stem))}{dot}{ending.lower()}"
 
@@ -136,12 +137,12 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages, door: Door) -> None:
     def folder(given: Form) -> Response:
         if not door.is_local:
             raise HTTPException(403, "folders of this machine are named on this machine alone; drop the photos onto the page")
-        path = Path(given.get("folder", "").strip().strip("\"'")).expanduser()
         try:
+            path = Path(given.get("folder", "").strip().strip("\"'")).expanduser()
             if not path.is_absolute() or not path.exists():
                 raise PhotoError(f"there is no {path}; write the whole path, as in {Path.home() / 'today'}")
             refs, _ = stages.photos([path], desk.gallery, desk.worker.progress)
-        except (PhotoError, ValueError) as error:
+        except (PhotoError, ValueError, RuntimeError) as error:  # a NUL; a ~ of nobody
             return _added(str(error), 409)
         desk.add([path], keep=path)
         return _added(f"{counted(len(refs), 'photo')} {'is' if len(refs) == 1 else 'are'} being read.")
