@@ -100,7 +100,8 @@ def test_a_link_in_the_place_of_the_inbox_is_refused(app, tmp_path):
     [
         ("IMG 1 (2).JPG", "IMG 1 (2).jpg"), ("Ж龟.jpg", "Ж龟.jpg"), ("a<b>|:*?.png", "a_b_.png"), ("...jpg", "photo.jpg"),
         ("..a. .jpg", "a.jpg"),
-        ("x" * 300 + ".heic", "x" * 60 + ".heic"), ("e\u0301.jpg", "é.jpg"), ("\u202egpj.jpg", "_gpj.jpg"), ("NUL.jpg", "NUL_.jpg"), ("notes", "notes"),
+        ("x" * 300 + ".heic", "x" * 60 + ".heic"), ("e\u0301.jpg", "é.jpg"), ("\u202egpj.jpg", "_gpj.jpg"), ("NUL.jpg", "NUL_.jpg"),
+        ("notes", "notes"),
     ],
 )  # fmt: skip
 def test_names_are_made_plain(name, kept):
