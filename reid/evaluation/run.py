@@ -42,8 +42,17 @@ class Comparison:
         return comparison(self.evaluations)
 
 
-def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation, list[Answer]]:
-    """Identify every query row, or the first `limit` of them: the figures, and the answers that they are of.
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and what its figures are of."""
+
+    evaluation: Evaluation
+    answers: tuple[Answer, ...]
+    judges: Judges  # by which the queries were judged, whatever the gallery's stored calibration is
+
+
+def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
+    """Identify every query row, or the first `limit` of them.
 
     The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. Raises
     GalleryError for a table without queries."""
@@ -82,20 +91,17 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
         compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
         selections, columns = [one.selection for one in compared], [one.scores for one in compared]
-        weights = [one.weight for one in (judges.impostors, *judges.impostors.fused)]
-        if all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, weights, strict=True) if weight):
+        if all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight):
             seconds.append(time.monotonic() - started)
         for score in ScoreName:
-            candidates = stages.rank(query.photos, pool, columns, score)
-            found[score].append(_answer(query, candidates, pool, columns, score))
-            if score == settings.score.score:
-                ranking = stages.judge(query, candidates, pool, work, judges)
-                chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
-                found[score][-1] = replace(found[score][-1], **chances, groups=about.groups())
-                if truth in animals:
-                    courses.append(Course.of(query, pool, selections, columns, score, candidates, ranking.verdict, about))
+            found[score].append(_answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score))
+        ranking, own = stages.judge(query, pool, columns, work, judges), found[settings.score.score]
+        chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
+        own[-1] = replace(own[-1], **chances, groups=about.groups())
+        if truth in animals:
+            courses.append(Course.of(query, pool, selections, columns, settings.score.score, ranking.candidates, ranking.verdict, about))
     work.listener.progress("queries", len(queries), len(queries))
-    return Evaluation.of(
+    evaluation = Evaluation.of(
         found,
         settings.score.score,
         pipelines=", fused with ".join(one.name for one in work.pipelines),
@@ -108,7 +114,8 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         fingerprint=session.fingerprint,
         versions=versions(),
         waterfall=Waterfall(tuple(courses)),
-    ), found[settings.score.score]
+    )
+    return Evaluated(evaluation, tuple(found[settings.score.score]), judges)
 
 
 def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
@@ -123,7 +130,7 @@ def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str]
             session.work.listener.note(name)
             try:
                 with session.with_settings(settings) as one:
-                    found, _ = evaluate(one, limit=limit)
+                    found = evaluate(one, limit=limit).evaluation
                     evaluations[found.pipelines] = found
             except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
                 left_out[name] = str(error)
