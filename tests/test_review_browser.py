@@ -266,4 +266,4 @@ def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
     page.get_by_text("Who is 2.png?").wait_for(timeout=PATIENCE)
     assert [one.kind for one in DecisionLog(gallery).effective()] == [Kind.SAME, Kind.SAME] and not page.faults[1:]
     assert server.stop() == 0 and sorted(path.name for path in (gallery / "reid-inbox").iterdir()) == ["1.png", "dropped.png"]
-    assert "2 new rows" in reid("import", gallery / "reid-inbox", "--gallery", gallery)
+    assert "5 new rows, 5 rows in all" in reid("import", gallery / "reid-inbox", "--gallery", gallery)
