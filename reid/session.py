@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import catalogue, decision, imaging, stages
-from .catalogue import DecisionLog, Gallery, PhotoKey, ReadOptions
+from .catalogue import Decision, DecisionLog, Gallery, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
@@ -94,19 +94,22 @@ class Session:
         """The photos, and their labels by the table and by what people have decided, as they are when they are first needed.
 
         Raises GalleryError with every problem found, StoreError for a damaged log of decisions."""
-        decisions, digest = self.decisions.effective(), self.work.digests.of
-        found = catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **vars(self._options))
-        for text in found.notes:
-            self.work.listener.note(text)
+        found = self.labelled(self.decisions.effective())
+        self._tell(found.notes)
         return found
+
+    def labelled(self, decisions: Sequence[Decision]) -> Gallery:
+        """The gallery as it is by the table and these decisions that count. Raises as `gallery`."""
+        digest, options = self.work.digests.of, vars(self._options)
+        return catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **options)
 
     @property
     def too_few(self) -> str | None:
         """What the gallery lacks to be calibrated, in words; None where it may do."""
         return decision.too_few(self.gallery.references)
 
-    def _tell_derived(self) -> None:
-        for text in self.gallery.derived:
+    def _tell(self, notes: Iterable[str]) -> None:
+        for text in notes:
             self.work.listener.note(text)
 
     @property
@@ -135,9 +138,8 @@ class Session:
         return self._extract_gallery(check=False)
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
-        gallery = self.gallery
         self.work.tidy()
-        items, failures = stages.read(gallery.references, self.work.digests, self.work.listener, check)
+        items, failures = stages.read(self.gallery.references, self.work.digests, self.work.listener, check)
         for item, other in stages.copies(items, items):
             names = item.ref.identity, other.ref.identity
             if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
@@ -179,7 +181,7 @@ class Session:
         photo, whatever its size and time of change say.
 
         Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
-        self._tell_derived()
+        self._tell(self.gallery.derived)
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
@@ -232,8 +234,7 @@ class Session:
             "impostors": judges.impostors.source,
             "calibration": None if judges.calibration is None else judges.calibration.about(),
         }
-        everything = (*failures, *self.failures, *failed, *unusable)
-        decide = self.settings.decide
+        everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
         with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
@@ -254,10 +255,11 @@ class Session:
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
-        """`identify` for one query, as soon as it is ready; None where none of its photos can be used."""
+        """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.pipelines)
-        usable = Query(query.name, tuple(items))
-        return stages.identify(usable, self.references, self.work, self.judges) if items else None, tuple(failures)
+        own = {item.digest for item in items}
+        others = [item for item in self.references if item.digest not in own]
+        return stages.identify(Query(query.name, tuple(items)), others, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.
@@ -266,7 +268,7 @@ class Session:
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
-        self._tell_derived()
+        self._tell(self.gallery.derived)
         if lacking := self.too_few:
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
