@@ -8,7 +8,7 @@ from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import copies, extract, features_of, read
 from .identify import Judges, identify, judge, rank
-from .leave_one_out import Recall, evidence, health, learn, recall
+from .leave_one_out import Recall, evidence, health, learn, recall, trials
 from .listener import Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
@@ -22,7 +22,7 @@ from .workspace import Workspace
 __all__ = [
     "Compared", "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline",
     "Recall", "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence",
-    "extract", "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn",
-    "match_pair", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "stage", "strongest",
-    "update_index", "without_encounter",
+    "extract", "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "match_pair",
+    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "stage", "strongest", "trials", "update_index",
+    "without_encounter",
 ]  # fmt: skip
