@@ -68,4 +68,4 @@ def show(answers: Sequence[Answer], animals: set[str]) -> None:
 
 if __name__ == "__main__":
     with reid.open(Path(sys.argv[1])) as gallery:
-        show(evaluate(gallery)[1], set(gallery.gallery.identities))
+        show(evaluate(gallery).answers, set(gallery.gallery.identities))
