@@ -65,10 +65,9 @@ class Mapped(Pair):
 
     def elsewhere(self, other: Pair) -> NDArray[np.bool_] | None:
         """Beside the animal, and on another individual of its species."""
-        if other is self:
-            return self.beside[1]
         strangers = isinstance(other, Mapped) and other.who[0] == self.who[0] and other.who[1] != self.who[1]
-        return other.valid[1] if strangers else None
+        masks = self.beside if other is self else other.valid if strangers else (None, None)
+        return masks[1]
 
 
 def draw(crops: Crops, number: int, way: Callable[[Rng, tuple[int, int]], Matrix], change: Callable[[Image, Rng], Image]) -> Warped:
