@@ -85,7 +85,7 @@ def crops(views: tuple[View, View], side: int, rng: Rng, who: tuple[int, int]) -
     """`side` px of two photos of one individual, grey and no smaller, about a place that both show if there is one."""
     first, second = (view.seen for view in views)
     on_skin = np.argwhere(~np.isnan(first.uv[..., 0]))[:, ::-1]
-    here = on_skin[rng.integers(len(on_skin), size=TRIES)] if len(on_skin) else on_skin
+    here = on_skin[rng.integers(len(on_skin), size=TRIES)] if len(on_skin) else np.zeros((1, 2))
     there = second.project(first.places(here))
     both = np.flatnonzero(np.isfinite(there[:, 0]))
     sizes = [np.array(view.pixels.shape[::-1]) for view in views]
