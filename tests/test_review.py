@@ -18,8 +18,8 @@ from reid.records import Candidate, Health, IdentityRanking, Indexed, Mislabel, 
 from reid.review import tasks
 from reid.review.agreement import agreements, kappa
 from reid.review.book import Card
-from reid.review.browsing import Filters
 from reid.review.drawings import Seen, chart, timeline
+from reid.review.filters import Filters
 from reid.review.naming import proposed_name
 from reid.review.pictures import Size, picture, shown_size
 from reid.review.tasks import Choice, Task, Topic, entropy, in_order, value_of
