@@ -11,8 +11,8 @@ const nameOf = event => {
 const isShown = one => !one.disabled && one.getClientRects().length > 0;
 
 const walk = (dialog, name) => { // among the tiles of a dialog; whether this key does
-  const tiles = [...dialog.querySelectorAll("[data-walk] a")], first = tiles[0]?.offsetTop;
-  const row = tiles.filter(one => one.offsetTop === first).length;
+  const tiles = [...dialog.querySelectorAll("[data-walk] a")], top = one => one.getBoundingClientRect().top;
+  const row = tiles.filter(one => top(one) === top(tiles[0])).length;
   const step = { j: 1, k: -1, arrowright: 1, arrowleft: -1, arrowdown: row, arrowup: -row }[name];
   if (!step) return false;
   const at = tiles.indexOf(document.activeElement);
@@ -59,6 +59,7 @@ document.addEventListener("htmx:afterSwap", event => {
   if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
   if (event.detail.target.id === "main") {
     window.scrollTo(0, 0);
+    document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     document.getElementById("main").focus({ preventScroll: true });
   }
 });
