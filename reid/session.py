@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import catalogue, decision, imaging, stages
-from .catalogue import Decision, DecisionLog, Gallery, PhotoKey, ReadOptions
+from .catalogue import Decision, DecisionLog, Gallery, Kind, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
@@ -334,11 +334,15 @@ class Session:
         if self.judges.calibration is None:
             return None
         most = self.settings.decide.calibration_queries if most is None else most
-        found = stages.health(self.references, self.work, self.judges, most)
+        new = {photo.digest for one in self.decisions.effective() if one.kind is Kind.NEW for photo in one.photos}
+        called = {item.ref.identity for item in self.references if item.ref.identity and item.digest in new}
+        found = stages.health(self.references, self.work, self.judges, most, called)
         apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
-        twins = tuple(one for one in found.twins if tuple(sorted(one.identities)) not in apart)
+        twins, newcomers = (
+            tuple(one for one in pairs if tuple(sorted(one.identities)) not in apart) for pairs in (found.twins, found.newcomers)
+        )
         mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
-        return replace(found, twins=twins, mislabels=mislabels)
+        return replace(found, twins=twins, mislabels=mislabels, newcomers=newcomers)
 
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give

@@ -6,7 +6,7 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -130,8 +130,9 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     return found, {name: reached[name] for name in Stage}
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:
-    """What at most so many calibration queries say about the gallery's labels; photos that have none say nothing."""
+def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int, called_new: Set[str] = frozenset()) -> Health:
+    """What at most so many calibration queries say about the gallery's labels; photos that have none say nothing. `called_new` are names
+    of animals that somebody has called new."""
     assert judges.calibration is not None
     named = n_encounters(references)
     found = (
@@ -139,7 +140,7 @@ def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most:
         for one in tried(references, work, judges.impostors, most)
         if one.n_compared
     )
-    return decision.health(found, judges.calibration, named)
+    return decision.health(found, judges.calibration, named, called_new)
 
 
 def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
