@@ -51,12 +51,10 @@ def draws(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
         yield [photos[name][chance.integers(len(photos[name]))] for name in chance.choice(names, len(names))]
 
 
-def ghosts(questions: Sequence[Answer], most: int) -> tuple[int, int, int]:
-    """Known animals that are called new when nobody looks at more than `most` candidates, and candidates looked at: all beyond the first
-    MOST, and those of the photo that took most."""
-    looked = [min(most, one.rank or len(one.identities), len(one.identities)) for one in questions]
-    further = [max(0, n - MOST) for n in looked]
-    return sum(one.known and one.rank > most for one in questions), sum(further), max(further)
+def ghosts(questions: Sequence[Answer], most: int) -> tuple[int, int]:
+    """Known animals that are called new where nobody looks at more than `most` candidates, and how many beyond MOST are looked at."""
+    looked = (min(most, one.rank or len(one.identities)) for one in questions)
+    return sum(one.known and one.rank > most for one in questions), sum(max(0, n - MOST) for n in looked)
 
 
 def curves(answers: Sequence[Answer], animals: set[str]) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -78,12 +76,10 @@ def show(answers: Sequence[Answer], animals: set[str]) -> None:
     for name, (number, wrong) in curves(answers, animals).items():
         for what, own in (("number", number), ("wrong", wrong)):
             print(f"| {what}, order {name} | {' | '.join(f'{own[place]:.1f}' for place in places)} |")
-    print(
-        "| candidates looked through | known animals called new | further candidates, all questions | of one question, at most |\n|---|---|---|---|"
-    )
+    print("| candidates looked through | known animals called new | further candidates, in all |\n|---|---|---|")
     for most in LOOKED:
-        n_ghosts, further, longest = np.mean([ghosts(drawn, most) for drawn in draws(answers)], axis=0)
-        print(f"| {min(most, len(animals))} | {n_ghosts:.1f} | {further:.0f} | {longest:.0f} |")
+        n_ghosts, n_further = np.mean([ghosts(drawn, most) for drawn in draws(answers)], axis=0)
+        print(f"| {min(most, len(animals))} | {n_ghosts:.1f} | {n_further:.0f} |")
 
 
 if __name__ == "__main__":

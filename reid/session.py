@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import catalogue, decision, imaging, stages
-from .catalogue import Decision, DecisionLog, Gallery, Kind, PhotoKey, ReadOptions
+from .catalogue import Decision, DecisionLog, Gallery, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
@@ -334,15 +333,8 @@ class Session:
         if self.judges.calibration is None:
             return None
         most = self.settings.decide.calibration_queries if most is None else most
-        new = {photo.digest for one in self.decisions.effective() if one.kind is Kind.NEW for photo in one.photos}
-        called = {item.ref.identity for item in self.references if item.ref.identity and item.digest in new}
-        found = stages.health(self.references, self.work, self.judges, most, called)
         apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
-        twins, newcomers = (
-            tuple(one for one in pairs if tuple(sorted(one.identities)) not in apart) for pairs in (found.twins, found.newcomers)
-        )
-        mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
-        return replace(found, twins=twins, mislabels=mislabels, newcomers=newcomers)
+        return stages.health(self.references, self.work, self.judges, most, self.decisions.effective(), apart)
 
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give
