@@ -6,13 +6,14 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from .. import decision, scoring
+from ..catalogue import Decision, Kind
 from ..decision import Trial
 from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
@@ -138,16 +139,31 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     return found, {name: reached[name] for name in Stage}
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:
-    """What at most so many calibration queries say about the gallery's labels; photos that have none say nothing."""
+def health(
+    references: Sequence[Indexed],
+    work: Workspace,
+    judges: Judges,
+    most: int,
+    decisions: Sequence[Decision],
+    settled: Container[tuple[str, ...]],
+) -> Health:
+    """What at most so many calibration queries say about the gallery's labels; photos that have none say nothing. `decisions` are those
+    that count, `settled` pairs of names, sorted, that are not suspected again."""
     assert judges.calibration is not None
     named = n_encounters(references)
-    found = (
+    new = {photo.digest for one in decisions if one.kind is Kind.NEW for photo in one.photos}
+    called = {item.ref.identity for item in references if item.ref.identity is not None and item.digest in new}
+    answers = (
         (one.identity, [candidate for candidate in one.candidates if candidate.identity in named])
         for one in tried(references, work, judges.impostors, most)
         if one.n_compared
     )
-    return decision.health(found, judges.calibration, named)
+    found = decision.health(answers, judges.calibration, named, called)
+    twins, newcomers = (
+        tuple(one for one in pairs if tuple(sorted(one.identities)) not in settled) for pairs in (found.twins, found.newcomers)
+    )
+    mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in settled)
+    return replace(found, twins=twins, mislabels=mislabels, newcomers=newcomers)
 
 
 def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
