@@ -114,8 +114,8 @@ class MatchSettings(_Checked):
     matcher: str = "lightglue"
     lightglue_weights: str = ""  # LightGlue's weights: a file from `reid train`, or a name of `reid models`; empty: the extractor's own
     shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
-    second_look: int = _within(5, 0, 1000)  # individuals that stand first and are looked at again, at most; 0: none
     coarse: bool = True  # of the shortlist only finalists are matched in full; false matches all of it
+    second_look: int = _within(5, 0, 1000)  # individuals that stand first and are looked at again, at most; 0: none
     verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
     ratio: float = _within(0.8, 0.1, 1)  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
     precision: Precision = Precision.fast  # LightGlue: half precision where the device is faster with it; full is float32 throughout
