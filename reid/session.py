@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -334,11 +333,8 @@ class Session:
         if self.judges.calibration is None:
             return None
         most = self.settings.decide.calibration_queries if most is None else most
-        found = stages.health(self.references, self.work, self.judges, most)
         apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
-        twins = tuple(one for one in found.twins if tuple(sorted(one.identities)) not in apart)
-        mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
-        return replace(found, twins=twins, mislabels=mislabels)
+        return stages.health(self.references, self.work, self.judges, most, self.decisions.effective(), apart)
 
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give

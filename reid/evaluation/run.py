@@ -91,6 +91,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
         compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
         selections, columns = [one.selection for one in compared], [one.scores for one in compared]
+        columns = stages.look_again(query.photos, pool, columns, work, judges.impostors)
         if all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight):
             seconds.append(time.monotonic() - started)
         for score in ScoreName:

@@ -70,6 +70,7 @@ class Health:
     mislabels: tuple[Mislabel, ...]  # the most suspicious first
     twins: tuple[Twins, ...]  # the likeliest first
     n_queries: int  # calibration queries whose label was tried
+    newcomers: tuple[Twins, ...] = ()  # animals of one encounter that somebody has called new, each with that which it is most like
 
 
 @dataclass(frozen=True)

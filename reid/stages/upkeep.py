@@ -14,7 +14,7 @@ from ..store import LEFTOVER_AGE, DamagedFile, Digests, is_old, is_sound, leftov
 from .listener import Listener
 
 DAY = 86400.0  # seconds
-BY_PHOTO = ("features", "matches", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
+BY_PHOTO = ("features", "matches", "second", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
 BY_GALLERY = ("impostors", "recall")  # <kind>/<name>.json
 OF_CALIBRATION = "calibration"  # what `reid calibrate` has learned, which `collect` leaves alone
