@@ -29,7 +29,7 @@ DRAWS = coats, conditions, fields, scenes, surfaces  # the code that what is kep
 
 
 class Album:
-    """Photos and pairs by number; `folder` keeps a file a species, 17 MB."""
+    """Photos and pairs by number; `folder` keeps a file a species, 12 to 18 MB."""
 
     def __init__(self, scenes: Scenes, side: int, folder: Path):
         self.scenes, self.side, self.folder = scenes, side, folder
