@@ -1,4 +1,4 @@
-"""GoodPoint on rendered animals: crops know where each pixel's skin is in the other photo, photos are rendered once, strangers repel."""
+"""GoodPoint on rendered animals: crops know where each pixel's skin is in the other photo, photos are rendered once, impostors repel."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -109,15 +109,15 @@ def pair(who):
 
 
 def test_another_individual_and_the_background_are_elsewhere():
-    one, same, stranger, species = (pair(who) for who in ((0, 0), (0, 0), (0, 1), (1, 1)))
-    assert np.array_equal(one.elsewhere(one), one.beside[1]) and np.array_equal(one.elsewhere(stranger), stranger.valid[1])
+    one, same, impostor, species = (pair(who) for who in ((0, 0), (0, 0), (0, 1), (1, 1)))
+    assert np.array_equal(one.elsewhere(one), one.beside[1]) and np.array_equal(one.elsewhere(impostor), impostor.valid[1])
     assert one.elsewhere(same) is None and one.elsewhere(species) is None
     warped = two.Warped(one.images, one.valid, np.eye(3))
     assert warped.elsewhere(warped) is None and warped.elsewhere(one) is None and one.elsewhere(warped) is None
 
 
 def test_what_is_more_alike_elsewhere_is_pushed_away_by_hand():
-    """Of two places, whose own cosines are 0.8, only the one that a stranger is more like (1.0) is pushed away."""
+    """Of two places, whose own cosines are 0.8, only the one that a impostor is more like (1.0) is pushed away."""
     descriptors = torch.zeros((2, 256, 8, 8))
     descriptors[0, 0], descriptors[1, 0], descriptors[1, 1] = 1, 0.8, 0.6
     descriptors[0, :2, :, 4:] = torch.tensor([0.6, 0.8])[:, None, None]
@@ -138,7 +138,7 @@ def test_what_is_more_alike_elsewhere_is_pushed_away_by_hand():
     assert contrast((1.0, 0.0), (0.6, 0.8)) - before == pytest.approx(1, abs=1e-5)  # 1 and 1, the mean
 
 
-def test_a_stranger_in_the_batch_counts(photos):
+def test_an_impostor_in_the_batch_counts(photos):
     batch = [photos.pair(0), photos.pair(1)]
     torch.manual_seed(0)
     with torch.inference_mode():
