@@ -117,7 +117,7 @@ def test_another_individual_and_the_background_are_elsewhere():
 
 
 def test_what_is_more_alike_elsewhere_is_pushed_away_by_hand():
-    """Of two places, whose own cosines are 0.8, only the one that a impostor is more like (1.0) is pushed away."""
+    """Of two places, whose own cosines are 0.8, only the one that an impostor is more like (1.0) is pushed away."""
     descriptors = torch.zeros((2, 256, 8, 8))
     descriptors[0, 0], descriptors[1, 0], descriptors[1, 1] = 1, 0.8, 0.6
     descriptors[0, :2, :, 4:] = torch.tensor([0.6, 0.8])[:, None, None]
