@@ -17,6 +17,7 @@ LEVELS = [
     {"extractors"},
     {"matchers"},
     {"stages"},
+    {"engines"},
     {"session"},
     {"evaluation"},
     {"training"},

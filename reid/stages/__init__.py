@@ -6,23 +6,23 @@ nothing here prints.
 
 from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
-from .extract import copies, extract, features_of, read
-from .identify import Judges, identify, judge, rank
-from .leave_one_out import Recall, evidence, health, learn, losses, recall, trials
-from .listener import Listener
+from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, settle, tell_names
+from .identify import Judges, identified, identify, judge, rank
+from .leave_one_out import Recall, calibration_queries, evidence, health, learn, losses, match_apart, recall, trials
+from .listener import EAR, Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
-from .results import IndexSummary, PairView
+from .results import IndexSummary, PairView, about
 from .score import compare, impostor_pairs, impostors, strongest, without_encounter
 from .select import Selection, Stage, select, stage
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline", "Recall",
-    "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence", "extract",
-    "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "match_pair",
-    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "select", "stage", "strongest", "trials", "update_index",
-    "without_encounter",
+    "EAR", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
+    "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare", "copies",
+    "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify", "impostor_pairs",
+    "impostors", "judge", "judges", "learn", "losses", "lost", "match_apart", "match_pair", "missing", "needed", "pair_scores", "photos",
+    "queries", "rank", "read", "recall", "select", "settle", "stage", "strongest", "tell_names", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

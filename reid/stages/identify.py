@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .. import decision, imaging, scoring
@@ -14,6 +14,8 @@ from .match import compared
 from .score import compare
 from .workspace import Workspace
 
+KEPT = 20  # individuals of an answer that are kept where there are many answers
+
 
 @dataclass(frozen=True)
 class Judges:
@@ -21,6 +23,16 @@ class Judges:
 
     impostors: ImpostorDistribution
     calibration: Calibration | None = None
+
+
+def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[IdentityRanking]:
+    """`identify` of each query, with its first individuals alone, `top` or `KEPT` of them, so that any number of answers fits in memory."""
+    most = max(work.settings.top, KEPT)
+    for done, query in enumerate(queries):
+        work.listener.progress("queries identified", done, len(queries))
+        found = identify(query, references, work, judges)
+        yield replace(found, candidates=found.candidates[:most])
+    work.listener.progress("queries identified", len(queries), len(queries))
 
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:

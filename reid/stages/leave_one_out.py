@@ -82,22 +82,38 @@ class Tried:
 def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None) -> Iterator[Tried]:
     """Every calibration query, or the first so many."""
     update_index(references, work.first)
-    about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
-    score, most = work.settings.score, most or work.settings.decide.calibration_queries
-    chosen = decision.calibration_queries(about, most, whole_encounters=score.encounters)
-    for done, places in enumerate(chosen):
+    score, chosen = work.settings.score, calibration_queries(references, work, most)
+    for done, query in enumerate(chosen):
         work.listener.progress("calibration queries", done, len(chosen))
-        photos = tuple(references[place] for place in places)
-        pool = without_encounter(photos, references)
+        photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
             selections = [select(photo, pool, work) for photo in photos]
             columns = [compare(photo, pool, work, impostors, one) for photo, one in zip(photos, selections, strict=True)]
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            query = Query(photos[0].ref.encounter or photos[0].digest, photos)
             yield Tried(query, pool, columns, candidates, sum(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
+
+
+def calibration_queries(references: Sequence[Indexed], work: Workspace, most: int | None = None) -> list[Query]:
+    """The gallery's own photos that are queries of its calibration, or the first so many."""
+    about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
+    most = most or work.settings.decide.calibration_queries
+    chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
+    found = (tuple(references[place] for place in places) for places in chosen)
+    return [Query(photos[0].ref.encounter or photos[0].digest, photos) for photos in found]
+
+
+def match_apart(
+    queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> Iterator[None]:
+    """Store the matches of each query with the references that are not of its encounter, for whoever asks for them afterwards."""
+    for query in queries:
+        pool = without_encounter(query.photos, references)
+        for photo in query.photos if pool else ():
+            compare(photo, pool, work, impostors)
+        yield None
 
 
 def evidence(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[decision.Evidence]:

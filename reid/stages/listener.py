@@ -11,3 +11,21 @@ class Listener:
 
     def note(self, text: str) -> None:
         """Something the user should know, in one line."""
+
+
+class Ear(Listener):
+    """Of a process that works for another: keeps what is noted until it is asked for."""
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def heard(self) -> list[str]:
+        """What was noted since this was last asked."""
+        notes, self._notes = self._notes, []
+        return notes
+
+
+EAR = Ear()  # this process's
