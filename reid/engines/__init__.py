@@ -1,7 +1,7 @@
 """How the work of a stage is shared out: `local`, in this process, or `ray`, over the machines of a cluster.
 
-A stage is a function over some items that gives a result for each, in their order, and stores what it computes. An engine calls it, on all
-items or on shards of them, and knows nothing of what it does; a stage knows nothing of engines. What a result is never depends on the shard.
+A stage is a function over some items that gives a result for each, in their order, and stores what it computes. An engine calls it, on
+all items or on shards of them, and knows nothing of what it does; a stage knows nothing of engines. No result depends on its shard.
 """
 
 from __future__ import annotations

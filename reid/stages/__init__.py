@@ -21,8 +21,9 @@ from .workspace import Workspace
 
 __all__ = [
     "EAR", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
-    "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare", "copies",
-    "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify", "impostor_pairs",
-    "impostors", "judge", "judges", "learn", "losses", "lost", "match_apart", "match_pair", "missing", "needed", "pair_scores", "photos",
-    "queries", "rank", "read", "recall", "select", "settle", "stage", "strongest", "tell_names", "trials", "update_index", "without_encounter",
+    "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
+    "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "lost", "match_apart", "match_pair", "missing", "needed",
+    "pair_scores", "photos", "queries", "rank", "read", "recall", "select", "settle", "stage", "strongest", "tell_names", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip

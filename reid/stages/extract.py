@@ -110,7 +110,8 @@ def lost(item: Indexed, reason: str) -> Failure:
 def settle(
     items: Sequence[Indexed], tried: Sequence[Indexed], found: Sequence[Extracted | Failure], listener: Listener
 ) -> tuple[list[Indexed], list[Failure], int]:
-    """Of photos of which some were tried: those that can be used, in their order; the failures; how many were extracted now. Flaws are told."""
+    """Of photos of which some were tried: those that can be used, in their order; the failures; how many were extracted now. Flaws are
+    noted."""
     failed = {id(item) for item, one in zip(tried, found, strict=True) if isinstance(one, Failure)}
     names: dict[str, list[str]] = {}
     for item, one in zip(tried, found, strict=True):

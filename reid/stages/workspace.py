@@ -98,8 +98,8 @@ def _opened_elsewhere(settings: Settings, folder: Path, computes: tuple[tuple[st
     for name, there in computes:
         if here.get(name) != there:
             raise SettingsError(
-                f"{platform.node()} would not compute what the process that asks does ({name}: {here.get(name)} and {there}); give both the "
-                "same versions, weights and kind of device: --device cpu, --precision full and a GPU for each worker are ways to that"
+                f"{platform.node()} would not compute what the process that asks does ({name}: {here.get(name)}, there {there}); give "
+                "both the same versions, weights and kind of device: --device cpu, --precision full, --gpus-per-worker are ways to that"
             )
     found.digests = Digests(Path(tempfile.gettempdir()) / f"reid-digests-{secrets.token_hex(8)}")
     return found
