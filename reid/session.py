@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,8 +58,8 @@ def open(
 ) -> Session:
     """Open a folder of known animals. `table` is a file or a DataFrame with WildlifeDatasets' columns, otherwise the folder's own; what
     is computed is stored under `cache`, otherwise in the gallery's `.reid`. With `skip_bad` rows that have a problem are left out.
-    `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names. `engine` says where the
-    work is done: `engines.local`, in this process, or what `engines.ray` gives, on a cluster.
+    `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names. The work is done
+    by an `engine`, in this process or, as `engines.ray` says, on a cluster.
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
     root = Path(gallery)
@@ -70,17 +70,14 @@ def open(
     return Session(root, work, Path(table) if isinstance(table, str) else table, options, engine(work.folder, told))
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """One gallery, its settings, and what they take; a context manager. Made by `open`."""
 
     def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions, engine: Engine):
         self.root, self.work, self.table, self._options, self.engine = root, work, table, options, engine
         self.queries: dict[str, Indexed] = {}  # the photos of the last `identify` or evaluation, by id
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -139,16 +136,22 @@ class Session:
         return self._extract_gallery(check=False)
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
-        gallery = self.gallery
+        items, failures = self.read(self.gallery.references, check)
         self.work.tidy()
-        items, failures = stages.read(gallery.references, self.work.digests, self.work.listener, check)
         stages.tell_names(items, self.work.listener)
         items, failed, n = self.extract_all(items, check)
         return items, (*failures, *failed), n
 
+    def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:
+        """The photos by their content, and those that cannot be read; with `check` every file is read, whatever its size and time say."""
+        digests = self.work.digests
+        for one in self.engine.ahead(stages.seen, partial(digests.unread, refs), "files read", key=str, size=PHOTOS):
+            if one is not None:
+                digests.learn(one)
+        return stages.read(refs, digests, self.work.listener, check)
+
     def extract_all(self, items: Sequence[Indexed], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
-        """Store the features of the photos that have none: those that can be used, the others, and how many were extracted now. With
-        `check` stored files are read to see that they are whole."""
+        """Store the features of the photos that have none: those that can be used, the others, and how many were extracted now."""
         work, tried = self.work, items if check else stages.missing(items, self.work.pipelines)
         extract = partial(stages.extracted_in, work=work, check=check)
         found = self.engine.map(extract, tried, "photos extracted", key=lambda item: item.digest, size=PHOTOS, otherwise=stages.lost)
@@ -195,8 +198,7 @@ class Session:
         length = self.settings.match.shortlist
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
         calibration = self.judges.calibration if items else None
-        n_individuals, impostors = len(self.gallery.identities), self.impostors if items else None
-        losses = self.losses() if items else None
+        n_individuals, (impostors, losses) = len(self.gallery.identities), (self.impostors, self.losses()) if items else (None, None)
         return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, losses, self.work.folder)
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
@@ -220,7 +222,7 @@ class Session:
             work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
             judges = Judges(judges.impostors)
         stages.update_index(self.references, self.work.first)
-        items, failed = stages.read(refs, work.digests, work.listener)
+        items, failed = self.read(refs)
         for item, other in stages.copies(items, searched):
             work.listener.note(f"{item.ref.image_id} is the same photo as {other.ref.image_id} of the gallery, and is found as such")
         items, unusable, _ = self.extract_all(items)
@@ -247,7 +249,7 @@ class Session:
     def queries_in(self, photos: Iterable[str | Path]) -> tuple[list[Query], tuple[Failure, ...]]:
         """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
         refs, failures = stages.photos(photos, self.gallery, self.work.listener)
-        items, failed = stages.read(refs, self.work.digests, self.work.listener)
+        items, failed = self.read(refs)
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
@@ -284,7 +286,7 @@ class Session:
         stages.update_index(self.references, self.work.first)
         match = partial(stages.match_apart, references=self.references, work=self.work, impostors=self.impostors)
         chosen = partial(stages.calibration_queries, self.references, self.work, most)
-        self.engine.ahead(match, chosen, "calibration queries matched", key=lambda query: query.photos[0].digest)
+        list(self.engine.ahead(match, chosen, "calibration queries matched", key=lambda query: query.photos[0].digest))
 
     def losses(self) -> Mapping[Stage, int] | None:
         """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
@@ -334,7 +336,6 @@ class Session:
         to be different is not suspected again. None where the gallery is not calibrated."""
         if self.judges.calibration is None:
             return None
-        most = self.settings.decide.calibration_queries if most is None else most
         self.match_ahead(most)
         found = stages.health(self.references, self.work, self.judges, most)
         return found if self.gallery.labels is None else found.without(self.gallery.labels.animals_apart)
@@ -346,7 +347,7 @@ class Session:
         found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
         refs = *found.references, *found.queries
         names = dict(zip((ref.image_id for ref in refs), found.tabled, strict=True))
-        items, failures = stages.read(refs, work.digests, work.listener)
+        items, failures = self.read(refs)
         items, unusable, _ = self.extract_all(items)
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
@@ -357,8 +358,7 @@ class Session:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""
         from .evaluation.run import evaluate
 
-        found, _ = evaluate(self, limit=limit)
-        return found
+        return evaluate(self, limit=limit)[0]
 
     def compare(self, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
         """`evaluate` each extractor with each matcher, fused with what the settings fuse (`fuse="none"`: each by itself)."""

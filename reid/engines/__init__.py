@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..stages import Listener
 from .engine import Engine, LocalEngine
+from .runs import Run, runs
 
 Opener = Callable[[Path, Listener], Engine]  # of the folder where all that is computed is stored, and who is told
 
@@ -29,4 +30,4 @@ def ray(address: str | None = None, *, workers: int | None = None, cpus: float =
     return partial(RayEngine, address=address, workers=workers, cpus=cpus, gpus=gpus)
 
 
-__all__ = ["Engine", "LocalEngine", "Opener", "local", "ray"]
+__all__ = ["Engine", "LocalEngine", "Opener", "Run", "local", "ray", "runs"]

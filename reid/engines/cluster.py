@@ -225,6 +225,8 @@ class RayEngine:
                 crew.grow(len(waiting) + len(crew.busy))
                 while waiting and crew.idle and (len(found) < UNREAD or not crew.busy):
                     shard = waiting.popleft()
+                    if not n_done and not crew.busy:
+                        self._told.run.started = time.time()  # before, workers were called
                     crew.give(task, shard, fingerprint([keys[one] for one in shard]), [items[one] for one in shard])
                 for member, answer in crew.answers(max(PATIENCE, SLOW * statistics.median(seconds)) if seconds else float("inf")):
                     if isinstance(answer, Lost):
@@ -273,15 +275,14 @@ class RayEngine:
         return result
 
     def _sum_up(self) -> None:
-        run = self._told.run
         self._told.tell((), at_once=True)
-        each = ", ".join(f"{machine} {n / max(run.updated - run.started, 1e-3):.3g}/s" for machine, n in sorted(run.machines.items()))
-        took = run.updated - run.started
-        self.listener.note(f"{run.what}: {run.total} in {took:.1f} s, {run.per_second():.3g}/s ({each})")
+        run = self._told.run
+        self.listener.note(f"{run.what}: {run.total} in {run.updated - run.started:.1f} s, {run.speed()}")
 
-    def ahead(self, work: Work[Item, None], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str]) -> None:
-        for _ in self.map(work, items(), what, key=key):
-            pass
+    def ahead(
+        self, work: Work[Item, Result], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str], size: int = 1
+    ) -> Iterator[Result]:
+        return self.map(work, items(), what, key=key, size=size)
 
     def close(self) -> None:
         if self._crew is not None:

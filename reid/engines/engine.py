@@ -30,8 +30,10 @@ class Engine(Protocol):
         why. Raises what `work` raises, and EngineError."""
         ...
 
-    def ahead(self, work: Work[Item, None], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str]) -> None:
-        """Have `work` done by others for the sake of what it stores; nothing, where there are none and who asks next does it as well."""
+    def ahead(
+        self, work: Work[Item, Result], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str], size: int = 1
+    ) -> Iterator[Result]:
+        """`map` for the sake of what is stored, by others; nothing, where there are none and who asks next does it as well."""
         ...
 
     def close(self) -> None:
@@ -54,8 +56,10 @@ class LocalEngine:
     ) -> Iterator[Result]:
         return iter(work(items))
 
-    def ahead(self, work: Work[Item, None], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str]) -> None:
-        pass
+    def ahead(
+        self, work: Work[Item, Result], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str], size: int = 1
+    ) -> Iterator[Result]:
+        return iter(())
 
     def close(self) -> None:
         pass

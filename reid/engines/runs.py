@@ -35,8 +35,15 @@ class Run:
     lost: list[dict[str, Any]] = field(default_factory=list)  # worker, shard, n, reason, when
     unused: list[str] = field(default_factory=list)  # photos that cannot be used, and why
 
-    def per_second(self) -> float:
-        return self.done / max(self.updated - self.started, 1e-3)
+    def per_second(self) -> dict[str, float]:
+        """Of each machine, since work was first given out."""
+        seconds = max(self.updated - self.started, 1e-3)
+        return {machine: n / seconds for machine, n in sorted(self.machines.items())}
+
+    def speed(self) -> str:
+        """In words; empty before anything is done."""
+        each = self.per_second()
+        return f"{sum(each.values()):.3g}/s ({', '.join(f'{machine} {rate:.3g}/s' for machine, rate in each.items())})" if each else ""
 
 
 class Told:

@@ -56,7 +56,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         n = len(session.gallery.queries) - len(named)
         work.listener.note(f"left out {n} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right")
     references = session.references
-    items, failed = stages.read(named[:limit], work.digests, work.listener)
+    items, failed = session.read(named[:limit])
     items, unusable, _ = session.extract_all(items)
     session.queries = {item.ref.image_id: item for item in items}
     failures = [*session.failures, *failed, *unusable]

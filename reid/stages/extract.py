@@ -7,16 +7,27 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from .. import store
 from ..errors import PhotoError
 from ..records import UNKNOWN, Failure, Features, Indexed, Photo, PhotoRef
-from ..store import Digests
+from ..store import Digests, Seen
 from .listener import Listener
 from .pipeline import Pipeline
 from .workspace import Workspace
 
 AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
+
+
+def seen(paths: Sequence[Path]) -> Iterator[Seen | None]:
+    """The files by their content; None for one that cannot be read, which whoever asks for it is told."""
+    for path in paths:
+        try:
+            yield store.seen(path)
+        except PhotoError:
+            yield None
 
 
 def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: bool = False) -> tuple[list[Indexed], list[Failure]]:

@@ -160,8 +160,8 @@ def _of_losses(references: Sequence[Indexed], work: Workspace) -> str:
     return fingerprint(work.fingerprints.of_calibration, labels(references))
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int) -> Health:
-    """What at most so many calibration queries say about the gallery's labels."""
+def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int | None = None) -> Health:
+    """What the calibration queries, or the first so many, say about the gallery's labels."""
     assert judges.calibration is not None
     found = ((one.identity, one.candidates) for one in tried(references, work, judges.impostors, most) if one.n_compared)
     return decision.health(found, judges.calibration, n_encounters(references))

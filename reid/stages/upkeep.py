@@ -16,7 +16,7 @@ from .listener import Listener
 DAY = 86400.0  # seconds
 BY_PHOTO = ("features", "matches", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
-BY_GALLERY = ("impostors", "recall")  # <kind>/<name>.json
+BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
 OF_CALIBRATION = ("losses", "calibration")  # what `reid calibrate` has learned, which `collect` leaves alone
 DECISIONS = "decisions.sqlite"
 AGAIN = "is damaged; --repair deletes it, and it is computed again when it is needed"

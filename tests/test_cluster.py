@@ -1,0 +1,283 @@
+"""A Ray cluster of several nodes on one machine: the same answers as without it, whoever dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+import ray
+from conftest import draw_animal, save
+from ray.cluster_utils import Cluster
+
+import reid
+from reid import Settings
+from reid.engines import cluster as engine_of_cluster
+from reid.engines.cluster import RayEngine
+from reid.errors import EngineError, PhotoError, SettingsError
+from reid.stages import Listener, Workspace
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+QUICK = Settings.of(extractor="sift", matcher="nearest", fuse="none")
+OWN = """
+[extract]
+max_keypoints = 60
+resize = 160
+[match]
+shortlist = 8
+[score]
+fuse = "sift+nearest*0.5"
+impostor_pairs = 24
+"""
+MEMORY = 80 * 2**20  # bytes of each node's object store
+NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """A head without a processor to lend, and two nodes with one each. Nothing of it is left running."""
+    before = dict(os.environ)
+    os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    found = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
+    found.own = [found.add_node(**NODE) for _ in range(2)]
+    found.wait_for_nodes()
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+    os.environ.clear()
+    os.environ |= before
+
+
+class Told(Listener):
+    def __init__(self, then=None):
+        self.notes, self.then = [], then
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def progress(self, what, done, total):
+        if self.then is not None and done:
+            then, self.then = self.then, None
+            then()
+
+
+@pytest.fixture
+def crew(machines, tmp_path):
+    """Makes engines, which are closed in the end."""
+    made = []
+
+    def make(listener=None, **options):
+        made.append(RayEngine(tmp_path / "store", listener or Told(), **options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+# -- what workers do here; they import this file
+
+
+def begun(folder, item):
+    """How often work on an item was begun before; a line a time."""
+    with open(Path(folder) / item, "a+") as file:
+        file.seek(0)
+        n = len(file.readlines())
+        file.write(f"{time.time()}\n")
+    return n
+
+
+def slow_first(folder, items):
+    for item in items:
+        begun(folder, item)
+        time.sleep(1.5 if item == "0" else 0.02)
+        yield f"{item}!"
+
+
+def dies_of(bad, always, folder, items):
+    for item in items:
+        if begun(folder, item) == 0 or always:
+            if item in bad:
+                os._exit(1)
+        yield item.upper()
+
+
+def hangs_once(folder, items):
+    for item in items:
+        if begun(folder, item) == 0 and item == "3":
+            time.sleep(600)
+        yield item
+
+
+def refuses(items):
+    raise PhotoError(f"{items[0]} is a bad one")
+
+
+def tasks(folder):
+    return Counter({file.name: len(file.read_text().splitlines()) for file in Path(folder).iterdir()})
+
+
+@pytest.fixture
+def seen(tmp_path):
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    return folder
+
+
+def test_results_are_in_order_whoever_is_slow(crew, seen, monkeypatch):
+    items = [str(number) for number in range(40)]
+    engine = crew()
+    assert list(engine.map(partial(slow_first, seen), items, "items", key=str)) == [f"{item}!" for item in items]
+    times = {item: float((seen / item).read_text().split()[0]) for item in items}
+    assert tasks(seen) == Counter(items) and times["39"] < times["0"] + 1.5  # one straggler holds up nobody
+    for file in seen.iterdir():
+        file.unlink()
+    monkeypatch.setattr(engine_of_cluster, "UNREAD", 5)
+    found = engine.map(partial(slow_first, seen), items, "items", key=str)
+    assert next(found) == "0!" and len(tasks(seen)) <= 10  # as many as may wait for the first, and what was at hand
+    assert list(found) == [f"{item}!" for item in items[1:]]
+    assert list(engine.map(partial(slow_first, seen), [], "items", key=str)) == []
+
+
+def test_an_item_that_kills_workers_costs_only_itself(crew, seen):
+    told = Told()
+    items = [*"abcdefgh"]
+    work = partial(dies_of, "c", True, seen)
+    found = crew(told).map(work, items, "items", key=str, size=4, otherwise=lambda item, reason: f"{item}: {reason}")
+    first, second, third, *rest = list(found)
+    assert (first, second, rest) == ("A", "B", [*"DEFGH"])
+    assert third.startswith("c: 3 workers that had it by itself died, the last of them: ")
+    assert tasks(seen)["c"] == 4 and sum("a worker is lost" in note for note in told.notes) == 4
+    with pytest.raises(EngineError, match="3 workers that had it by itself died"):
+        list(crew().map(work, ["c"], "items", key=str))
+
+
+def test_one_that_hangs_is_given_to_another(crew, seen, monkeypatch):
+    monkeypatch.setattr(engine_of_cluster, "PATIENCE", 2.0)
+    told = Told()
+    items = [str(number) for number in range(8)]
+    assert list(crew(told).map(partial(hangs_once, seen), items, "items", key=str)) == items
+    assert tasks(seen) == Counter([*items, "3"]) and any("it took longer than 2 s" in note for note in told.notes)
+
+
+def test_what_a_stage_raises_is_raised_here(crew, machines, tmp_path, monkeypatch):
+    with pytest.raises(PhotoError, match="^x is a bad one$"):
+        list(crew().map(refuses, ["x"], "items", key=str))
+    with pytest.raises(EngineError, match="no machine of the cluster has 1 processors and 1 GPUs for a worker"):
+        list(crew(gpus=1).map(refuses, ["x"], "items", key=str))
+    work = Workspace(QUICK, tmp_path / "store", Listener())
+    with monkeypatch.context() as patched:
+        patched.setattr(Workspace, "computes", work.computes | {"features of sift + nearest": "cuda float16 sm_90"})
+        with pytest.raises(SettingsError, match=r"would not compute what .*\(features of sift \+ nearest: cpu float32, there cuda"):
+            list(crew().map(partial(reid.stages.extracted_in, work=work), ["x"], "items", key=str))
+
+
+# -- galleries
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    """Thirteen animals, eleven of them met again, a copy of a photo and one that is none; queries of a known and of a new one; and the
+    store and answers of this process alone."""
+    folder = tmp_path_factory.mktemp("cluster")
+    root = folder / "gallery"
+    rows = ["path,identity,split,date"]
+    for animal in range(13):
+        for view in range(2 if animal < 11 else 1):
+            save(root / f"{animal}-{view}.png", draw_animal(animal, view))
+            rows.append(f"{animal}-{view}.png,animal-{animal},reference,201{view}-01-01")
+    for name, pixels in (("3-5", draw_animal(3, 5)), ("5-5", draw_animal(5, 5)), ("99-0", draw_animal(99, 0))):
+        save(root / f"{name}.png", pixels)
+        rows.append(f"{name}.png,animal-{name.split('-')[0]},query,2019-01-01")
+    (root / "copy.png").write_bytes((root / "3-0.png").read_bytes())
+    (root / "bad.png").write_bytes((root / "3-0.png").read_bytes()[:200])
+    rows += ["copy.png,animal-3,reference,2010-01-01", "bad.png,animal-4,reference,2010-01-01"]
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (root / "own.toml").write_text(OWN)
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(gallery):
+    return everything(gallery, gallery.parent / "alone", reid.engines.local)
+
+
+def everything(root, store, engine, listener=None):
+    """What is asked of a gallery, as far as it does not depend on when and how fast."""
+    with reid.open(root, Settings.load(root / "own.toml"), cache=store, engine=engine, listener=listener or Told()) as opened:
+        indexed = opened.index()
+        calibrated = opened.calibrate()
+        report = opened.identify([root / "3-5.png", root / "5-5.png", root / "99-0.png"])
+        evaluated = opened.evaluate().as_json()
+        health = opened.health()
+    evaluated.pop("seconds_per_query")
+    return (
+        (indexed.n_photos, indexed.n_extracted, indexed.failures, indexed.recall, indexed.impostors.as_json()),
+        calibrated.as_json(),
+        (report.rankings, report.failures, report.fingerprint),
+        evaluated,
+        health,
+    )
+
+
+def stored(store):
+    """Everything computed, bit by bit."""
+    kinds = ("features", "matches", "coarse", "impostors", "recall", "losses", "calibration")
+    return {file.relative_to(store): file.read_bytes() for kind in kinds for file in sorted((store / kind).rglob("*.*"))}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machines, workers, monkeypatch):
+    monkeypatch.setattr("reid.session.PHOTOS", 3)
+    store, told = gallery.parent / f"{workers}", Told()
+    assert everything(gallery, store, reid.engines.ray(workers=workers), told) == alone
+    assert alone[0][:2] == (25, 25)  # the copy is counted, and extracted once
+    assert stored(store) == stored(gallery.parent / "alone")
+    assert any(note.startswith("photos extracted: 26 in ") for note in told.notes)
+
+
+def test_a_node_that_dies_costs_its_shard_alone(gallery, alone, machines, monkeypatch):
+    monkeypatch.setattr("reid.session.PHOTOS", 3)
+    store = gallery.parent / "node"
+    told = Told(lambda: machines.remove_node(machines.own.pop(), allow_graceful=False))
+    try:
+        with reid.open(gallery, Settings.load(gallery / "own.toml"), cache=store, engine=reid.engines.ray(), listener=told) as opened:
+            indexed = opened.index()
+        assert (indexed.n_photos, indexed.failures, indexed.impostors.as_json()) == (alone[0][0], alone[0][2], alone[0][4])
+        features = {file: data for file, data in stored(gallery.parent / "alone").items() if file.parts[0] == "features"}
+        assert features.items() <= stored(store).items()
+        lost = [note for note in told.notes if note.startswith("a worker is lost")]
+        assert len(lost) == 1 and "what it had of photos extracted, 3, is done again by others" in lost[0]
+    finally:
+        machines.own.append(machines.add_node(**NODE))
+
+
+def test_a_driver_that_is_killed_goes_on(gallery, alone, machines, call):
+    store = gallery.parent / "driver"
+    words = ["index", "--gallery", gallery, "--config", gallery / "own.toml", "--cache", store]
+    far = ["--engine", "ray", "--address", machines.address]
+    run = subprocess.Popen([sys.executable, "-m", "reid", *map(str, words + far)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while len(list((store / "features").glob("*/*/*.safetensors"))) < 5 and time.monotonic() < until:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    n_before = len(list((store / "features").glob("*/*/*.safetensors")))
+    assert 5 <= n_before < 50
+    status, out, err = call(*words, *far)
+    assert status == 1 and "25 photos of 13 individuals are indexed" in out and "bad.png" in err
+    assert 0 < int(out.split("(")[1].split()[0]) < 25
+    shown = call("status", "--gallery", gallery, "--cache", store)[1]
+    assert "; done, " in shown and f"-{run.pid}: photos extracted: " in shown
+    features = {file: data for file, data in stored(gallery.parent / "alone").items() if file.parts[0] == "features"}
+    assert features.items() <= stored(store).items()
