@@ -16,6 +16,7 @@ pytest.importorskip("ray")
 import ray
 from conftest import draw_animal, save
 from ray.cluster_utils import Cluster
+from shards import dies_of, hangs_once, refuses, slow_first
 
 import reid
 from reid import Settings
@@ -44,11 +45,11 @@ NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False
 
 @pytest.fixture(scope="module")
 def machines():
-    """A head without a processor to lend, and two nodes with one each. Nothing of it is left running."""
+    """Two nodes with a processor each, one of which can be taken away. Nothing of it is left running."""
     before = dict(os.environ)
     os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    found = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
-    found.own = [found.add_node(**NODE) for _ in range(2)]
+    found = Cluster(initialize_head=True, head_node_args=NODE)
+    found.second = found.add_node(**NODE)
     found.wait_for_nodes()
     ray.init(address=found.address, log_to_driver=False)
     yield found
@@ -85,44 +86,6 @@ def crew(machines, tmp_path):
         engine.close()
 
 
-# -- what workers do here; they import this file
-
-
-def begun(folder, item):
-    """How often work on an item was begun before; a line a time."""
-    with open(Path(folder) / item, "a+") as file:
-        file.seek(0)
-        n = len(file.readlines())
-        file.write(f"{time.time()}\n")
-    return n
-
-
-def slow_first(folder, items):
-    for item in items:
-        begun(folder, item)
-        time.sleep(1.5 if item == "0" else 0.02)
-        yield f"{item}!"
-
-
-def dies_of(bad, always, folder, items):
-    for item in items:
-        if begun(folder, item) == 0 or always:
-            if item in bad:
-                os._exit(1)
-        yield item.upper()
-
-
-def hangs_once(folder, items):
-    for item in items:
-        if begun(folder, item) == 0 and item == "3":
-            time.sleep(600)
-        yield item
-
-
-def refuses(items):
-    raise PhotoError(f"{items[0]} is a bad one")
-
-
 def tasks(folder):
     return Counter({file.name: len(file.read_text().splitlines()) for file in Path(folder).iterdir()})
 
@@ -152,7 +115,7 @@ def test_results_are_in_order_whoever_is_slow(crew, seen, monkeypatch):
 def test_an_item_that_kills_workers_costs_only_itself(crew, seen):
     told = Told()
     items = [*"abcdefgh"]
-    work = partial(dies_of, "c", True, seen)
+    work = partial(dies_of, "c", seen)
     found = crew(told).map(work, items, "items", key=str, size=4, otherwise=lambda item, reason: f"{item}: {reason}")
     first, second, third, *rest = list(found)
     assert (first, second, rest) == ("A", "B", [*"DEFGH"])
@@ -171,7 +134,7 @@ def test_one_that_hangs_is_given_to_another(crew, seen, monkeypatch):
 
 
 def test_what_a_stage_raises_is_raised_here(crew, machines, tmp_path, monkeypatch):
-    with pytest.raises(PhotoError, match="^x is a bad one$"):
+    with pytest.raises(PhotoError, match=r"^x is a bad one$"):
         list(crew().map(refuses, ["x"], "items", key=str))
     with pytest.raises(EngineError, match="no machine of the cluster has 1 processors and 1 GPUs for a worker"):
         list(crew(gpus=1).map(refuses, ["x"], "items", key=str))
@@ -249,7 +212,7 @@ def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machi
 def test_a_node_that_dies_costs_its_shard_alone(gallery, alone, machines, monkeypatch):
     monkeypatch.setattr("reid.session.PHOTOS", 3)
     store = gallery.parent / "node"
-    told = Told(lambda: machines.remove_node(machines.own.pop(), allow_graceful=False))
+    told = Told(lambda: machines.remove_node(machines.second, allow_graceful=False))
     try:
         with reid.open(gallery, Settings.load(gallery / "own.toml"), cache=store, engine=reid.engines.ray(), listener=told) as opened:
             indexed = opened.index()
@@ -259,7 +222,7 @@ def test_a_node_that_dies_costs_its_shard_alone(gallery, alone, machines, monkey
         lost = [note for note in told.notes if note.startswith("a worker is lost")]
         assert len(lost) == 1 and "what it had of photos extracted, 3, is done again by others" in lost[0]
     finally:
-        machines.own.append(machines.add_node(**NODE))
+        machines.second = machines.add_node(**NODE)
 
 
 def test_a_driver_that_is_killed_goes_on(gallery, alone, machines, call):

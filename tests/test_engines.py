@@ -14,8 +14,8 @@ from reid.engines import cluster, worker
 from reid.engines.cluster import shards
 from reid.engines.runs import Told
 from reid.errors import EngineError, SettingsError
+from reid.listener import EAR
 from reid.stages import Listener, Workspace
-from reid.stages.listener import EAR
 
 QUICK = Settings.of(extractor="sift", max_keypoints=60, resize=160, matcher="nearest", fuse="none")
 

@@ -12,12 +12,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"settings", "devices", "weights", "imaging", "catalogue", "store"},
-    {"formats", "scoring", "decision", "retrieval"},
+    {"settings", "devices", "weights", "imaging", "catalogue", "store", "listener"},
+    {"formats", "scoring", "decision", "retrieval", "engines"},
     {"extractors"},
     {"matchers"},
     {"stages"},
-    {"engines"},
     {"session"},
     {"evaluation"},
     {"training"},

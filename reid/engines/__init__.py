@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..stages import Listener
+from ..listener import Listener
 from .engine import Engine, LocalEngine
 from .runs import Run, runs
 

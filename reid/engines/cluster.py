@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError, ReidError
+from ..listener import Listener
 from ..records import Failure
-from ..stages import Listener
 from ..store import fingerprint
 from .engine import Item, Result, Work
 from .runs import Told

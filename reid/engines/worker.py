@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import EngineError
-from ..stages.listener import EAR
+from ..listener import EAR
 
 PATIENCE = 30.0  # seconds after which a file that another machine has written is not going to appear
 

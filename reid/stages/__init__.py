@@ -4,12 +4,12 @@ Everything computed is stored, so each can be interrupted and goes on where it s
 nothing here prints.
 """
 
+from ..listener import Listener
 from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
 from .identify import Judges, identified, identify, judge, rank
 from .leave_one_out import Recall, calibration_queries, evidence, health, learn, losses, match_apart, recall, trials
-from .listener import EAR, Listener
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
@@ -20,7 +20,7 @@ from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "EAR", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
+    "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
     "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
     "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
     "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "lost", "match_apart", "match_pair", "missing", "needed",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from .. import store
 from ..errors import PhotoError
+from ..listener import Listener
 from ..records import UNKNOWN, Failure, Features, Indexed, Photo, PhotoRef
 from ..store import Digests, Seen
-from .listener import Listener
 from .pipeline import Pipeline
 from .workspace import Workspace
 

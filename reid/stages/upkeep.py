@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .. import retrieval
 from ..errors import PhotoError, StoreError
+from ..listener import Listener
 from ..records import PhotoRef
 from ..store import LEFTOVER_AGE, DamagedFile, Digests, is_old, is_sound, leftovers, read_json, read_tensors, remove, sha256_of
-from .listener import Listener
 
 DAY = 86400.0  # seconds
 BY_PHOTO = ("features", "matches", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from .. import decision, devices, retrieval, scoring
 from ..errors import SettingsError
+from ..listener import EAR, Listener
 from ..settings import Settings
 from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, remove_leftovers
-from .listener import EAR, Listener
 from .pipeline import Pipeline
 
 Value = TypeVar("Value")

@@ -1,4 +1,4 @@
-"""How stages tell what happens."""
+"""How work tells what happens."""
 
 from __future__ import annotations
 
