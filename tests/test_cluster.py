@@ -48,6 +48,7 @@ def machines():
     """Two nodes with a processor each, one of which can be taken away. Nothing of it is left running."""
     before = dict(os.environ)
     os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    os.environ["RAY_worker_niceness"] = "0"  # Ray's own 15 lets them starve beside other tests
     found = Cluster(initialize_head=True, head_node_args=NODE)
     found.second = found.add_node(**NODE)
     found.wait_for_nodes()
