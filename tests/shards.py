@@ -16,10 +16,14 @@ def begun(folder, item):
     return n
 
 
-def slow_first(folder, items):
+def waits_for(ahead, items):
+    """The first item is done a moment after that of the file `ahead` is begun."""
     for item in items:
-        begun(folder, item)
-        time.sleep(1.5 if item == "0" else 0.02)
+        begun(Path(ahead).parent, item)
+        until = time.monotonic() + 60
+        while item == "0" and not Path(ahead).exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.5 if item == "0" else 0.02)
         yield f"{item}!"
 
 
