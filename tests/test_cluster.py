@@ -47,8 +47,12 @@ NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False
 def machines():
     """Two nodes with a processor each, one of which can be taken away. Nothing of it is left running."""
     before = dict(os.environ)
-    os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's own 15 lets them starve beside other tests
+    os.environ |= {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray's own 15 lets them starve beside other tests
+    }
     found = Cluster(initialize_head=True, head_node_args=NODE)
     found.second = found.add_node(**NODE)
     found.wait_for_nodes()
@@ -124,6 +128,15 @@ def test_an_item_that_kills_workers_costs_only_itself(crew, seen):
     assert tasks(seen)["c"] == 4 and sum("a worker is lost" in note for note in told.notes) == 4
     with pytest.raises(EngineError, match="3 workers that had it by itself died"):
         list(crew().map(work, ["c"], "items", key=str))
+
+
+def test_workers_that_die_one_after_another_end_the_run(crew, seen, monkeypatch):
+    monkeypatch.setattr(engine_of_cluster, "DYING", 1)
+    engine = crew(workers=1)
+    with pytest.raises(EngineError, match="workers of the cluster die one after another; the last: "):
+        list(engine.map(partial(dies_of, "abc", seen), [*"abc"], "items", key=str, otherwise=lambda item, reason: reason))
+    [run] = reid.engines.runs(seen.parent / "store")
+    assert run.ended.startswith("stopped: workers of the cluster die one after another") and len(run.lost) == 1
 
 
 def test_one_that_hangs_is_given_to_another(crew, seen, monkeypatch):

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from ..errors import EngineError, ReidError
 from ..listener import Listener
@@ -26,9 +26,11 @@ from .runs import Told
 from .worker import Worker
 
 DEATHS = 3  # of workers that had an item by itself, after which it is given up
+DYING = 10  # workers that die one after another, besides DEATHS for each that lives, after which the run ends
 UNREAD = 10_000  # results that wait for a slower one before them, beyond which no further shards are given out
 SLOW = 20  # times the median of all shards, and PATIENCE at least: so long may a shard take
 PATIENCE = 600.0  # seconds
+LONG = 60.0  # seconds without a worker after which it is said
 PAUSE = 1.0  # seconds between two looks at the cluster while nothing happens
 GROW_EVERY = 5.0  # seconds between two looks at its machines
 MEMORY = 256 * 2**20  # bytes of Ray's object store, in a cluster that is started here
@@ -129,13 +131,13 @@ class Crew:
             except self.ray.exceptions.RayError as error:
                 yield from self._lose(member, _in_short(error))
                 continue
-            self.n_lost = 0
             self.idle.append(member)
-            if not member.shard:
+            if member.shard:
+                self.n_lost = 0
+                yield member, value
+                member.shard = ()
+            else:
                 member.machine, member.process = value
-                continue
-            yield member, value
-            member.shard = ()
         for call, member in list(self.calls.items()):
             if member.shard and time.monotonic() - member.since > patience:
                 del self.calls[call]
@@ -145,7 +147,7 @@ class Crew:
         self.stop(member)
         self.n_lost, self.looked = self.n_lost + 1, float("-inf")
         n_alive = len(self.idle) + len(self.calls)
-        if self.n_lost > 10 + 3 * n_alive:
+        if self.n_lost > DYING + DEATHS * n_alive:
             raise EngineError(f"workers of the cluster die one after another; the last: {reason}")
         if member.shard:
             yield member, Lost(reason)
@@ -165,6 +167,62 @@ class Crew:
             self.stop(member)
         if self.is_ours:
             self.ray.shutdown()
+
+
+class Job(Generic[Item, Result]):
+    """What one call shares out: shards that wait, and results that wait for their turn."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        work: Work[Item, Result],
+        items: Sequence[Item],
+        keys: Sequence[str],
+        size: int,
+        otherwise: Callable[[Item, str], Result] | None,
+    ):
+        self.items, self.keys, self.otherwise = items, keys, otherwise
+        self.waiting = deque(shards(range(len(items)), keys, size))
+        self.found: dict[int, Result] = {}  # by place
+        self.notes: dict[int, list[str]] = {}  # by the first place of their shard
+        self.n_done = 0
+        self.since: float | None = time.monotonic()  # None once it was said that no worker comes
+        self._task = crew.ray.put(work)
+        self._deaths: Counter[int] = Counter()
+        self._seconds: list[float] = []
+        crew.looked = float("-inf")
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a worker is given up."""
+        return max(PATIENCE, SLOW * statistics.median(self._seconds or [PATIENCE / 4]))  # the first have networks to load
+
+    def give(self, crew: Crew) -> None:
+        while self.waiting and crew.idle and (len(self.found) < UNREAD or not crew.busy):
+            shard = self.waiting.popleft()
+            crew.give(self._task, shard, fingerprint([self.keys[one] for one in shard]), [self.items[one] for one in shard])
+
+    def take(self, member: Member, results: Sequence[Result], notes: list[str]) -> Sequence[Result]:
+        """What a worker has done."""
+        assert len(results) == len(member.shard), "a stage gives a result for each item"
+        self.found.update(zip(member.shard, results, strict=True))
+        self.notes[member.shard[0]] = notes
+        self.n_done += len(results)
+        self._seconds.append(time.monotonic() - member.since)
+        return results
+
+    def lose(self, member: Member, reason: str) -> Sequence[Result]:
+        """What a dead worker had is done again, each content by itself; what has cost DEATHS workers so has results. Raises EngineError."""
+        parts = shards(member.shard, self.keys, 1)
+        if len(parts) == 1:
+            self._deaths[member.shard[0]] += 1
+        if len(parts) > 1 or self._deaths[member.shard[0]] < DEATHS:
+            self.waiting.extendleft(reversed(parts))
+            return ()
+        told = f"{DEATHS} workers that had it by itself died, the last of them: {reason}"
+        if self.otherwise is None:
+            raise EngineError(told)
+        return self.take(member, [self.otherwise(self.items[one], told) for one in member.shard], [])
 
 
 class RayEngine:
@@ -192,87 +250,48 @@ class RayEngine:
         if not items:
             return
         self._told.begin(what, len(items))
-        if self._crew is None:
-            self._crew = Crew(*self._options, self._told.file)
-        keys = list(map(key, items))
         try:
-            yield from self._mapped(self._crew, work, items, keys, what, size, otherwise)
+            if self._crew is None:
+                self._crew = Crew(*self._options, self._told.file)
+            job = Job(self._crew, work, items, list(map(key, items)), size, otherwise)
+            for place in range(len(items)):
+                while place not in job.found:
+                    self._step(self._crew, job, what)
+                for note in job.notes.pop(place, ()):
+                    self.listener.note(note)
+                yield job.found.pop(place)
         except BaseException as error:
             self._told.tell((), at_once=True, ended=f"stopped: {error or type(error).__name__}")
             raise
         finally:
-            self._crew.stop_busy()
+            if self._crew is not None:
+                self._crew.stop_busy()
         self._sum_up()
 
-    def _mapped(
-        self,
-        crew: Crew,
-        work: Work[Item, Result],
-        items: Sequence[Item],
-        keys: Sequence[str],
-        what: str,
-        size: int,
-        otherwise: Callable[[Item, str], Result] | None,
-    ) -> Iterator[Result]:
-        waiting = deque(shards(range(len(items)), keys, size))
-        found: dict[int, Result] = {}  # by place, until it is its turn
-        notes: dict[int, list[str]] = {}
-        deaths: Counter[int] = Counter()
-        seconds: list[float] = []
-        task, n_done, crew.looked = crew.ray.put(work), 0, float("-inf")
-        for place in range(len(items)):
-            while place not in found:
-                crew.grow(len(waiting) + len(crew.busy))
-                while waiting and crew.idle and (len(found) < UNREAD or not crew.busy):
-                    shard = waiting.popleft()
-                    if not n_done and not crew.busy:
-                        self._told.run.started = time.time()  # before, workers were called
-                    crew.give(task, shard, fingerprint([keys[one] for one in shard]), [items[one] for one in shard])
-                for member, answer in crew.answers(max(PATIENCE, SLOW * statistics.median(seconds)) if seconds else float("inf")):
-                    if isinstance(answer, Lost):
-                        again = self._lose(member, str(answer), what, deaths, keys)
-                        waiting.extendleft(reversed(again))
-                        for one in set(member.shard).difference(*again):
-                            found[one] = self._given_up(items[one], otherwise, str(answer))
-                            n_done += 1
-                        continue
-                    results, said = answer
-                    assert len(results) == len(member.shard), "a stage gives a result for each item"
-                    found.update(zip(member.shard, results, strict=True))
-                    notes[member.shard[0]] = said
-                    n_done += len(results)
-                    seconds.append(time.monotonic() - member.since)
-                    self._told.finished(member.machine, len(results))
-                    for one in results:
-                        if isinstance(one, Failure):
-                            self._told.failed(one.reason)
-                    self.listener.progress(what, n_done, len(items))
-                now = time.time() - time.monotonic()
-                at = [{"worker": one.where, "shard": one.name, "n": len(one.shard), "since": now + one.since} for one in crew.busy]
-                self._told.tell(at)
-            for note in notes.pop(place, ()):
-                self.listener.note(note)
-            yield found.pop(place)
-
-    def _lose(self, member: Member, reason: str, what: str, deaths: Counter[int], keys: Sequence[str]) -> list[tuple[int, ...]]:
-        """What is done again of what a dead worker had, each content by itself; not what has cost DEATHS workers so."""
-        n = len(member.shard)
-        self._told.lose(member.where, member.name, n, reason)
-        self.listener.note(f"a worker is lost ({member.where}: {reason}); what it had of {what}, {n}, is done again by others")
-        parts = shards(member.shard, keys, 1)
-        if len(parts) > 1:
-            return parts
-        deaths[member.shard[0]] += 1
-        return parts if deaths[member.shard[0]] < DEATHS else []
-
-    def _given_up(self, item: Item, otherwise: Callable[[Item, str], Result] | None, reason: str) -> Result:
-        told = f"{DEATHS} workers that had it by itself died, the last of them: {reason}"
-        if otherwise is None:
-            raise EngineError(told)
-        result = otherwise(item, told)
-        if isinstance(result, Failure):
-            self._told.failed(result.reason)
-        return result
+    def _step(self, crew: Crew, job: Job[Item, Result], what: str) -> None:
+        """Give out what can be given, take what is done, and tell of it."""
+        if not crew.busy and not job.n_done:
+            self._told.run.started = time.time()  # until now workers were called
+        crew.grow(len(job.waiting) + len(crew.busy))
+        job.give(crew)
+        for member, answer in crew.answers(job.patience):
+            if isinstance(answer, Lost):
+                n = len(member.shard)
+                self._told.lose(member.where, member.name, n, str(answer))
+                self.listener.note(f"a worker is lost ({member.where}: {answer}); what it had of {what}, {n}, is done again by others")
+                results = job.lose(member, str(answer))
+            else:
+                results = job.take(member, *answer)
+                self._told.finished(member.machine, len(results))
+            for one in results:
+                if isinstance(one, Failure):
+                    self._told.failed(one.reason)
+            self.listener.progress(what, job.n_done, len(job.items))
+        if not (crew.idle or crew.busy) and job.since is not None and time.monotonic() - job.since > LONG:
+            job.since = None
+            self.listener.note("no worker has come yet: the machines of the cluster are taken by others, or slow to start one")
+        now = time.time() - time.monotonic()
+        self._told.tell([{"worker": one.where, "shard": one.name, "n": len(one.shard), "since": now + one.since} for one in crew.busy])
 
     def _sum_up(self) -> None:
         self._told.tell((), at_once=True)
