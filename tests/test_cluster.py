@@ -43,6 +43,21 @@ MEMORY = 80 * 2**20  # bytes of each node's object store
 NODE = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
 
 
+def started(attempts=3):
+    """The cluster; on a busy machine a node may take longer than Ray waits for it."""
+    found = Cluster()
+    try:
+        found.add_node(**NODE)
+        found.second = found.add_node(**NODE)
+        found.wait_for_nodes(timeout=120)
+    except Exception:
+        found.shutdown()
+        if attempts == 1:
+            raise
+        return started(attempts - 1)
+    return found
+
+
 @pytest.fixture(scope="module")
 def machines():
     """Two nodes with a processor each, one of which can be taken away. Nothing of it is left running."""
@@ -53,9 +68,7 @@ def machines():
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's own 15 lets them starve beside other tests
     }
-    found = Cluster(initialize_head=True, head_node_args=NODE)
-    found.second = found.add_node(**NODE)
-    found.wait_for_nodes()
+    found = started()
     ray.init(address=found.address, log_to_driver=False)
     yield found
     ray.shutdown()

@@ -80,7 +80,7 @@ class Crew:
                 if address is not None:
                     raise
                 self.ray.init(address="local", include_dashboard=False, object_store_memory=MEMORY, **quiet)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # which is what Ray raises where it does not start in time
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise EngineError(f"no Ray cluster answers at {address or 'this machine'} ({said}); `ray start --head` starts one") from None
 
