@@ -114,7 +114,7 @@ class MatchSettings(_Checked):
     matcher: str = "lightglue"
     lightglue_weights: str = ""  # file of weights for LightGlue, from `reid train`; empty: the published ones
     shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
-    coarse: bool = True  # a coarse look at the shortlist chooses the finalists that are matched in full; false matches all of it
+    coarse: bool = True  # of the shortlist only finalists are matched in full; false matches all of it
     verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
     ratio: float = _within(0.8, 0.1, 1)  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
     precision: Precision = Precision.fast  # LightGlue: half precision where the device is faster with it; full is float32 throughout
@@ -137,8 +137,9 @@ class ScoreSettings(_Checked):
     """From matches to a ranking of individuals."""
 
     score: ScoreName = ScoreName.joint
-    fuse: str = "goodpoint+nearest*0.5,sift+nearest*0.5"  # further pipelines whose scores are fused, extractor+matcher*weight: what it
-    # counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn weights from a gallery's animals
+    fuse: str = "aliked-n16+nearest,goodpoint+nearest*0.5,sift+nearest*0.5"  # further pipelines whose scores are fused:
+    # extractor+matcher*weight, what it counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn
+    # weights from a gallery's animals
     min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn
     impostor_pairs: int = _within(200, 0, 10**6)  # pairs of different animals that the impostor distribution is measured on
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
@@ -274,7 +275,7 @@ GROUP_OF: dict[str, str] = {one.name: group for group, kind in GROUPS.items() fo
 EXACT: dict[str, Any] = {"shortlist": 0, "coarse": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; several can be given, the later ones win
-    "fast": {"shortlist": 64, "fuse": "none"},
+    "fast": {"matcher": "nearest", "fuse": "sift+nearest*0.5"},
     "balanced": {},
     "best": {"max_keypoints": 1024},
     "exact": EXACT,

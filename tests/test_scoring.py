@@ -24,6 +24,7 @@ from reid.scoring import (
     shipped,
     signed_wasserstein,
 )
+from reid.scoring import fused as fused_scores
 
 RNG = np.random.default_rng(3)
 PAIRS = [RNG.beta(1, 8, size=int(RNG.integers(20, 80))) for _ in range(100)]  # of different animals, 100 keypoints each
@@ -33,7 +34,7 @@ IMPOSTORS = measure_impostors(PAIRS, [100] * 100, 0.5, BOTH)
 
 def of_one(values, n_keypoints=100, impostors=IMPOSTORS, fused=()):
     """{score: value} of one pair."""
-    found = evidence([np.asarray(values, float)], n_keypoints, impostors, 0.5, fused)
+    found = fused_scores(evidence([np.asarray(values, float)], n_keypoints, impostors, 0.5), *fused)
     return {score: float(found.by(score)[0]) for score in SCORES}
 
 
@@ -203,7 +204,7 @@ def test_fused_pipelines_add_up_whatever_they_are_measured_in():
     counts = [rng.beta(2, 2, size=int(rng.integers(0, 6))) for _ in range(100)]  # another matcher's few matches
     second = measure_impostors(counts, [500] * 100, 0.5, ("sum",))
     of_pairs = evidence(counts, 500, second, 0.5)
-    both = measure_impostors(PAIRS, [100] * 100, 0.5, BOTH, fused=[(of_pairs, second)])
+    both = measure_impostors(PAIRS, [100] * 100, 0.5, BOTH, others=[(of_pairs, second)])
     plain, good = np.full(30, 0.1), np.full(60, 0.45)
     few, many = evidence([np.full(n, 0.9) for n in (2, 30)], 500, second, 0.5).take([0]), evidence([np.full(30, 0.9)], 500, second, 0.5)
 
@@ -211,7 +212,7 @@ def test_fused_pipelines_add_up_whatever_they_are_measured_in():
         return of_one(first, 100, both, (other,))["joint"]
 
     assert joint(plain, few) < min(joint(good, few), joint(plain, many)) and joint(good, many) > max(joint(good, few), joint(plain, many))
-    found = evidence([good, plain], 100, both, 0.5, [evidence([np.full(30, 0.9)] * 2, 500, second, 0.5)])
+    found = fused_scores(evidence([good, plain], 100, both, 0.5), evidence([np.full(30, 0.9)] * 2, 500, second, 0.5))
     own = sum(both.excess(name, found.by(name)) for name in BOTH)
     assert found.excess == pytest.approx(own + second.excess("sum", np.full(2, 27.0)))
     assert found.by("joint") == pytest.approx(np.log1p(found.excess))
@@ -223,7 +224,7 @@ def test_fused_pipelines_add_up_whatever_they_are_measured_in():
     assert both.above("joint", np.log1p(tail.start + 30 * tail.mean)) == pytest.approx(0.2 * wanted, rel=0.02)
     back = ImpostorDistribution.from_json(json.loads(json.dumps(both.as_json())))
     assert (back.joined, back.fused[0].joined) == (BOTH, ("sum",))
-    assert evidence([good], 100, back, 0.5, (many,)).excess[0] == found.excess[0]
+    assert fused_scores(evidence([good], 100, back, 0.5), many).excess[0] == found.excess[0]
 
 
 def test_pairs_without_keypoints_drop_out_of_the_fused_scores_too():
@@ -231,9 +232,9 @@ def test_pairs_without_keypoints_drop_out_of_the_fused_scores_too():
     second = measure_impostors(counts, [500] * 41, 0.5, ("sum",))
     scores = evidence(counts, 500, second, 0.5)
     n_keypoints = [0 if place == 7 else 100 for place in range(41)]
-    some = measure_impostors(PAIRS[:41], n_keypoints, 0.5, BOTH, fused=[(scores, second)])
+    some = measure_impostors(PAIRS[:41], n_keypoints, 0.5, BOTH, others=[(scores, second)])
     kept = [place for place in range(41) if place != 7]
-    others = measure_impostors([PAIRS[place] for place in kept], [100] * 40, 0.5, BOTH, fused=[(scores.take(kept), second)])
+    others = measure_impostors([PAIRS[place] for place in kept], [100] * 40, 0.5, BOTH, others=[(scores.take(kept), second)])
     assert some.as_json() == others.as_json()
 
 

@@ -61,7 +61,7 @@ def test_the_scores_that_can_be_chosen_are_those_that_are_computed():
 
 def test_presets_compose():
     both = Settings.load(presets=["fast", "best"])
-    assert (both.match.shortlist, both.extract.max_keypoints) == (64, 1024)
+    assert (both.match.matcher, both.extract.max_keypoints) == ("nearest", 1024)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Votes of descriptors: by hand on a few, on random ones, and in the pipeline, where the shortlist is shorter than the gallery."""
 
+from dataclasses import replace
+
 import faiss
 import numpy as np
 import pytest
@@ -160,7 +162,7 @@ def test_indexing_says_how_often_the_shortlist_holds_the_animal(animals):
 
 @pytest.fixture
 def four_finalists(monkeypatch):
-    monkeypatch.setitem(retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
+    monkeypatch.setattr(retrieval.coarse, "FINALISTS", 4)
 
 
 def test_a_coarse_look_gives_the_same_again_whether_stored_or_not(animals, four_finalists):
@@ -179,7 +181,7 @@ def test_a_coarse_look_gives_the_same_again_whether_stored_or_not(animals, four_
 
 
 def test_an_interrupted_query_goes_on_from_its_coarse_look(animals, four_finalists):
-    settings = Settings.of(max_keypoints=150, resize=320, impostor_pairs=0)
+    settings = Settings.of(fuse="none", max_keypoints=150, resize=320, impostor_pairs=0)
     query = animals.parent / "photos" / "known.png"
 
     class Interrupter(reid.Listener):
@@ -192,3 +194,25 @@ def test_an_interrupted_query_goes_on_from_its_coarse_look(animals, four_finalis
     again = identify(query, animals, settings)
     assert again.rankings[0].candidates[0].identity == "animal-3"
     assert again.rankings == identify(query, animals, settings, cache=animals.parent / "elsewhere").rankings
+
+
+@pytest.mark.parametrize("weight", ["1", "0"])
+def test_finalists_are_the_first_by_the_pipelines_that_match_the_whole_list(animals, four_finalists, weight):
+    settings = Settings.of(fuse="sift+nearest", max_keypoints=150, resize=320, impostor_pairs=20)
+    photo = animals.parent / "photos" / "known.png"
+    with reid.open(animals, settings) as opened:
+        work, references, impostors = opened.work, opened.references, opened.impostors
+        [query], _ = reid.stages.read(opened.gallery.queries or [reid.records.PhotoRef(photo.name, photo)], work.digests, work.listener)
+        reid.stages.extract([query], work.pipelines)
+        impostors = replace(impostors, fused=(replace(impostors.fused[0], weight=float(weight)),))
+        before = work.pipelines[1].n_matched
+        found = reid.stages.compare(query, references, work, impostors)
+        n_matched = work.pipelines[1].n_matched - before
+    assert len(found.selection.finalists) == 4
+    if weight == "0":  # it has no say, matches nothing, and LightGlue looks for itself
+        assert list((animals / ".reid" / "coarse").rglob("*.safetensors")) and found.selection.matched[1] == () and not n_matched
+        assert not found.scores.parts[1].any()
+        return
+    assert not list((animals / ".reid" / "coarse").rglob("*.safetensors"))
+    wanted = retrieval.finalists(found.scores.parts[1], [item.ref.identity for item in references], 4)
+    assert found.selection.finalists == set(wanted) and n_matched == len(references)

@@ -119,8 +119,8 @@ def _tried(
             yield _Tried({}, course, Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
-        selections = [stages.select(photo, pool, work) for photo in query.photos]
-        columns = [stages.compare(photo, pool, work, judges.impostors, one) for photo, one in zip(query.photos, selections, strict=True)]
+        compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
+        selections, columns = [one.selection for one in compared], [one.scores for one in compared]
         weights = [one.weight for one in (judges.impostors, *judges.impostors.fused)]
         is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, weights, strict=True) if weight)
         seconds = time.monotonic() - started if is_new else None

@@ -89,9 +89,8 @@ def _check_trained_for(extract: ExtractSettings, match: MatchSettings) -> None:
 
 
 def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
-    """How many references are matched in full after a coarse look at all of them; None where all are."""
-    name = weights_name(extract, match)
-    return retrieval.n_finalists(name) if match.coarse and name is not None else None
+    """How many references are matched in full, where quicker looks choose them; None where all are."""
+    return retrieval.coarse.FINALISTS if match.coarse and weights_name(extract, match) is not None else None
 
 
 def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:

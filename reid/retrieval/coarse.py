@@ -1,4 +1,5 @@
-"""Coarse to fine, for any matcher: a coarse look gives every reference one number, and only the finalists are matched in full."""
+"""Coarse to fine, for any matcher: every reference has one number, by quicker pipelines or by a coarse look, and only the finalists are
+matched in full."""
 
 from __future__ import annotations
 
@@ -8,13 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FINALISTS = {"aliked-lightglue": 32}  # by the weights of the matcher, as measured; with few finalists others lose right animals
-OTHER_FINALISTS = 48
-
-
-def n_finalists(weights_name: str) -> int:
-    """How many references a matcher with these weights matches in full."""
-    return FINALISTS.get(weights_name, OTHER_FINALISTS)
+FINALISTS = 48  # references that are matched in full; with 32 one right turtle in fifty is lost that is among 48
 
 
 def finalists(totals: NDArray[np.floating[Any]], identities: Sequence[str | None], n: int) -> list[int]:

@@ -100,12 +100,10 @@ def evidence(
     n_keypoints: int | Sequence[int],
     impostors: ImpostorDistribution,
     min_confidence: float,
-    fused: Sequence[Scores] = (),
 ) -> Scores:
-    """Every score from the match confidences with each reference, (S,) each, empty for one that was not matched.
+    """Every score of one pipeline from the match confidences with each reference, (S,) each, empty for one that was not matched.
 
-    `n_keypoints` is of the query, or (R,) where each pair has a query of its own; `fused` are the scores of the same pairs by the further
-    pipelines, each made with its own distribution. What a pair gets does not depend on the other pairs."""
+    `n_keypoints` is of the query, or (R,) where each pair has a query of its own. What a pair gets does not depend on the other pairs."""
     n_pairs = len(confidences)
     n = np.fromiter(map(len, confidences), np.intp, n_pairs)
     pair = np.repeat(np.arange(n_pairs), n)
@@ -121,9 +119,13 @@ def evidence(
         sure=sure[None],
         parts=np.zeros((1, n_pairs)),
     )
-    part = fusion.excess(own._named(), impostors, n_pairs)
-    sure_of_all = np.vstack((own.sure, *(other.sure for other in fused)))
-    return replace(own, sure=sure_of_all, parts=np.vstack((part, *(other.parts for other in fused))))
+    return replace(own, parts=fusion.excess(own._named(), impostors, n_pairs)[None])
+
+
+def fused(first: Scores, *others: Scores) -> Scores:
+    """The first pipeline's scores, with the others' shares of the joint score; of the same pairs, each made with its own distribution."""
+    together = (first, *others)
+    return replace(first, sure=np.vstack([one.sure for one in together]), parts=np.vstack([one.parts for one in together]))
 
 
 def measure_impostors(
@@ -134,13 +136,13 @@ def measure_impostors(
     *,
     source: str = GALLERY,
     weight: float = 1.0,
-    fused: Sequence[tuple[Scores, ImpostorDistribution]] = (),
+    others: Sequence[tuple[Scores, ImpostorDistribution]] = (),
 ) -> ImpostorDistribution | None:
     """The distribution of pairs of different animals, each its match confidences and its query's number of keypoints; None from too few.
 
-    `joined` are the scores that count in the joint score (`fusion.JOINED`), `weight` is what they count beside other pipelines; `fused` the
-    further pipelines' scores of the same pairs, and the distribution each was made with. A pair whose query has no keypoints counts for
-    nothing."""
+    `joined` are the scores that count in the joint score (`fusion.JOINED`), `weight` is what they count beside other pipelines; `others`
+    are the further pipelines' scores of the same pairs, and the distribution each was made with. A pair whose query has no keypoints counts
+    for nothing."""
     kept = [place for place, n in enumerate(n_keypoints) if n > 0]
     pairs = [np.asarray(confidences[place], np.float64) for place in kept]
     n_kept = [n_keypoints[place] for place in kept]
@@ -150,10 +152,10 @@ def measure_impostors(
     matched = np.concatenate(pairs)
     of_matched = np.quantile(matched, QUANTILES) if len(matched) else np.zeros(2)
     found = ImpostorDistribution(
-        np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, source, (), tuple(other for _, other in fused), weight
+        np.quantile(np.concatenate(padded), QUANTILES), of_matched, {}, source, (), tuple(other for _, other in others), weight
     )
-    others = [scores.take(kept) for scores, _ in fused]
+    shares = [scores.take(kept) for scores, _ in others]
     for names in (joined, SCORES):  # what is joined first; then all of them, the joint one too
-        scores = evidence(pairs, n_kept, found, min_confidence, others)
+        scores = fused(evidence(pairs, n_kept, found, min_confidence), *shares)
         found = replace(found, scores={name: scores.by(name) for name in names}, joined=joined)
     return found

@@ -14,16 +14,16 @@ from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .results import IndexSummary, PairView, about
-from .score import compare, impostor_pairs, impostors, strongest, without_encounter
-from .select import Selection, Stage, select, stage
+from .score import Compared, compare, impostor_pairs, impostors, strongest, without_encounter
+from .select import Selection, Stage, stage
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
+    "Compared", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
     "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
     "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
     "impostor_pairs", "impostors", "judge", "judges", "learn", "losses", "lost", "match_apart", "match_pair", "missing", "needed",
-    "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "select", "settle", "stage", "strongest", "tell_names", "trials",
+    "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "trials",
     "update_index", "without_encounter",
 ]  # fmt: skip

@@ -71,7 +71,7 @@ def pair_scores(items: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
         others = [items[j] for j in places]
         [seen] = compared([item], others, work.first, work.digests)
         if seen:
-            values = compare(item, others, work, impostors).by(work.settings.score.score)
+            values = compare(item, others, work, impostors).scores.by(work.settings.score.score)
             for place in seen:
                 scores[i, places[place]] = values[place]
         n_compared[i] = len(seen)

@@ -37,7 +37,7 @@ def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Wo
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
-    columns = [compare(photo, references, work, judges.impostors) for photo in query.photos]
+    columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
     candidates = rank(query.photos, references, columns, work.settings.score.score)
     found = with_quality(judge(query, candidates, references, work, judges), query, work)
     several = _sure_of(query.photos, references, columns, work, judges.impostors)

@@ -21,7 +21,7 @@ from .identify import Judges, rank
 from .match import first_by_votes, update_index
 from .score import apart, compare, without_encounter
 from .score import impostors as measured_impostors
-from .select import Stage, select, stage
+from .select import Stage, stage
 from .workspace import Workspace
 
 RECALL_QUERIES = 500  # references that the shortlist is measured on
@@ -87,8 +87,8 @@ def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
         work.listener.progress("calibration queries", done, len(chosen))
         photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
-            selections = [select(photo, pool, work) for photo in photos]
-            columns = [compare(photo, pool, work, impostors, one) for photo, one in zip(photos, selections, strict=True)]
+            compared = [compare(photo, pool, work, impostors) for photo in photos]
+            selections, columns = [one.selection for one in compared], [one.scores for one in compared]
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)

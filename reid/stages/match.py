@@ -1,4 +1,4 @@
-"""A query and references -> matches: shortlist, coarse look, finalists in full. What is stored is not matched again.
+"""A query and references -> matches: shortlist, finalists, finalists in full. What is stored is not matched again.
 
 A pair gets what it gets alone. So what is stored of a query is added to as the gallery grows, and never depends on what was asked before.
 """
@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import catalogue, matchers, retrieval
 from ..records import Features, Indexed, PairMatches
+from ..scoring import Floats
 from ..store import CoarseStore, DamagedFile, Digests, MatchStore
 from ..store.matches import Matches
 from .pipeline import Pipeline
@@ -129,14 +130,23 @@ def _stored(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
         return {}
 
 
-def finalists(photo: Indexed, references: Sequence[Indexed], places: Sequence[int], pipeline: Pipeline) -> Sequence[int]:
-    """Those of the `places` whose references are worth a match in full: the finalists of a coarse look; all where they are few."""
+def finalists(
+    photo: Indexed, references: Sequence[Indexed], places: Sequence[int], pipeline: Pipeline, excess: Floats | None = None
+) -> Sequence[int]:
+    """Those of the `places` whose references are worth a match in full, all where they are few: the first by the `excess` (R,) that other
+    pipelines give the references, or, without it, by a coarse look."""
     most = matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match)
     if most is None or len(places) <= most:
         return places
     among = [references[place] for place in places]
-    chosen = retrieval.finalists(np.array(coarse(photo, among, pipeline)), [item.ref.identity for item in among], most)
+    totals = np.array(coarse(photo, among, pipeline)) if excess is None else excess[list(places)]
+    chosen = retrieval.finalists(totals, [item.ref.identity for item in among], most)
     return sorted(places[place] for place in chosen)
+
+
+def takes_finalists(pipeline: Pipeline) -> bool:
+    """Whether it matches in full only some of the references that it is given."""
+    return matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match) is not None
 
 
 def confidences(found: Sequence[tuple[Variant, Sequence[int]]], references: Sequence[Indexed], pipeline: Pipeline) -> list[np.ndarray]:

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import catalogue, scoring
 from ..records import Indexed
-from ..scoring import ImpostorDistribution, Scores
+from ..scoring import Floats, ImpostorDistribution, Scores
 from ..store import fingerprint
-from .match import confidences, variants
+from .match import Variant, confidences, takes_finalists, variants
 from .pipeline import Pipeline
-from .select import Selection, select
+from .select import Found, Selection, in_full, listed, places_of
 from .workspace import Workspace
 
 
-def compare(
-    photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, selected: Selection | None = None
-) -> Scores:
-    """Every score of a photo with each of these references; those that are not `selected`, here unless it is given, have no matches, nor
-    has a pipeline that counts nothing."""
-    selected = selected or select(photo, references, work)
-    n_keypoints, least = [len(pipeline.load(photo)) for pipeline in work.pipelines], work.settings.score.min_confidence
-    weights = [one.weight for one in (impostors, *impostors.fused)]
-    chosen = [places if weight else () for places, weight in zip(selected.matched, weights, strict=True)]
-    found = [confidences(places, references, one) for places, one in zip(chosen, work.pipelines, strict=True)]
-    fused = [scoring.evidence(*one, least) for one in zip(found[1:], n_keypoints[1:], impostors.fused, strict=True)]
-    return scoring.evidence(found[0], n_keypoints[0], impostors, least, fused)
+@dataclass(frozen=True)
+class Compared:
+    """A photo with references: which of them were matched, and every score with each; the lowest with those that were not."""
+
+    selection: Selection
+    scores: Scores
+
+
+def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Compared:
+    """The first pipeline chooses the shortlist; a turned or mirrored photo is matched by it alone. Pipelines that match the whole list come
+    before those that match finalists, which are then the first by what was found so far. One that counts nothing matches nothing."""
+    distributions, least = (impostors, *impostors.fused), work.settings.score.min_confidence
+    on_list = listed(photo, references, work.first, work.digests)
+    places = sorted(places_of(on_list))
+    as_it_is = ((Variant(photo, places), places),)
+    matched: dict[int, Found] = {}
+    scores: dict[int, Scores] = {}
+    excess: Floats | None = None
+    for number in sorted(range(len(work.pipelines)), key=lambda number: takes_finalists(work.pipelines[number])):
+        pipeline, distribution = work.pipelines[number], distributions[number]
+        whole = on_list if pipeline is work.first else as_it_is
+        matched[number] = in_full(photo, whole, references, pipeline, excess) if distribution.weight else ()
+        found = confidences(matched[number], references, pipeline)
+        scores[number] = scoring.evidence(found, len(pipeline.load(photo)), distribution, least)
+        if distribution.weight and not takes_finalists(pipeline):
+            excess = scores[number].excess + (0 if excess is None else excess)
+    in_order = range(len(work.pipelines))
+    comparable = {place for one, _ in on_list for place in one.places} if len(work.first.load(photo)) else ()
+    selection = Selection(frozenset(comparable), frozenset(places if comparable else ()), tuple(matched[number] for number in in_order))
+    return Compared(selection, scoring.fused(*(scores[number] for number in in_order)))
 
 
 def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:
@@ -47,7 +66,7 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
         joined = scoring.JOINED[pipeline.settings.match.matcher]
         values, n_keypoints = _confidences(pairs, pipeline, work)
         others = fused if pipeline is work.first else ()
-        found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, weight=weights[place], fused=others)
+        found = scoring.measure_impostors(values, n_keypoints, settings.min_confidence, joined, weight=weights[place], others=others)
         if found is None:
             break
         if pipeline is work.first:
@@ -102,4 +121,4 @@ def without_encounter(photos: Sequence[Indexed], references: Sequence[Indexed]) 
 
 def strongest(query: Indexed, reference: Indexed, work: Workspace, impostors: ImpostorDistribution) -> Pipeline:
     """The pipeline whose scores of this pair exceed impostors' by most."""
-    return work.pipelines[int(compare(query, [reference], work, impostors).strongest[0])]
+    return work.pipelines[int(compare(query, [reference], work, impostors).scores.strongest[0])]

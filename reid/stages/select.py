@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..records import Indexed
+from ..scoring import Floats
+from ..store import Digests
 from .match import Variant, finalists, shortlist, variants
-from .workspace import Workspace
+from .pipeline import Pipeline
 
 Found = tuple[tuple[Variant, Sequence[int]], ...]  # which variant of the photo is matched with the references in which places
 
@@ -19,12 +21,12 @@ class Selection:
 
     comparable: frozenset[int]  # none for a photo without keypoints
     shortlist: frozenset[int]  # every pipeline takes its finalists from here
-    matched: tuple[Found, ...]  # of each pipeline, what it matches in full
+    matched: tuple[Found, ...]  # of each pipeline, what it matches in full; nothing where it counts nothing
 
     @property
     def finalists(self) -> frozenset[int]:
-        """What the first pipeline matches in full."""
-        return _places(self.matched[0])
+        """What the first pipeline that counts anything matches in full."""
+        return places_of(next(filter(None, self.matched), ()))
 
     @property
     def stages(self) -> tuple[frozenset[int], ...]:
@@ -43,20 +45,17 @@ class Stage(StrEnum):
     first = "first"
 
 
-def select(photo: Indexed, references: Sequence[Indexed], work: Workspace) -> Selection:
-    """What is matched in full, and on what grounds. Each pipeline's finalists are of the first one's shortlist; a turned or mirrored photo
-    is matched by the first one alone."""
-    own = variants(photo, references, work.first, work.digests)
-    listed = tuple((one, shortlist(one, references, work.first)) for one in own)
-    on_list = _places(listed)
-    as_it_is = ((Variant(photo, sorted(on_list)), sorted(on_list)),)
-    matched = tuple(
-        tuple((one, finalists(one.photo, references, places, pipeline)) for one, places in (listed if pipeline is work.first else as_it_is))
-        for pipeline in work.pipelines
-    )
-    if not len(work.first.load(photo)):
-        return Selection(frozenset(), frozenset(), matched)
-    return Selection(frozenset(place for one in own for place in one.places), on_list, matched)
+def listed(photo: Indexed, references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> Found:
+    """What the first pipeline compares each variant of a photo with: the shortlist among the references of a compatible side."""
+    return tuple((one, shortlist(one, references, pipeline)) for one in variants(photo, references, pipeline, digests))
+
+
+def in_full(photo: Indexed, found: Found, references: Sequence[Indexed], pipeline: Pipeline, excess: Floats | None) -> Found:
+    """Of what is listed that which a pipeline matches in full: all of it, or the finalists.
+
+    Those of the photo as it is are the first by the `excess` (R,) of pipelines that have matched the whole list, where there are any; those
+    of a turned or mirrored one, which no other pipeline sees, by a coarse look."""
+    return tuple((one, finalists(one.photo, references, places, pipeline, excess if one.photo is photo else None)) for one, places in found)
 
 
 def stage(selections: Sequence[Selection], right: Set[int], is_first: bool) -> Stage:
@@ -75,5 +74,5 @@ def stage(selections: Sequence[Selection], right: Set[int], is_first: bool) -> S
     return Stage.outscored if any(right & one.finalists for one in selections) else Stage.finalists
 
 
-def _places(found: Found) -> frozenset[int]:
+def places_of(found: Found) -> frozenset[int]:
     return frozenset(place for _, places in found for place in places)
