@@ -85,7 +85,7 @@ class Told(Listener):
         self.notes.append(text)
 
     def progress(self, what, done, total):
-        if self.then is not None and done:
+        if self.then is not None and what == "photos extracted" and done:
             then, self.then = self.then, None
             then()
 
