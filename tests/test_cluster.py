@@ -227,6 +227,10 @@ def stored(store):
     return {file.relative_to(store): file.read_bytes() for kind in kinds for file in sorted((store / kind).rglob("*.*"))}
 
 
+def n_features(store):
+    return len(list((store / "features").glob("*/*/*.safetensors")))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machines, workers, monkeypatch):
     monkeypatch.setattr("reid.session.PHOTOS", 3)
@@ -257,14 +261,14 @@ def test_a_driver_that_is_killed_goes_on(gallery, alone, machines, call):
     store = gallery.parent / "driver"
     words = ["index", "--gallery", gallery, "--config", gallery / "own.toml", "--cache", store]
     far = ["--engine", "ray", "--address", machines.address]
-    run = subprocess.Popen([sys.executable, "-m", "reid", *map(str, words + far)], cwd=ROOT, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while len(list((store / "features").glob("*/*/*.safetensors"))) < 5 and time.monotonic() < until:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    n_before = len(list((store / "features").glob("*/*/*.safetensors")))
-    assert 5 <= n_before < 50
+    with open(gallery.parent / "driver.log", "w+") as said:
+        run = subprocess.Popen([sys.executable, "-m", "reid", *map(str, words + far)], cwd=ROOT, stderr=said)
+        until = time.monotonic() + 300
+        while n_features(store) < 5 and run.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, (gallery.parent / "driver.log").read_text()
+    assert 5 <= n_features(store) < 50  # of two pipelines
     status, out, err = call(*words, *far)
     assert status == 1 and "25 photos of 13 individuals are indexed" in out and "bad.png" in err
     assert 0 < int(out.split("(")[1].split()[0]) < 25
