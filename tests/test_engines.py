@@ -96,30 +96,31 @@ def nobody_there(**options):
 def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch):
     status, out, _ = call("status", "--gallery", animals)
     assert status == 0 and out == f"nothing that was run with --engine ray has stored anything in {animals / '.reid'}\n"
+    now = [1e9]
+    clock = SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic)
+    monkeypatch.setattr("reid.engines.runs.time", clock)
+    monkeypatch.setattr("reid.cli.screen.time", clock)
     told = Told(animals / ".reid")
     told.begin("photos extracted", 64)
-    told.run.started -= 10
+    now[0] += 10
     told.finished("node-a", 32)
     told.failed("a.jpg is empty")
     told.lose("node-b, process 7", "0123abcd", 32, "out of memory")
-    at = {"worker": "node-a, process 5", "shard": "89ef", "n": 16, "since": time.time() - 3}
-    told.tell([at], at_once=True)
-    _, out, _ = call("status", "--gallery", animals)
-    first, *rest = out.splitlines()
-    assert first.startswith(told.run.name) and "photos extracted: 32 of 64, 3.2/s (node-a 3.2/s); heard of 0 s ago" in first
-    assert rest == [
+    told.tell([{"worker": "node-a, process 5", "shard": "89ef", "n": 16, "since": now[0] - 3}])
+    assert call("status", "--gallery", animals)[1].splitlines() == [
+        f"{told.run.name}: photos extracted: 32 of 64, 3.2/s (node-a 3.2/s); heard of 0 s ago",
         "  node-a, process 5: shard 89ef, 16 of them, for 3 s",
         "  lost 0 s ago: node-b, process 7 with shard 0123abcd, 32 of them: out of memory",
         "  not used: a.jpg is empty",
     ]
     before = told.file.read_bytes()
+    now[0] += 1
     told.tell([])  # too soon
     assert told.file.read_bytes() == before
-    later = time.time() + 120
-    monkeypatch.setattr("reid.cli.screen.time.time", lambda: later)
+    now[0] += 120
     assert "killed, or its machine is gone. Run the same command again" in call("status", "--gallery", animals)[1]
     told.tell([], ended="done")
-    assert "; done, " in call("status", "--gallery", animals)[1].splitlines()[0]
+    assert "; done, 0 s ago" in call("status", "--gallery", animals)[1].splitlines()[0]
     assert call("check", "--gallery", animals)[0] == 0
 
 
