@@ -12,7 +12,7 @@ import reid
 from reid import Settings, engines
 from reid.engines import cluster, worker
 from reid.engines.cluster import shards
-from reid.engines.runs import Told
+from reid.engines.status import Told
 from reid.errors import EngineError, SettingsError
 from reid.listener import EAR
 from reid.stages import Listener, Workspace
@@ -98,7 +98,7 @@ def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch)
     assert status == 0 and out == f"nothing that was run with --engine ray has stored anything in {animals / '.reid'}\n"
     now = [1e9]
     clock = SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic)
-    monkeypatch.setattr("reid.engines.runs.time", clock)
+    monkeypatch.setattr("reid.engines.status.time", clock)
     monkeypatch.setattr("reid.cli.screen.time", clock)
     told = Told(animals / ".reid")
     told.begin("photos extracted", 64)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..listener import Listener
 from .engine import Engine, LocalEngine
-from .runs import Run, runs
+from .status import Run, runs
 
 Opener = Callable[[Path, Listener], Engine]  # of the folder where all that is computed is stored, and who is told
 

@@ -22,7 +22,7 @@ from ..listener import Listener
 from ..records import Failure
 from ..store import fingerprint
 from .engine import Item, Result, Work
-from .runs import Told
+from .status import Told
 from .worker import Worker
 
 DEATHS = 3  # of workers that had an item by itself, after which it is given up
