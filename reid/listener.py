@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class Listener:
     """Told what happens; the command line draws bars from it. This one is silent."""
@@ -11,6 +13,11 @@ class Listener:
 
     def note(self, text: str) -> None:
         """Something the user should know, in one line."""
+
+    def tell(self, texts: Iterable[str]) -> None:
+        """A note of each."""
+        for text in texts:
+            self.note(text)
 
 
 class Ear(Listener):

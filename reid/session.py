@@ -97,18 +97,13 @@ class Session(AbstractContextManager["Session"]):
         Raises GalleryError with every problem found, StoreError for a damaged log of decisions."""
         decisions, digest = self.decisions.effective(), self.work.digests.of
         found = catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **vars(self._options))
-        for text in found.notes:
-            self.work.listener.note(text)
+        self.work.listener.tell(found.notes)
         return found
 
     @property
     def too_few(self) -> str | None:
         """What the gallery lacks to be calibrated, in words; None where it may do."""
         return decision.too_few(self.gallery.references)
-
-    def _tell_derived(self) -> None:
-        for text in self.gallery.derived:
-            self.work.listener.note(text)
 
     @property
     def decisions(self) -> DecisionLog:
@@ -190,16 +185,17 @@ class Session(AbstractContextManager["Session"]):
         photo, whatever its size and time of change say.
 
         Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
-        self._tell_derived()
+        self.work.listener.tell(self.gallery.derived)
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
         stages.update_index(self.references, self.work.first)
         length = self.settings.match.shortlist
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
-        calibration = self.judges.calibration if items else None
-        n_individuals, (impostors, losses) = len(self.gallery.identities), (self.impostors, self.losses()) if items else (None, None)
-        return IndexSummary(len(items), n_individuals, n_extracted, failures, impostors, recall, calibration, losses, self.work.folder)
+        judges, impostors = (self.judges, self.impostors) if items else (None, None)
+        calibration, losses = (judges.calibration, judges.losses) if judges else (None, None)
+        n = len(items), len(self.gallery.identities), n_extracted
+        return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder)
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
@@ -265,7 +261,7 @@ class Session(AbstractContextManager["Session"]):
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
-        self._tell_derived()
+        self.work.listener.tell(self.gallery.derived)
         if lacking := self.too_few:
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
@@ -289,8 +285,8 @@ class Session(AbstractContextManager["Session"]):
         list(self.engine.ahead(match, chosen, "calibration queries matched", key=lambda query: query.photos[0].digest))
 
     def losses(self) -> Mapping[Stage, int] | None:
-        """How many of the last calibration's queries lost their animal at each stage; None before these photos were calibrated."""
-        return stages.losses(self.references, self.work)
+        """How many of the calibration's queries lost their animal at each stage; None where the gallery is not calibrated."""
+        return stages.judges(self.references, self.work, self.impostors).losses
 
     def check(self) -> Iterator[stages.Damage]:
         """What of all that is stored for the gallery, and of its photos, is not what it was."""
@@ -318,11 +314,12 @@ class Session(AbstractContextManager["Session"]):
         features that their indices are rows of. Raises PhotoError, WeightsError."""
         return self.view(self._item(query), self._item(reference)).matches
 
-    def view(self, query: Indexed, reference: Indexed, by: int | None = None) -> PairView:
-        """A pair as a picture shows it: by the pipeline at the place `by`, or else by that whose scores exceed impostors' by most."""
+    def view(self, query: Indexed, reference: Indexed, by: int | None = None, judges: Judges | None = None) -> PairView:
+        """A pair as a picture shows it: by the pipeline at the place `by`, or else by that whose scores exceed impostors' by most, those of
+        `judges` or of the gallery's own."""
         best = self.work.first if by is None else self.work.pipelines[by]
         if by is None and len(self.work.pipelines) > 1:
-            best = stages.strongest(query, reference, self.work, self.judges.impostors)
+            best = stages.strongest(query, reference, self.work, (judges or self.judges).impostors)
         photo, found = stages.match_pair(query, reference, best, self.work.digests)
         return PairView(photo.ref, reference.ref, (best.load(photo), best.load(reference)), found, best.name)
 
@@ -358,7 +355,7 @@ class Session(AbstractContextManager["Session"]):
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""
         from .evaluation.run import evaluate
 
-        return evaluate(self, limit=limit)[0]
+        return evaluate(self, limit=limit).evaluation
 
     def compare(self, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
         """`evaluate` each extractor with each matcher, fused with what the settings fuse (`fuse="none"`: each by itself)."""

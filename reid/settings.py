@@ -112,7 +112,7 @@ class MatchSettings(_Checked):
     """From the features of a query and of references to their matches."""
 
     matcher: str = "lightglue"
-    lightglue_weights: str = ""  # file of weights for LightGlue, from `reid train`; empty: the published ones
+    lightglue_weights: str = ""  # LightGlue's weights: a file from `reid train`, or a name of `reid models`; empty: the extractor's own
     shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
     coarse: bool = True  # of the shortlist only finalists are matched in full; false matches all of it
     verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
@@ -137,7 +137,7 @@ class ScoreSettings(_Checked):
     """From matches to a ranking of individuals."""
 
     score: ScoreName = ScoreName.joint
-    fuse: str = "aliked-n16+nearest,goodpoint+nearest*0.5,sift+nearest*0.5"  # further pipelines whose scores are fused:
+    fuse: str = "aliked-n16+nearest*0.5,goodpoint+nearest,sift+nearest*0.5"  # further pipelines whose scores are fused:
     # extractor+matcher*weight, what it counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn
     # weights from a gallery's animals
     min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn

@@ -106,6 +106,10 @@ _FILES = (
                 "1ff247a5713421047178da732a875f4af43a9afc0e3671b0eb061892b4d3a032", "Apache-2.0",
                 "this project, before and after the layers of aliked-lightglue (reid/trained)", 1336324,
                 "reid/trained/goodpoint-lightglue.safetensors", base="aliked-lightglue"),
+    WeightsFile("aliked-animals-lightglue", "matcher lightglue for aliked-n16",
+                "d3d68786722f7a0879e4778ae7ca7f4ba1151f2a5dc05bd9eabbad4d8328488f", "Apache-2.0",
+                "this project, added to the weights of aliked-lightglue (reid/trained)", 2109514,
+                "reid/trained/aliked-animals-lightglue.safetensors", base="aliked-lightglue"),
     WeightsFile("glampoints", "extractor glampoints", "375e61a1fc622251c4d0f513ced02bc5aca5e9e8a18742b0d4ecec63bc75bfc5",
                 "Apache-2.0", "this project (reid/trained)", 996468, "reid/trained/glampoints.safetensors"),
 )  # fmt: skip
@@ -138,21 +142,22 @@ def sha256(path: Path) -> str:
 
 
 def load(name: str, file: str = "") -> dict[str, torch.Tensor]:
-    """The state dictionary of `name` on the CPU; or that of a `file` that `reid train` wrote for this network.
+    """The state dictionary of `name` on the CPU; or that of a `file` that `reid train` wrote for this network, or of another name in its
+    place.
 
     Raises WeightsError if the file cannot be had or is not the one this registry knows, or if it is of another network."""
     import torch
 
-    if file:
+    if file and file not in REGISTRY:
         return _trained(name, Path(file))
-    entry = REGISTRY[name]
+    entry = REGISTRY[file or name]
     path = locate(entry)
     if path is None:
         raise WeightsError(f"the weights {name!r} are not on this machine; run `reid models fetch {name}`")
     if sha256(path) != entry.sha256:
         raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
     if path.suffix == ".safetensors":
-        return (load(entry.base) if entry.base else {}) | _trained(name, path)
+        return _added(load(entry.base) if entry.base else {}, _trained(name, path))
     state = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state
@@ -183,10 +188,21 @@ def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
 
 
+def _added(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The base's weights with the trained ones in their places; to those of which NAME.up (M, R) and NAME.down (R, N) were trained (LoRA,
+    arXiv 2106.09685) the product is added."""
+    found = base | {name: value for name, value in trained.items() if not name.endswith((".up", ".down"))}
+    for name, up in trained.items():
+        if name.endswith(".up"):
+            whole = name.removesuffix(".up")
+            found[whole] = base[whole] + up @ trained[f"{whole}.down"]
+    return found
+
+
 def digest(name: str | None, file: str = "") -> str | None:
     """The sha256 of the weights that `load` would load; None where nothing is learned. Raises WeightsError for a file that is not there."""
-    if not file:
-        return None if name is None else REGISTRY[name].sha256
+    if not file or file in REGISTRY:
+        return None if name is None else REGISTRY[file or name].sha256
     try:
         return sha256(Path(file))
     except OSError as error:

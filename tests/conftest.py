@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; before anything imports torch
@@ -21,6 +23,11 @@ SIZE = (313, 241)  # width, height: not square, no multiple of 8
 
 def draw_animal(identity: int, view: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """(H, W, 3) uint8: the pattern of `identity` as photo number `view` shows it."""
+    return _drawn(identity, view, size).copy()
+
+
+@lru_cache(256)
+def _drawn(identity: int, view: int, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     pattern = np.random.default_rng([7, identity])
     canvas = np.full((height, width, 3), 90, np.uint8)
@@ -51,7 +58,7 @@ def in_order(found) -> list:
 
 def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
+    Image.fromarray(pixels).save(path, **{"compress_level": 1, **options})  # of PNG: twice as fast
     return path
 
 
@@ -91,13 +98,20 @@ def call(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def animals(tmp_path: Path) -> Path:
-    """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
-    root = tmp_path / "gallery"
+@pytest.fixture(scope="session")
+def drawn_animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `animals` copies."""
+    folder = tmp_path_factory.mktemp("drawn")
     for identity in range(8):
         for view in range(2):
-            save(root / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
-    save(tmp_path / "photos" / "known.png", draw_animal(3, 5))
-    save(tmp_path / "photos" / "new.png", draw_animal(99, 0))
-    return root
+            save(folder / "gallery" / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
+    save(folder / "photos" / "known.png", draw_animal(3, 5))
+    save(folder / "photos" / "new.png", draw_animal(99, 0))
+    return folder
+
+
+@pytest.fixture
+def animals(drawn_animals: Path, tmp_path: Path) -> Path:
+    """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
+    shutil.copytree(drawn_animals, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "gallery"

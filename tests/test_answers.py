@@ -52,7 +52,7 @@ def test_a_table_of_pandas_has_a_row_for_each_candidate():
 
 
 def test_csv_has_the_same_columns():
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(report(KNOWN, BARE)))))
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(report(KNOWN, BARE)).decode())))
     assert [tuple(row) for row in rows] == [COLUMNS] * 3
     assert (rows[0]["listed"], rows[0]["p_if_new"], rows[2]["listed"], rows[2]["p_new"]) == ("True", "0.012346", "", "")
 

@@ -37,6 +37,7 @@ def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
     json.dumps(found)
 
 
+@pytest.mark.slow
 def test_networks_are_timed_where_little_else_is_installed(tmp_path):
     """A machine with a GPU may have no kornia, no FAISS and no typer: nothing imports them, and there is no peer."""
     code = """
@@ -72,6 +73,7 @@ def test_the_shortlists_rows_are_there_for_every_size(quick, animals):
     assert all(row["ours"] >= 0 for row in rest)
 
 
+@pytest.mark.slow
 def test_the_whole_command_is_timed_on_a_photo_that_was_never_asked_about(quick, animals):
     fast = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=100, resize=160)
     first, second = (bench.run("identify", animals, fast, None, reid.Listener())["rows"] for _ in range(2))

@@ -27,14 +27,14 @@ def company():
     """A query, and references of unequal numbers of keypoints, one of them without any."""
     extractor = extractors.create(SETTINGS.extract, "cpu")
     query = extractor.extract(Photo("q", draw_animal(1, 0)))
-    sizes = [(313, 241), (120, 90), (241, 313), (64, 64), (200, 150), (313, 241), (90, 70)]
+    sizes = [(313, 241), (120, 90), (241, 313), (64, 64), (90, 70)]
     references = [extractor.extract(Photo(str(i), draw_animal(1 + i % 2, i, size))) for i, size in enumerate(sizes)]
     references.insert(2, random_features(0, 128, 0))
     assert len({len(reference) for reference in references}) > 4
     return query, references
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 3])
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -60,7 +60,7 @@ def test_a_pair_gets_in_a_batch_what_it_gets_alone(company, threads, precision):
     together = assert_alone_as_together(matcher, query, references)
     assert len(together[0][1]) > 20
     assert len(together[2][1]) == 0
-    assert [len(found[1]) for found in in_order(matcher.match(references[2], references))] == [0] * 8
+    assert [len(found[1]) for found in in_order(matcher.match(references[2], references))] == [0] * 6
 
 
 def test_it_does_so_where_a_products_rounding_depends_on_the_number_of_its_rows(company, monkeypatch):
@@ -110,11 +110,11 @@ def test_blocks_are_all_of_one_size_and_change_nothing_else():
 
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_gallery_that_grows_answers_as_one_that_was_always_so_large(tmp_path, monkeypatch, coarse):
-    """Ten references, then an eleventh: what was stored of the ten is what a fresh store would hold."""
-    monkeypatch.setitem(reid.retrieval.coarse.FINALISTS, "aliked-lightglue", 4)
-    settings = SETTINGS.replace(max_keypoints=150, resize=320, fuse="none", impostor_pairs=0, coarse=coarse)
+    """Seven references, then an eighth: what was stored of the seven is what a fresh store would hold."""
+    monkeypatch.setattr(reid.retrieval.coarse, "FINALISTS", 4)
+    settings = SETTINGS.replace(max_keypoints=100, resize=256, fuse="none", impostor_pairs=0, coarse=coarse)
     root, query = tmp_path / "gallery", save(tmp_path / "query.png", draw_animal(2, 7))
-    for identity in range(10):
+    for identity in range(7):
         save(root / f"animal-{identity}" / "0.png", draw_animal(identity, identity))
 
     def answer(cache):
@@ -122,7 +122,7 @@ def test_a_gallery_that_grows_answers_as_one_that_was_always_so_large(tmp_path, 
             return gallery.identify(query).rankings
 
     before = answer("kept")
-    save(root / "animal-2" / "1.png", draw_animal(2, 3))
+    save(root / "animal-2" / "1.png", draw_animal(2, 3, (300, 200)))
     kept, fresh = answer("kept"), answer("fresh")
     assert kept == fresh != before
     assert kept[0].candidates[0].identity == "animal-2"

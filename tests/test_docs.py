@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from reid.catalogue import columns
+from reid.cli.options import NAMES as OTHERWISE
 from reid.extractors import REGISTRY
 from reid.extractors.classical import NAMES
 from reid.formats import READERS, WRITERS
@@ -158,6 +159,13 @@ def test_every_setting_stands_in_its_table():
             default = Settings().get(name)
             wanted = str(default).lower() if isinstance(default, bool) else f"{default:g}" if isinstance(default, float) else str(default)
             assert shown.strip("` ") == wanted, name
+
+
+def test_every_setting_has_an_option():
+    known = commands()
+    for name in GROUP_OF:
+        command = known["calibrate",] if name == "calibration_queries" else known["identify",]
+        assert f"--{OTHERWISE.get(name, name).replace('_', '-')}" in options(command), name
 
 
 def test_every_preset_stands_in_its_table():

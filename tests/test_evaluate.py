@@ -10,7 +10,8 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from reid.evaluation.answers import FIGURES, Answer, auroc, average_precision, by_group, cmc, intervals, selective, summarize, tally, top_k
+from reid.evaluation import answers as room
+from reid.evaluation.answers import FIGURES, Answer, auroc, average_precision, by_group, cmc, intervals, summarize, tally, top_k
 from reid.evaluation.summary import OF_A_SCORE, Evaluation, comparison
 from reid.records import Failure
 from reid.report import plots, tables
@@ -116,12 +117,12 @@ def test_balanced_accuracies_are_means_over_animals():
 
 
 def test_risk_against_coverage_by_hand():
-    coverage, risk = selective(ANSWERS)
+    coverage, risk = room._selective(room._Table(ANSWERS))
     assert coverage.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
     assert risk.tolist() == pytest.approx([0, 1 / 2, 2 / 3, 3 / 4, 4 / 5])
     assert summarize(ANSWERS)["oracle_coverage_at_5"] == pytest.approx(0.2)
     equals = [Answer("a", ("a",), 1.0), Answer("z", ("a",), 1.0), Answer("a", ("a",), 0.0)]
-    assert [list(part) for part in selective(equals)] == [pytest.approx([2 / 3, 1]), pytest.approx([1 / 2, 1 / 3])]
+    assert [list(part) for part in room._selective(room._Table(equals))] == [pytest.approx([2 / 3, 1]), pytest.approx([1 / 2, 1 / 3])]
     assert summarize(equals)["oracle_coverage_at_1"] == 0
 
 

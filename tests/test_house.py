@@ -67,6 +67,16 @@ def test_nothing_imports_torchvision_or_unpickles():
             assert "weights_only=True" in call
 
 
+def test_tables_for_people_are_written_in_one_place():
+    """Where no cell begins as a formula does. A training's log holds numbers; a Camtrap DP stays as its owner wrote it, but for names."""
+    writes = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"csv\.(Dict)?[wW]riter|to_csv|to_excel|Workbook\(", path.read_text())
+    }
+    assert writes == {"formats/writing.py", "formats/camtrap_dp.py", "training/loop.py"}
+
+
 def test_importing_loads_and_changes_nothing():
     code = (
         "import sys, reid; assert not {'torch', 'numpy', 'rich', 'typer'} & set(sys.modules);"

@@ -2,6 +2,7 @@
 
 import weakref
 from dataclasses import replace
+from functools import cache
 
 import kornia.feature
 import numpy as np
@@ -65,14 +66,20 @@ def kornia_network(n_dims, state, adaptive, **shape):
     return network
 
 
+@cache
+def three_animals(extractor):
+    """Features of a photo, and of three others of unequal shapes: the same animal, another one, the same again."""
+    network = extractor_of(extractor=extractor, max_keypoints=256)
+    shots = [(1, 0, (241, 313)), (1, 1, (320, 200)), (2, 0, (313, 241)), (1, 2, (313, 241))]
+    return [network.extract(Photo(str(i), draw_animal(*shot))) for i, shot in enumerate(shots)]
+
+
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("extractor", ["aliked-n16", "disk"])
 def test_lightglue_equals_kornias_on_drawn_animals(extractor, adaptive):
     changes = {} if adaptive else {"depth_confidence": -1.0, "width_confidence": -1.0}
     settings = {"extractor": extractor, "max_keypoints": 256, "precision": "full", **changes}
-    network = extractor_of(**settings)
-    shots = [(1, 0, (313, 471)), (1, 1, (400, 241)), (2, 0, (313, 241)), (1, 2, (471, 313))]
-    photos = [network.extract(Photo(str(i), draw_animal(*shot))) for i, shot in enumerate(shots)]
+    photos = three_animals(extractor)
     reference = kornia_network(128, _renamed(weights.load(f"{extractor.partition('-')[0]}-lightglue")), adaptive)
     found = in_order(create(**settings).match(photos[0], photos[1:]))
     for ours, other in zip(found, photos[1:], strict=True):
@@ -167,19 +174,23 @@ def crowd():
     return photos[0], [photos[2], photos[3], photos[1], photos[4], photos[5], photos[6]]
 
 
-def test_fewer_layers_are_assigned_by_their_own_head(crowd):
+@pytest.fixture(scope="module")
+def network():
+    """The published weights for ALIKED; not to be changed."""
+    return LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
+
+
+def test_fewer_layers_are_assigned_by_their_own_head(crowd, network):
     query, references = crowd
-    network = LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
     encoded, *photos = network.encode([query, *references])
     sums = {n: [found[1].sum() for found in in_order(network.match(encoded, photos, n_layers=n))] for n in (1, 3, 9)}
     assert all(int(np.argmax(values)) == 2 for values in sums.values())
     assert sums[1] != sums[3] != sums[9]
 
 
-def test_matching_holds_two_tables_however_many_references_there_are(crowd):
+def test_matching_holds_two_tables_however_many_references_there_are(crowd, network):
     """References are taken as they are needed and let go: memory does not grow with the gallery."""
     query, references = crowd
-    network = LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
     [encoded] = network.encode([query])
     alive = weakref.WeakSet()
 
@@ -197,8 +208,7 @@ def test_matching_holds_two_tables_however_many_references_there_are(crowd):
     assert max(most) <= 2 * 3  # a table and the one before it
 
 
-def test_photos_are_encoded_together_as_they_are_alone():
-    network = LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
+def test_photos_are_encoded_together_as_they_are_alone(network):
     photos = [random_features(n, 128, n) for n in (30, 0, 7, 51)]
     for one, together in zip(photos, network.encode(photos)):
         [alone] = network.encode([one])
@@ -265,7 +275,7 @@ def test_attention_of_unequal_photos_on_a_gpu_is_asked_for_as_pytorch_wants_it(m
     assert torch.allclose(plain, packed, atol=1e-6)
 
 
-def test_layers_attend_packed_as_they_attend_photo_by_photo(crowd, monkeypatch):
+def test_layers_attend_packed_as_they_attend_photo_by_photo(crowd, monkeypatch, network):
     """What a GPU does in half precision, with a stand-in for its one call."""
 
     def stand_in(q, k, v, queries, keys, message):
@@ -273,7 +283,6 @@ def test_layers_attend_packed_as_they_attend_photo_by_photo(crowd, monkeypatch):
             lightglue_layers.attend_photo(*parts)
 
     query, references = crowd
-    network = LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
 
     def found():
         encoded, *photos = network.encode([query, *references])
@@ -294,9 +303,8 @@ def test_lightglue_repeats_itself_exactly():
     assert np.array_equal(first[1], second[1])
 
 
-def test_thresholds_at_their_ends_stop_nothing_and_drop_nothing(crowd):
+def test_thresholds_at_their_ends_stop_nothing_and_drop_nothing(crowd, network):
     query, references = crowd
-    network = LightGlue.of(weights.load("aliked-lightglue"), 128).eval()
     encoded, *photos = network.encode([query, *references[:2]])
     whole, same = (in_order(network.match(encoded, photos, *ends)) for ends in ((-1, -1), (1.0, 1.0)))
     for one, other in zip(whole, same, strict=True):

@@ -60,6 +60,7 @@ def test_the_default_networks_name_drawn_turtles(sample):
     assert again.rankings == report.rankings
 
 
+@pytest.mark.slow
 def test_an_interrupted_query_resumes_with_lightglue(sample):
     folder, truth = sample
     query = folder / "photos" / next(iter(truth))
@@ -80,6 +81,7 @@ def test_an_interrupted_query_resumes_with_lightglue(sample):
         assert a.score == b.score  # a pair gets what it gets alone, whatever batch it is in
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not OXFORD.is_dir(), reason="the photographs of Mikolajczyk and Schmid are not here")
 @pytest.mark.parametrize("extractor", ["aliked-n16", "disk"])
 @pytest.mark.parametrize(("scene", "other"), [("graf", 2), ("leuven", 4)])

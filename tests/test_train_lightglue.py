@@ -411,6 +411,29 @@ def test_goodpoints_lightglue_stands_on_alikeds(refs):
     assert right.sum() > 20 and right.mean() > 0.8
 
 
+def test_alikeds_lightglue_is_the_published_one_with_low_rank_updates():
+    base, animals = renamed(weights.load("aliked-lightglue")), renamed(weights.load("aliked-animals-lightglue"))
+    changed = [name for name in base if not torch.equal(base[name], animals[name])]
+    assert base.keys() == animals.keys() and "transformers.4.cross_attn.to_qk.weight" in changed
+    own = weights.card(weights.locate(weights.REGISTRY["aliked-animals-lightglue"]))
+    assert own["base"] == "aliked-lightglue" and own["extractor_weights"] == weights.REGISTRY["aliked-n16"].sha256
+    for name in changed:
+        assert torch.linalg.matrix_rank(animals[name] - base[name], rtol=1e-3) <= own["rank"] and name.endswith(".weight")
+
+
+@pytest.mark.parametrize("name", ["aliked-lightglue", "aliked-animals-lightglue"])
+def test_a_published_lightglue_can_be_named(name):
+    extract, match = ExtractSettings(), MatchSettings(lightglue_weights=name)
+    assert matchers.describe(extract, match)["weights"] == weights.REGISTRY[name].sha256
+    same = matchers.describe(extract, MatchSettings()) == matchers.describe(extract, match)
+    assert same == (name == "aliked-animals-lightglue")  # which is the default
+    for other in (ExtractSettings(extractor="disk"), ExtractSettings(extractor="sift")):
+        with pytest.raises(SettingsError, match=f"{name} is no LightGlue for {other.extractor}"):
+            matchers.weights_name(other, match)
+    with pytest.raises(SettingsError, match="disk is no LightGlue for disk"):
+        matchers.weights_name(ExtractSettings(extractor="disk"), MatchSettings(lightglue_weights="disk"))
+
+
 def test_features_of_ones_own_weights_have_no_lightglue_that_ships():
     with pytest.raises(SettingsError, match=r"no LightGlue for goodpoint with weights of one's own; use --matcher nearest, or train one"):
         matchers.weights_name(ExtractSettings(extractor="goodpoint", weights="own.safetensors"), MatchSettings())

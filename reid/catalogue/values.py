@@ -24,7 +24,7 @@ NOTHING = frozenset(
     )
 )  # fmt: skip
 ERRORS = frozenset(("#N/A", "#NA", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"))  # what a spreadsheet writes instead
-ARMED = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet takes for a formula, behind any marks that were set before it
+ARMED = re.compile(r"'*[=+\-@＝＋－＠\t\r\n]")  # what a spreadsheet takes for a formula, behind any marks that were set before it
 NUMBER = re.compile(r"[+-]|[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")  # harmless, and common: degrees south and west
 ZEROS = re.compile(r"[0\s:/.\-T]*0[0\s:/.\-T]*")  # 0, 0000:00:00: a date that nobody set
 

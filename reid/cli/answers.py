@@ -67,7 +67,7 @@ def _identify(
         sys.stdout.flush()
         for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
             if path is not None:
-                write_atomically(path, text(found).encode("utf-8", "backslashreplace"))
+                write_atomically(path, text(found))
         if matches is not None:
             _draw_all(found, opened, matches)
         if report is not None:

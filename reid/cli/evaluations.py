@@ -1,4 +1,4 @@
-"""Commands that measure how often answers are right: evaluate, compare."""
+"""Commands that measure how often answers are right, and find what makes them so: evaluate, compare, tune."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .options import FEATURES, PROMISES, SEARCH, Cache, Engine, Gallery, Join, N
 from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
 
 if TYPE_CHECKING:
+    from ..evaluation.run import Evaluated
     from ..evaluation.summary import Evaluation
     from ..report.waterfall import Lost
     from ..session import Session
@@ -54,7 +55,8 @@ def evaluate(
             listener=listener, engine=engine,
         ) as opened,
     ):  # fmt: skip
-        found, answers = run.evaluate(opened, limit=limit)
+        done = run.evaluate(opened, limit=limit)
+        found = done.evaluation
         _say(found, stages)
         report_failures(found.failures)
         sys.stdout.flush()
@@ -63,9 +65,9 @@ def evaluate(
         if plots is not None:
             from ..report import plots as plotting
 
-            print("plots:", *plotting.save_all(answers, plots))
+            print("plots:", *plotting.save_all(done.answers, plots))
         if report is not None:
-            _write_report(found, opened, report)
+            _write_report(done, opened, report)
             print(f"the report is in {report}")
     raise typer.Exit(1 if found.failures else 0)
 
@@ -84,25 +86,26 @@ def _say(found: Evaluation, with_stages: bool) -> None:
         print(f"verdict {verdict}: {row['right']} known and right, {row['wrong']} known and wrong, {row['new']} new")
 
 
-def _write_report(found: Evaluation, opened: Session, file: Path) -> None:
+def _write_report(done: Evaluated, opened: Session, file: Path) -> None:
     from ..report import waterfall
     from ..store import write_atomically
 
-    page = waterfall.as_html(found, opened.root.resolve().name, _worst(found, opened))
+    page = waterfall.as_html(done.evaluation, opened.root.resolve().name, _worst(done, opened))
     write_atomically(file, page.encode("utf-8", "backslashreplace"))
 
 
-def _worst(found: Evaluation, opened: Session) -> Iterator[Lost]:
-    """The worst lost queries, drawn when they are asked for."""
+def _worst(done: Evaluated, opened: Session) -> Iterator[Lost]:
+    """The worst lost queries, drawn when they are asked for, each pair by the pipeline that spoke for it most in this evaluation."""
     from ..report import pictures
     from ..report.waterfall import MOST, Lost
 
     references = {item.ref.image_id: item for item in opened.references}
-    worst = found.waterfall.worst(MOST)
-    for done, one in enumerate(worst, start=1):
+    worst = done.evaluation.waterfall.worst(MOST)
+    for number, one in enumerate(worst, start=1):
         pairs = ((opened.queries[pair.photo_id], references[pair.reference_id]) for pair in (one.right, one.first) if pair is not None)
-        right, first = (pictures.of_pair(opened.view(*pair), None, opened.settings.score.min_confidence) for pair in pairs)
-        opened.work.listener.progress("lost queries drawn", done, len(worst))
+        views = (opened.view(*pair, judges=done.judges) for pair in pairs)
+        right, first = (pictures.of_pair(view, None, opened.settings.score.min_confidence) for view in views)
+        opened.work.listener.progress("lost queries drawn", number, len(worst))
         yield Lost(one, right, first)
 
 

@@ -49,7 +49,7 @@ Engine = Callable[..., Any]  # an `engines.Opener`
 
 Observer = Annotated[str | None, typer.Option(help="Who decides. (default: the user's name on this computer)")]
 
-HELP = {  # of the settings that have an option
+HELP = {  # of every setting, each of which has an option
     "extractor": "Local features; `reid models` lists them.",
     "weights": "File of weights for the extractor, from `reid train`.",
     "max_keypoints": "Keypoints of a photo, the strongest.",
@@ -58,29 +58,37 @@ HELP = {  # of the settings that have an option
     "equalize": "Even out light and haze before features are extracted.",
     "segment": "Guess where the animal is, and drop the keypoints beside it.",
     "matcher": "How features are matched; `reid models` lists the matchers.",
-    "lightglue_weights": "File of weights for LightGlue, from `reid train`.",
+    "lightglue_weights": "LightGlue's weights: a file from `reid train`, or a name of `reid models` (aliked-lightglue: as published).",
     "shortlist": "Match only so many references, those with most votes; 0: all.",
     "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
     "verify": "Keep only matches that agree with one motion of this kind; auto: affine for nearest, none for the others.",
+    "ratio": "Lowe's ratio of nearest and adalam, at which a match is as likely right as wrong.",
     "precision": "fast: half precision where the device is faster with it; full: float32.",
+    "depth_confidence": "LightGlue stops early when this share of points is sure; -1 runs every layer.",
+    "width_confidence": "LightGlue drops points that are this surely unmatchable; -1 keeps all.",
     "sides": "compatible: no left is compared with a right where sides are known; all: every pair is.",
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
     "score": "What references are ranked by.",
     "fuse": "Further pipelines whose scores are fused: extractor+matcher or extractor+matcher*weight, with commas between; or none.",
+    "min_confidence": "Matches above it are counted and drawn.",
+    "impostor_pairs": "Pairs of different animals that the impostor distribution is measured on.",
     "encounters": "Take the photos of one encounter as one query; where no encounter is known, those of one folder.",
     "calibration_queries": "Most queries that calibrate the gallery: photos, or encounters with --encounter.",
     "max_false_match": "Share of new animals that may be called a match, about.",
     "max_false_new": "Share of known animals that may be called new, about.",
     "prior_new": "Probability that the next animal is new; -1: estimated from the gallery.",
+    "match_below": "Not calibrated: a match if P(impostor) is at most this. Also what keeps photos of one encounter apart.",
+    "new_above": "Not calibrated: new if P(impostor) is at least this.",
     "device": "The device that computes; auto takes the fastest.",
     "top": "Individuals shown for each photo.",
 }
 NAMES = {"encounters": "encounter"}  # options that are called otherwise than their setting
 PREPARED = ("max_keypoints", "resize", "enlarge", "equalize", "segment")
-FEATURES = ("device", "extractor", "weights", *PREPARED, "matcher", "lightglue_weights", "fuse", "precision")
-SEARCH = ("score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "coarse")
-PROMISES = ("max_false_match", "max_false_new", "prior_new")
+LIGHTGLUE = ("lightglue_weights", "precision", "depth_confidence", "width_confidence")
+FEATURES = ("device", "extractor", "weights", *PREPARED, "matcher", "ratio", *LIGHTGLUE, "fuse", "min_confidence")
+SEARCH = ("score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "coarse", "impostor_pairs")
+PROMISES = ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")
 Preset = StrEnum("Preset", list(PRESETS))  # type: ignore[misc]
 
 

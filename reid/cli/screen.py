@@ -83,17 +83,10 @@ def write_json(file: Path, value: Mapping[str, object]) -> None:
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table without formulas, whole or not at all."""
-    import csv
-    import io
-
-    from ..catalogue.values import disarmed
+    from ..formats.writing import csv_bytes
     from ..store import write_atomically
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(["" if cell is None else disarmed(str(cell)) for cell in row] for row in rows)
-    write_atomically(file, text.getvalue().encode("utf-8", "backslashreplace"))
+    write_atomically(file, csv_bytes(columns, rows))
 
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:

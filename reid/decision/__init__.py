@@ -4,7 +4,7 @@ A calibration query is a photo of the gallery that is identified again without t
 through another encounter, a query of a known animal, and once without its animal, a query of a new one. In the order of use:
 `sampling` (which photos, and what each gives), `weights` (what each fused pipeline is worth), `health` (which labels to distrust), `model`
 (evidence and probabilities), `conformal` (ranks and what they promise), `calibration` (all of it, learned once), `verdicts` (match,
-unsure, new, odd, and lists), `prior`, `reasons`.
+unsure, new, odd, and lists), `prior`, `reasons`. `groups` needs no calibration: it sorts photos that nobody has named.
 """
 
 from ..store.description import constants

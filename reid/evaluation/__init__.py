@@ -1,1 +1,1 @@
-"""Figures of answers, of features, of speed."""
+"""Figures of answers (`run`, `answers`, `waterfall`), of features, of speed; and which pipelines suit a gallery (`tune`)."""

@@ -114,14 +114,6 @@ def average_precision(scores: Sequence[float] | NDArray[np.floating], right: Seq
     return float((np.diff(n_right, prepend=0) * n_right / n).sum() / is_right.sum())
 
 
-def selective(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
-    """Coverage and risk, where the surest answers are accepted as they stand and the others left to a person.
-
-    Each (T,), for T thresholds from the surest on: the share of all queries that is accepted, and the share of the accepted ones whose
-    first individual is wrong, of a new animal any. Answers of equal confidence are accepted together."""
-    return _selective(_Table(answers))
-
-
 def roc(answers: Sequence[Answer]) -> tuple[Floats, Floats]:
     """The shares of new and of known animals that are taken for known, each (T,), for thresholds from above the highest down."""
     return _roc(_Table(answers))
@@ -150,6 +142,10 @@ def _top(table: _Table, k: int) -> float | None:
 
 
 def _selective(table: _Table) -> tuple[Floats, Floats]:
+    """Coverage and risk, where the surest answers are accepted as they stand and the others left to a person.
+
+    Each (T,), for T thresholds from the surest on: the share of all queries that is accepted, and the share of the accepted ones whose
+    first individual is wrong, of a new animal any. Answers of equal confidence are accepted together."""
     order = np.argsort(-table.confidence, kind="stable")
     last = _ends(table.confidence[order])
     n = np.arange(1, len(order) + 1)

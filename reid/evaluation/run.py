@@ -43,8 +43,17 @@ class Comparison:
         return comparison(self.evaluations)
 
 
-def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation, list[Answer]]:
-    """Identify every query row, or the first `limit` of them: the figures, and the answers that they are of.
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and what its figures are of."""
+
+    evaluation: Evaluation
+    answers: tuple[Answer, ...]
+    judges: Judges  # by which the queries were judged, whatever the gallery's stored calibration is
+
+
+def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
+    """Identify every query row, or the first `limit` of them.
 
     The references are calibrated first, for this evaluation alone, unless `calibration_queries` is 0 or they are too few. Raises
     GalleryError for a table without queries."""
@@ -78,7 +87,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         courses += filter(None, [one.course])
         seconds += filter(None, [one.seconds])
         failures += filter(None, [one.failure])
-    return Evaluation.of(
+    evaluation = Evaluation.of(
         found,
         settings.score.score,
         pipelines=", fused with ".join(one.name for one in work.pipelines),
@@ -91,14 +100,15 @@ def evaluate(session: Session, *, limit: int | None = None) -> tuple[Evaluation,
         fingerprint=session.fingerprint,
         versions=versions(),
         waterfall=Waterfall(tuple(courses)),
-    ), found[settings.score.score]
+    )
+    return Evaluated(evaluation, tuple(found[settings.score.score]), judges)
 
 
 @dataclass(frozen=True)
 class _Tried:
     """What came of one query."""
 
-    answers: Mapping[str, Answer]  # by each score; none where there was nothing to compare it with
+    answers: Mapping[ScoreName, Answer]  # by each score; none where there was nothing to compare it with
     course: Course | None  # where its animal is in the gallery
     failure: Failure | None = None
     seconds: float | None = None  # None where some of it was matched before
@@ -121,19 +131,13 @@ def _tried(
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
         compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
         selections, columns = [one.selection for one in compared], [one.scores for one in compared]
-        weights = [one.weight for one in (judges.impostors, *judges.impostors.fused)]
-        is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, weights, strict=True) if weight)
+        is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight)
         seconds = time.monotonic() - started if is_new else None
-        answers, course = dict[str, Answer](), None
-        for score in ScoreName:
-            candidates = stages.rank(query.photos, pool, columns, score)
-            answers[score] = _answer(query, candidates, pool, columns, score)
-            if score == own:
-                ranking = stages.judge(query, candidates, pool, work, judges)
-                chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
-                answers[score] = replace(answers[score], **chances, groups=about.groups())
-                if truth in animals:
-                    course = Course.of(query, pool, selections, columns, score, candidates, ranking.verdict, about)
+        answers = {score: _answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score) for score in ScoreName}
+        ranking = stages.judge(query, pool, columns, work, judges)
+        chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
+        answers[own] = replace(answers[own], **chances, groups=about.groups())
+        course = Course.of(query, pool, selections, columns, own, ranking.candidates, ranking.verdict, about) if truth in animals else None
         yield _Tried(answers, course, None, seconds)
     work.listener.progress("queries", len(queries), len(queries))
 
@@ -150,7 +154,7 @@ def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str]
             session.work.listener.note(name)
             try:
                 with session.with_settings(settings) as one:
-                    found, _ = evaluate(one, limit=limit)
+                    found = evaluate(one, limit=limit).evaluation
                     evaluations[found.pipelines] = found
             except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
                 left_out[name] = str(error)

@@ -59,7 +59,8 @@ class ExtractorEntry:
 
 
 REGISTRY: dict[str, ExtractorEntry] = {
-    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-lightglue", halved=True),
+    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-animals-lightglue",
+                                 halved=True),
     "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot", "aliked-lightglue", halved=True),
     "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32", "aliked-lightglue", halved=True),
     "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", None, n_dims=64, halved=True),

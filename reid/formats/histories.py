@@ -47,7 +47,6 @@ class Histories:
 
     occasions: tuple[Occasion, ...]
     captures: tuple[Capture, ...]
-    n_unlinked: int  # animals of which only the left or only the right side is known
     notes: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
 
@@ -98,7 +97,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     if not captures:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
     notes = [_linked_note(options.side, len(unlinked), n_named, sorted(unlinked))]
-    return Histories(tuple(occasions), tuple(captures), len(unlinked), tuple(notes), tuple(left_out))
+    return Histories(tuple(occasions), tuple(captures), tuple(notes), tuple(left_out))
 
 
 def _side(ref: PhotoRef) -> str | None:

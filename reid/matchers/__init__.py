@@ -77,8 +77,13 @@ def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
 
 
 def _check_trained_for(extract: ExtractSettings, match: MatchSettings) -> None:
-    """SettingsError unless the file of LightGlue's weights was trained for the features that the settings name."""
+    """SettingsError unless LightGlue's weights, a file or a name of `weights.REGISTRY`, are for the features that the settings name."""
     file = match.lightglue_weights
+    if file in weights.REGISTRY:
+        family = extract.extractor.partition("-")[0]
+        if not (file.startswith(f"{family}-") and file.endswith("-lightglue")) or extract.weights:
+            raise SettingsError(f"{file} is no LightGlue for {extract.extractor}{' with weights of its own' if extract.weights else ''}")
+        return
     card = weights.card(Path(file))
     if card["network"] != "lightglue":
         raise SettingsError(f"{file} holds weights of {card['network']}, not of lightglue")

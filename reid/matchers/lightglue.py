@@ -1,4 +1,4 @@
-"""LightGlue (Lindenberger et al. 2023, arXiv 2306.13643), by the published weights or by one's own: the matcher of `reid`.
+"""LightGlue (Lindenberger et al. 2023, arXiv 2306.13643), by the published weights or by one's own: the default matcher.
 
 `lightglue_layers` is what the weights fill, `lightglue_network` matches one query against many references.
 """

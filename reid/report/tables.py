@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +9,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ..catalogue.values import disarmed
 from ..decision.reasons import percent
 from ..decision.verdicts import MATCH, NEW
 from ..evaluation.summary import Evaluation
 from ..evaluation.tune import SHOWN, Tuning
 from ..evaluation.waterfall import LOSSES, Waterfall
+from ..formats.writing import csv_bytes
 from ..records import IdentityRanking, Report
 from ..records.answer import COLUMNS
 from ..stages import Stage
@@ -26,7 +24,7 @@ COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
 DIGITS = 6  # after the point, in JSON and CSV
 
 
-def as_json(report: Report) -> str:
+def as_json(report: Report) -> bytes:
     """The whole report, `settings.top` candidates a query."""
     top = int(str(report.setting("top")))
     value: dict[str, object] = {
@@ -42,7 +40,7 @@ def as_json(report: Report) -> str:
         "queries": [_query(ranking, top) for ranking in report.rankings],
         "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in report.failures],
     }
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def list_rates(report: Report) -> dict[str, float]:
@@ -79,14 +77,9 @@ def _rounded(value: object) -> object:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def as_csv(report: Report) -> str:
+def as_csv(report: Report) -> bytes:
     """One row a candidate, best first, as `Report.rows` and its table have them; no cell begins as a formula does."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in report.rows():
-        writer.writerow({name: disarmed(value) if isinstance(value, str) else _rounded(value) for name, value in row.items()})
-    return text.getvalue()
+    return csv_bytes(COLUMNS, ([_rounded(row[name]) for name in COLUMNS] for row in report.rows()))
 
 
 def as_table(report: Report) -> Table:

@@ -28,7 +28,18 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..records import Features
-from ..store import LEFTOVER_AGE, DamagedFile, checksum_of, fingerprint, is_old, read_tensors, remove, write_atomically, write_tensors
+from ..store import (
+    LEFTOVER_AGE,
+    SAVE_EVERY,
+    DamagedFile,
+    checksum_of,
+    fingerprint,
+    is_old,
+    read_tensors,
+    remove,
+    write_atomically,
+    write_tensors,
+)
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
@@ -36,7 +47,6 @@ PER_CODE = 4  # dimensions that share a code of 4 bits
 EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
 TRAINING = 64  # descriptors for each inverted list, to find its centre
 AT_ONCE = 64  # photos added at a time
-SAVE_EVERY = 60.0  # seconds
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
 PHOTOS = "photos.safetensors"
 

@@ -63,6 +63,11 @@ class ImpostorDistribution:
         object.__setattr__(self, "scores", MappingProxyType(scores))
 
     @property
+    def weights(self) -> tuple[float, ...]:
+        """What this pipeline counts, then each that is fused with it."""
+        return self.weight, *(one.weight for one in self.fused)
+
+    @property
     def n_pairs(self) -> int:
         return max(map(len, self.scores.values()), default=0)
 

@@ -18,6 +18,7 @@ from ..settings import GROUP_OF
 from ..store import DamagedFile, JsonStore, fingerprint
 from .identify import Judges
 from .leave_one_out import labels, learn
+from .select import Stage
 from .workspace import Workspace
 
 KEPT_LABELS = 0.75  # share of a calibration's photos that must still be there under their labels, and of the gallery's that it knew
@@ -34,7 +35,13 @@ def calibrate(
     before = _stored(references, work)
     if found is not None and found.calibration is not None:
         name = fingerprint(found.calibration.labels)
-        kept = {"calibration": found.calibration.as_json(), "impostors": found.impostors.as_json(), "settings": _settings(work)}
+        losses = {stage.name: n for stage, n in (found.losses or {}).items()}
+        kept = {
+            "calibration": found.calibration.as_json(),
+            "impostors": found.impostors.as_json(),
+            "losses": losses,
+            "settings": _settings(work),
+        }
         work.results(_kind(work)).save(name, kept)
         before = [one for one in before if one[1] != name]
     for shared, name, _ in before:
@@ -109,7 +116,8 @@ def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float,
 
 
 def _read(value: Mapping[str, Any]) -> Judges:
-    return Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]))
+    losses = {Stage[name]: int(n) for name, n in value.get("losses", {}).items()}  # an earlier version kept them elsewhere
+    return Judges(ImpostorDistribution.from_json(value["impostors"]), Calibration.from_json(value["calibration"]), losses or None)
 
 
 def _kind(work: Workspace) -> str:

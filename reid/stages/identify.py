@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from .. import decision, imaging, scoring
@@ -12,6 +12,7 @@ from ..records import Candidate, IdentityRanking, Indexed, Query
 from ..scoring import ImpostorDistribution, Scores
 from .match import compared
 from .score import compare
+from .select import Stage
 from .workspace import Workspace
 
 KEPT = 20  # individuals of an answer that are kept where there are many answers
@@ -23,6 +24,7 @@ class Judges:
 
     impostors: ImpostorDistribution
     calibration: Calibration | None = None
+    losses: Mapping[Stage, int] | None = None  # how many of the calibration's queries lost their animal at each stage
 
 
 def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[IdentityRanking]:
@@ -38,9 +40,16 @@ def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Wo
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
     columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
+    return with_quality(judge(query, references, columns, work, judges), query, work)
+
+
+def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, judges: Judges) -> IdentityRanking:
+    """The individuals and the verdict, by the scores of each photo of the query with these references; unsure where two photos of one
+    encounter clearly match two individuals."""
+    seen = compared(query.photos, references, work.first, work.digests)
     candidates = rank(query.photos, references, columns, work.settings.score.score)
-    found = with_quality(judge(query, candidates, references, work, judges), query, work)
-    several = _sure_of(query.photos, references, columns, work, judges.impostors)
+    found = _verdict(query, candidates, references, seen, work, judges)
+    several = _sure_of(query.photos, references, columns, seen, work, judges.impostors)
     if len(set(several.values())) > 1:
         found = replace(found, verdict=decision.UNSURE, because=(reasons.of_several(several), *found.because))
         work.listener.note(f"{query.name}: {found.because[0]}")
@@ -48,12 +57,17 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 
 
 def _sure_of(
-    photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, impostors: ImpostorDistribution
+    photos: Sequence[Indexed],
+    references: Sequence[Indexed],
+    columns: Sequence[Scores],
+    seen: Sequence[Set[int]],
+    work: Workspace,
+    impostors: ImpostorDistribution,
 ) -> dict[str, str]:
     """Of each photo that matches an individual with a name clearly by itself, as without a calibration: that individual."""
     named = {item.ref.identity for item in references}
     found: dict[str, str] = {}
-    for photo, column, places in zip(photos, columns, compared(photos, references, work.first, work.digests), strict=True):
+    for photo, column, places in zip(photos, columns, seen, strict=True):
         best = rank((photo,), references, (column,), work.settings.score.score)[0]
         p = scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) if places else 1.0
         if p <= work.settings.decide.match_below and best.identity in named:
@@ -67,19 +81,24 @@ def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequ
     return scoring.rank(columns, score, photo_ids, reference_ids, [item.ref.identity for item in references])
 
 
-def judge(
-    query: Query, candidates: tuple[Candidate, ...], references: Sequence[Indexed], work: Workspace, judges: Judges
+def _verdict(
+    query: Query,
+    candidates: tuple[Candidate, ...],
+    references: Sequence[Indexed],
+    seen: Sequence[Set[int]],
+    work: Workspace,
+    judges: Judges,
 ) -> IdentityRanking:
-    """The verdict on what `rank` has found among these references, with probabilities where the gallery is calibrated.
+    """The verdict on the `candidates`, with probabilities where the gallery is calibrated. `seen` are the places of the references that
+    each photo was compared with.
 
     Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
     decide = work.settings.decide
-    places = compared(query.photos, references, work.first, work.digests)
-    seen = set().union(*places)
-    if not seen:
+    places = set[int]().union(*seen)
+    if not places:
         return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,))
-    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, places)))
-    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in seen})
+    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, seen)))
+    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in places})
     sides = tuple(filter(None, [reasons.of_sides(n_left_out)]))
     if judges.calibration is None:
         verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)

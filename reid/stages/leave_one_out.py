@@ -6,7 +6,7 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -134,37 +134,28 @@ def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: Im
     return tuple(weight * sum(default) / sum(learned) for weight in learned) if learned != default else default
 
 
-def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
-    """Calibration queries, each with its animal, where that has another encounter, and without. What `losses` reads is kept."""
+def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[list[Trial], dict[Stage, int]]:
+    """Calibration queries, each with its animal, where that has another encounter, and without; and how many of them lost their animal at
+    each stage."""
     found: list[Trial] = []
     reached: Counter[Stage] = Counter()
     for one in tried(references, work, impostors):
         reached[one.stage] += 1
         chance = partial(scoring.impostor_probability, impostors=impostors, score=work.settings.score.score, n_references=one.n_compared)
         found += decision.trials_of(one.identity, one.query.name, one.candidates, chance) if one.n_compared else []
-    work.results("losses").save(_of_losses(references, work), {name.name: reached[name] for name in Stage})
-    return found
-
-
-def losses(references: Sequence[Indexed], work: Workspace) -> Counter[Stage] | None:
-    """How many of the last calibration's queries lost their animal at each stage; None before these photos have been calibrated."""
-    otherwise = "where calibration queries lose their animal is not known until `reid calibrate` is run again"
-
-    def read(value: Mapping[str, int]) -> Counter[Stage]:
-        return Counter({name: int(value[name.name]) for name in Stage})
-
-    return work.known("losses", _of_losses(references, work), read, otherwise)
-
-
-def _of_losses(references: Sequence[Indexed], work: Workspace) -> str:
-    return fingerprint(work.fingerprints.of_calibration, labels(references))
+    return found, {name: reached[name] for name in Stage}
 
 
 def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int | None = None) -> Health:
-    """What the calibration queries, or the first so many, say about the gallery's labels."""
+    """What the calibration queries, or the first so many, say about the gallery's labels; photos that have none say nothing."""
     assert judges.calibration is not None
-    found = ((one.identity, one.candidates) for one in tried(references, work, judges.impostors, most) if one.n_compared)
-    return decision.health(found, judges.calibration, n_encounters(references))
+    named = n_encounters(references)
+    found = (
+        (one.identity, [candidate for candidate in one.candidates if candidate.identity in named])
+        for one in tried(references, work, judges.impostors, most)
+        if one.n_compared
+    )
+    return decision.health(found, judges.calibration, named)
 
 
 def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:
@@ -174,8 +165,9 @@ def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
     if weights != default:
         impostors = measured_impostors(references, work, weights)
     prior = decision.good_turing(list(n_encounters(references).values()))
-    found = decision.calibrate(trials(references, work, impostors), prior, labels(references), _in_words(weights, default, work))
-    return None if found is None else Judges(impostors, found)
+    tried_ones, losses = trials(references, work, impostors)
+    found = decision.calibrate(tried_ones, prior, labels(references), _in_words(weights, default, work))
+    return None if found is None else Judges(impostors, found, losses)
 
 
 def _in_words(weights: Sequence[float], default: Sequence[float], work: Workspace) -> tuple[str, ...]:

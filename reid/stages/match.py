@@ -19,12 +19,11 @@ import numpy as np
 from .. import catalogue, matchers, retrieval
 from ..records import Features, Indexed, PairMatches
 from ..scoring import Floats
-from ..store import CoarseStore, DamagedFile, Digests, MatchStore
+from ..store import SAVE_EVERY, CoarseStore, DamagedFile, Digests, MatchStore
 from ..store.matches import Matches
 from .pipeline import Pipeline
 
 LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
-SAVE_EVERY = 60.0  # seconds between saves of a query's matches
 NONE: Matches = (np.zeros((0, 2), np.int32), np.zeros(0, np.float16))
 
 

@@ -25,7 +25,7 @@ class IndexSummary:
     impostors: ImpostorDistribution | None
     recall: Recall | None  # of the shortlist, where the gallery needs one
     calibration: Calibration | None  # where the gallery has been calibrated
-    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Session.losses`
+    losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Judges.losses`
     folder: Path
 
 

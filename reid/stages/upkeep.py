@@ -17,7 +17,7 @@ DAY = 86400.0  # seconds
 BY_PHOTO = ("features", "matches", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
 BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
-OF_CALIBRATION = ("losses", "calibration")  # what `reid calibrate` has learned, which `collect` leaves alone
+OF_CALIBRATION = "calibration"  # what `reid calibrate` has learned, which `collect` leaves alone
 DECISIONS = "decisions.sqlite"
 AGAIN = "is damaged; --repair deletes it, and it is computed again when it is needed"
 CHANGED = "is not what it was, though its size and time are; put a copy in its place, or run `reid index --check` to take it as it is"
@@ -49,11 +49,11 @@ def damages(folder: Path, root: Path, listener: Listener) -> Iterator[Damage]:
 
 
 def _damaged_files(folder: Path, listener: Listener) -> Iterator[Damage]:
-    kinds = (*BY_PHOTO, INDEXES, *BY_GALLERY, *OF_CALIBRATION)
+    kinds = (*BY_PHOTO, INDEXES, *BY_GALLERY, OF_CALIBRATION)
     files = [file for kind in kinds for file in sorted((folder / kind).rglob("*")) if file.suffix in (".safetensors", ".json")]
     for done, file in enumerate(files):
         listener.progress("stored files", done, len(files))
-        advice = LEARNED if file.relative_to(folder).parts[0] in OF_CALIBRATION else AGAIN
+        advice = LEARNED if file.relative_to(folder).parts[0] == OF_CALIBRATION else AGAIN
         try:
             read_json(file) if file.suffix == ".json" else read_tensors(file)
         except FileNotFoundError:

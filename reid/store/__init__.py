@@ -7,6 +7,7 @@ from .digests import Digests, Seen, is_sound, seen, sha256_of
 from .features import FeatureStore
 from .files import (
     LEFTOVER_AGE,
+    SAVE_EVERY,
     DamagedFile,
     checksum_of,
     is_old,
@@ -24,7 +25,7 @@ from .matches import CoarseStore, MatchStore
 from .values import JsonStore
 
 __all__ = [
-    "FORMAT", "LEFTOVER_AGE", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints", "JsonStore",
-    "MatchStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers", "read_json", "read_tensors", "remove",
-    "remove_leftovers", "seen", "sha256_of", "used", "write_atomically", "write_tensors",
+    "FORMAT", "LEFTOVER_AGE", "SAVE_EVERY", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints",
+    "JsonStore", "MatchStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers", "read_json", "read_tensors",
+    "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically", "write_tensors",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from safetensors.numpy import save as save_tensors
 from ..errors import StoreError
 
 LEFTOVER_AGE = 3600.0  # seconds after which a part of a file, or a file that was replaced, is nobody's any more
+SAVE_EVERY = 60.0  # seconds of work that a killed run loses, at most, where one file takes longer
 Tensors = dict[str, NDArray[Any]]
 
 

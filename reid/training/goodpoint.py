@@ -39,7 +39,6 @@ LOOKALIKE = 0.2  # mean cosine to random points of the image above which a descr
 SHUFFLES = 8
 KEYPOINTS, DESCRIPTORS, HEATMAPS = 0.5, 1.0, 2000.0  # weights of the three parts of the loss
 WARM = 0.3  # share of a run begun from SuperPoint in which ReLU turns into leaky ReLU
-RULES = ("paper", "code")  # keep a point if both neighbours are one and near; or unless they differ and are near
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Recipe:
     """How pairs are made and what is learned from them."""
 
     strength: Strength = field(default_factory=Strength)
-    rule: str = "paper"
+    rule: str = "paper"  # keep a point if both neighbours are one and near; "code": unless they differ and are near
     noise: bool = True
 
 

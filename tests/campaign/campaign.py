@@ -54,7 +54,7 @@ shortlist = 8
 [score]
 fuse = "none"
 """
-KINDS = ("features", "matches", "shortlist", "impostors", "recall", "losses", "calibration", "digests.sqlite", "photo")
+KINDS = ("features", "matches", "shortlist", "impostors", "recall", "calibration", "digests.sqlite", "photo")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 COMMANDS = ("index", "calibrate", "identify")
 
