@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import catalogue, decision, engines, imaging, stages
-from .catalogue import DecisionLog, Gallery, PhotoKey, ReadOptions
+from .catalogue import Decision, DecisionLog, Gallery, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
@@ -95,10 +95,14 @@ class Session(AbstractContextManager["Session"]):
         """The photos, and their labels by the table and by what people have decided, as they are when they are first needed.
 
         Raises GalleryError with every problem found, StoreError for a damaged log of decisions."""
-        decisions, digest = self.decisions.effective(), self.work.digests.of
-        found = catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **vars(self._options))
+        found = self.labelled(self.decisions.effective())
         self.work.listener.tell(found.notes)
         return found
+
+    def labelled(self, decisions: Sequence[Decision]) -> Gallery:
+        """The gallery as it is by the table and these decisions that count. Raises as `gallery`."""
+        digest, options = self.work.digests.of, vars(self._options)
+        return catalogue.read(self.root, self._facts, table=self.table, decisions=decisions, digest=digest, **options)
 
     @property
     def too_few(self) -> str | None:
@@ -140,9 +144,8 @@ class Session(AbstractContextManager["Session"]):
     def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:
         """The photos by their content, and those that cannot be read; with `check` every file is read, whatever its size and time say."""
         digests = self.work.digests
-        for one in self.engine.ahead(stages.seen, partial(digests.unread, refs), "files read", key=str, size=PHOTOS):
-            if one is not None:
-                digests.learn(one)
+        for one in filter(None, self.engine.ahead(stages.seen, partial(digests.unread, refs), "files read", key=str, size=PHOTOS)):
+            digests.learn(one)
         return stages.read(refs, digests, self.work.listener, check)
 
     def extract_all(self, items: Sequence[Indexed], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
@@ -227,8 +230,7 @@ class Session(AbstractContextManager["Session"]):
         ask = partial(stages.identified, references=searched, work=work, judges=judges)
         rankings = list(self.engine.map(ask, queries, "queries identified", key=lambda query: query.photos[0].digest))
         about = {"path": str(self.root), **stages.about(searched, judges), "filter": said, "decisions": self._decided()}
-        everything = (*failures, *self.failures, *failed, *unusable)
-        decide = self.settings.decide
+        everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
         listed = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
@@ -249,10 +251,11 @@ class Session(AbstractContextManager["Session"]):
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
-        """`identify` for one query, as soon as it is ready; None where none of its photos can be used."""
+        """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.pipelines)
-        usable = Query(query.name, tuple(items))
-        return stages.identify(usable, self.references, self.work, self.judges) if items else None, tuple(failures)
+        own = {item.digest for item in items}
+        others = [item for item in self.references if item.digest not in own]
+        return stages.identify(Query(query.name, tuple(items)), others, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.

@@ -15,7 +15,7 @@ from reid.records import Indexed, PhotoRef, Query
 from reid.settings import Settings
 from reid.stages import Judges, Stage
 
-N = 16  # animals of the herd
+N = 24  # animals of the herd
 FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
 
 
@@ -133,7 +133,7 @@ def test_a_copy_of_the_query_makes_a_match_and_without_its_animal_promises_hold(
             assert (found.verdict, found.candidates[0].identity) == ("match", item.ref.identity)
             without = [other for other in opened.references if other.ref.identity != item.ref.identity]
             false += judged(opened, [item.ref], without)[0].verdict == "match"
-    assert false <= 3  # 5 % of 16 are 0.8; three or fewer in 99 of 100 draws
+    assert false <= 3  # 5 % of 24 are 1.2; three or fewer in 97 of 100 draws
 
 
 def test_wrong_labels_and_two_names_of_one_animal_are_found(herd, tmp_path, store):

@@ -78,9 +78,10 @@ def three_animals(extractor):
 @pytest.mark.parametrize("extractor", ["aliked-n16", "disk"])
 def test_lightglue_equals_kornias_on_drawn_animals(extractor, adaptive):
     changes = {} if adaptive else {"depth_confidence": -1.0, "width_confidence": -1.0}
-    settings = {"extractor": extractor, "max_keypoints": 256, "precision": "full", **changes}
+    published = f"{extractor.partition('-')[0]}-lightglue"
+    settings = {"extractor": extractor, "max_keypoints": 256, "precision": "full", "lightglue_weights": published, **changes}
     photos = three_animals(extractor)
-    reference = kornia_network(128, _renamed(weights.load(f"{extractor.partition('-')[0]}-lightglue")), adaptive)
+    reference = kornia_network(128, _renamed(weights.load(published)), adaptive)
     found = in_order(create(**settings).match(photos[0], photos[1:]))
     for ours, other in zip(found, photos[1:], strict=True):
         assert_same(as_dict(ours), kornia_matches(reference, photos[0], other))

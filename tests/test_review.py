@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from datetime import date
 from types import SimpleNamespace
 
@@ -64,7 +65,7 @@ def test_what_is_least_foreseen_comes_first():
     def ranking(verdict, *p):
         return IdentityRanking("q", (), verdict, 0.1, *p)
 
-    sure, unsure = value_of(ranking("match", 0.98, 0.01, 0.01)), value_of(ranking("unsure", 0.4, 0.3, 0.3))
+    sure, unsure = value_of(ranking("match", 0.98, 0.01, 0.01)), value_of(ranking("unsure", 0.4, 0.2, 0.4))
     assert sure < entropy(0.7, 0.3) < unsure < 1 < tasks.CONTRADICTED
     assert value_of(ranking("match")) < value_of(ranking("new")) < value_of(ranking("unsure"))
     assert entropy(0.5, 0.5) == pytest.approx(1) and entropy(1, 0) == 0
@@ -94,6 +95,16 @@ def test_the_first_question_is_the_less_sure_one_and_links_to_itself(app):
     assert app.browser.get("/review").headers["HX-Push-Url"] == f"/review/{app.task('new.png').id}"
     whole = app.browser.get(f"/review/{app.task('new.png').id}", headers={"HX-History-Restore-Request": "true"}).text
     assert whole.startswith("<!DOCTYPE html>") and "<title>new.png" in whole
+
+
+def test_a_photo_that_the_gallery_holds_is_not_asked_about_itself(tmp_path):
+    for identity in range(3):
+        save(tmp_path / "g" / f"animal-{identity}.png", draw_animal(identity, 0))
+    (tmp_path / "g" / "metadata.csv").write_text("path,identity\nanimal-0.png,animal-0\nanimal-1.png,unknown\nanimal-2.png,unknown\n")
+    app = App(tmp_path / "g", tmp_path / "g" / "animal-1.png")
+    [task] = app.desk.waiting()
+    assert sorted(choice.reference.ref.image_id for choice in task.choices) == ["animal-0.png", "animal-2.png"]
+    assert [app.answer(task, "cannot_tell", choice=choice).status_code for choice in range(2)] == [200, 200] and not app.desk.waiting()
 
 
 def test_what_is_skipped_comes_again_at_the_end(app):
@@ -415,7 +426,7 @@ def test_an_empty_gallery_and_one_photo_have_pages(tmp_path):
     app = App(tmp_path / "none")
     for page in ("/", "/review", "/catalogue", "/health", "/history", "/agreement"):
         assert app.browser.get(page).status_code in (200, 303), page
-    assert "holds no photos" in app.browser.get("/catalogue").text
+    assert "The gallery is empty" in app.browser.get("/catalogue").text
     save(tmp_path / "one" / "amber" / "1.png", draw_animal(1, 0))
     app = App(tmp_path / "one", save(tmp_path / "q.png", draw_animal(1, 1)))
     assert [len(task.choices) for task in app.desk.tasks()] == [1]
@@ -429,7 +440,11 @@ def test_what_stops_the_worker_is_told(tmp_path):
     progress = Progress()
     desk = Desk(reid.open(tmp_path / "g", FAST, listener=progress), progress, observer="zoe")
     desk.worker.start()
-    desk.worker._thread.join(60)
+    deadline = time.monotonic() + 60
+    while not desk.worker.state.finished and time.monotonic() < deadline:
+        time.sleep(0.02)
+    desk.worker.stop()
+    assert not desk.worker._thread.is_alive()
     assert desk.worker.state.finished and "no photo of the gallery could be used" in desk.worker.state.error
 
 

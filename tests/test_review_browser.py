@@ -1,13 +1,17 @@
-"""A small day in a real browser, by the keyboard alone: `reid review` on the sample gallery, from the first pair to the log."""
+"""In a real browser, by the keyboard alone: a small day on the sample gallery, and a whole one, from a card of photos to a MARK file."""
 
+import base64
 import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from conftest import draw_animal, save
+from PIL import Image
 
 from reid.catalogue import DecisionLog, Kind
 
@@ -26,9 +30,12 @@ NAMELESS = """[...document.querySelectorAll('button, input:not([type=hidden]), s
 class Server:
     """`reid review` in a process of its own."""
 
+    running: ClassVar[list["Server"]] = []
+
     def __init__(self, *words: object):
         command = [sys.executable, "-m", "reid", "review", *map(str, words), *FAST]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.running.append(self)
         said = iter(self.process.stdout.readline, "")
         self.link = next(found[1] for line in said if (found := re.match(r"open (\S+)", line)))
 
@@ -58,6 +65,8 @@ def page():
         page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
         yield page
         browser.close()
+        while Server.running:  # of a test that failed
+            Server.running.pop().process.kill()
 
 
 def photo(page) -> str:
@@ -157,3 +166,104 @@ def test_no_page_scrolls_sideways_on_a_phone_or_breaks_the_policy(gallery, page,
         assert page.evaluate(NAMELESS) == [], path
     assert page.faults == []
     server.stop()
+
+
+def card(folder: Path, shots: dict[str, tuple[int, int, str]]) -> Path:
+    """A camera's folder: by file name, the animal, its view, and the moment that EXIF says."""
+    for name, (identity, view, taken) in shots.items():
+        exif = Image.Exif()
+        exif[0x0110] = "TG-6"
+        exif.get_ifd(0x8769)[0x9003] = taken  # DateTimeOriginal
+        save(folder / "DCIM" / "100OLYMP" / name, draw_animal(identity, view), exif=exif, quality=95)
+    return folder
+
+
+def reid(*words: object) -> str:
+    """A command in a process of its own; what it says."""
+    done = subprocess.run([sys.executable, "-m", "reid", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
+    catalogue, season = tmp_path / "catalogue", tmp_path / "season"
+    for identity in range(4):
+        for view, day in enumerate(("2023-06-01", "2023-07-02")[: 1 + identity % 2]):
+            save(catalogue / f"turtle-{identity}" / f"{day}.png", draw_animal(identity, view))
+    photos = card(tmp_path / "card", {
+        "P1010001.JPG": (1, 5, "2024:06:10 09:00:00"), "P1010002.JPG": (2, 5, "2024:06:10 11:00:00"),
+        "P1010003.JPG": (50, 0, "2024:07:11 09:00:00"), "P1010004.JPG": (60, 0, "2024:07:11 12:00:00"),
+    })  # fmt: skip
+    assert "4 new rows" in reid("import", photos, "--gallery", season, "--copy", "--dry-run") and not season.exists()
+    assert "6 new rows" in reid("import", catalogue, "--gallery", season, "--copy")
+    assert "4 new rows, 4 photos copied" in reid("import", photos, "--gallery", season, "--copy")
+
+    server = Server(season / "photos" / "DCIM", "--gallery", season)
+    page.goto(server.link)
+    page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
+    decided = {"P1010001": "turtle-1", "P1010002": "turtle-2", "P1010003": "nova", "P1010004": None}
+    page.goto(server.link.partition("/open")[0] + "/review")
+    asked = []
+    while page.locator("#pair").count() and len(asked) < 30:
+        name = next(name for name in decided if name in photo(page))
+        animal = decided[name]
+        if name not in asked and animal == "turtle-1":  # a slip, seen at once
+            press(page, "n")
+            press(page, "Control+z")
+            assert name in photo(page)
+        asked.append(name)
+        if animal is None:
+            press(page, "u")
+        elif animal == "nova":
+            page.keyboard.press("w")
+            page.keyboard.type("nova")
+            press(page, "Enter")
+        else:
+            while page.locator("figure.panel figcaption strong").last.inner_text().split()[0] != animal:
+                press(page, "j")
+            press(page, "y")
+    assert set(asked) == set(decided) and "All questions are answered" in page.inner_text("main") and page.faults == []
+    assert server.stop() == 0
+
+    out = reid("export", "--gallery", season, "--to", "mark", "--out", tmp_path / "season.inp", "--occasions", "month", "--side", "linked")
+    lines = (tmp_path / "season.inp").read_text().splitlines()
+    assert lines == [
+        "/* occasions: 2023-06, 2023-07, 2024-06, 2024-07 */", "/*nova*/ 0001 1;", "/*turtle-0*/ 1000 1;", "/*turtle-1*/ 1110 1;",
+        "/*turtle-2*/ 1010 1;", "/*turtle-3*/ 1100 1;",
+    ]  # fmt: skip
+    assert "9 of 10 photos" in out  # of one nobody can tell who it is
+
+
+DROP = """async ([name, data]) => {
+    const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)), given = new DataTransfer();
+    given.items.add(new File([bytes], name));
+    const options = { dataTransfer: given, bubbles: true, cancelable: true };
+    for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
+    gallery, shots = tmp_path / "gallery", [save(tmp_path / f"{identity}.png", draw_animal(identity, 5)) for identity in range(3)]
+    for identity in range(3):
+        save(gallery / f"animal-{identity}" / "0.png", draw_animal(identity, 0))
+    server = Server("--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=PATIENCE)
+    page.evaluate(DROP, ["dropped.png", base64.b64encode(shots[0].read_bytes()).decode()])
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    assert photo(page) == "dropped.png" and not page.locator("#add").is_visible() and "/review" in page.url
+    press(page, "y")
+    page.keyboard.press("o")
+    page.set_input_files("#add input[multiple]", [shots[1], tmp_path / "gallery" / "decisions.sqlite"])
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    page.wait_for_selector("#alert:not([hidden])")
+    assert photo(page) == "1.png" and "decisions.sqlite is not a photo" in page.inner_text("#alert")
+    page.keyboard.press("o")
+    page.locator("#folder").press_sequentially(str(shots[2]))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#add", state="hidden")
+    press(page, "y")
+    page.get_by_text("Who is 2.png?").wait_for(timeout=PATIENCE)
+    assert [one.kind for one in DecisionLog(gallery).effective()] == [Kind.SAME, Kind.SAME] and not page.faults[1:]
+    assert server.stop() == 0 and sorted(path.name for path in (gallery / "reid-inbox").iterdir()) == ["1.png", "dropped.png"]
+    assert "5 new rows, 5 rows in all" in reid("import", gallery / "reid-inbox", "--gallery", gallery)

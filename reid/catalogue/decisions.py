@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -151,7 +153,7 @@ class DecisionLog:
 
     def history(self) -> tuple[Decision, ...]:
         """Everything that was ever decided, undos included, in order. Raises StoreError where the file is damaged or another program's."""
-        if not self.path.exists() or not self.path.stat().st_size:
+        if not self.path.exists():
             return ()
         with self._connected() as connection:
             return _read(connection, self.path)
@@ -163,14 +165,12 @@ class DecisionLog:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other writer enters; what it has written is on the disk when it ends."""
-        with self._connected("rwc") as connection:
+        if not self.path.exists():
+            self._create()
+        with self._connected() as connection:
             connection.execute("PRAGMA synchronous = EXTRA")  # FULL may lose the last commit where the power fails at once
             _begin(connection)
             try:
-                if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone() and not _application(connection):
-                    for statement in TABLES:
-                        connection.execute(statement)
-                self._check(connection)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -179,13 +179,31 @@ class DecisionLog:
                 raise
         time.sleep(PAUSE)
 
+    def _create(self) -> None:
+        """The log with its tables, there at once or not at all: one of 0 bytes has lost what it held. Raises StoreError."""
+        part = self.path.with_name(f".{FILE}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        try:
+            with closing(sqlite3.connect(part, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = EXTRA")
+                connection.executescript("; ".join(("BEGIN", *TABLES, "COMMIT")))
+            try:
+                os.link(part, self.path)  # fails where another was quicker
+            except FileExistsError:
+                pass
+            except OSError:  # no links on this disk
+                if not self.path.exists():
+                    os.replace(part, self.path)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot use {self.path} ({error}); it must be writable, on a disk with space") from error
+        finally:
+            part.unlink(missing_ok=True)
+
     @contextmanager
-    def _connected(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         connection = None
         try:
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", PATIENCE, isolation_level=None, uri=True)
-            if mode == "rw":
-                self._check(connection)
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", PATIENCE, isolation_level=None, uri=True)
+            self._check(connection)
             yield connection
         except sqlite3.OperationalError as error:  # locked, full, no permission
             if _is_busy(error):
@@ -199,6 +217,8 @@ class DecisionLog:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if _application(connection) != APPLICATION:
+            if not self.path.stat().st_size:
+                raise StoreError(f"{self.path} is empty, and has held decisions; put a copy of it in its place, or delete it to begin anew")
             raise StoreError(f"{self.path} is no log of decisions, but another program's; move it elsewhere")
         if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
             raise StoreError(f"{self.path} was written by another version of reid; update reid to read it")

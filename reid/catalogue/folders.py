@@ -15,7 +15,8 @@ from .sides import is_side, side, side_in_name
 from .values import counted, said, some
 
 FOLDER = ".reid"  # everything that reid computes is under it
-OWN = frozenset((FOLDER, FILE, f"{FILE}-journal"))  # names that reid gives in a gallery
+INBOX = "reid-inbox"  # photos that the review app was given
+OWN = frozenset((FOLDER, INBOX, FILE, f"{FILE}-journal"))  # names that reid gives in a gallery
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .heic .heif .avif .gif .bmp".split())
 TABLES = frozenset((".csv", ".tsv", ".xlsx", ".parquet"))  # they belong beside photos, and need no word
 SYSTEM = frozenset(

@@ -200,7 +200,8 @@ def _decide(
     days, _ = read_dates("date", [("", text) for text in found.dates.values()])
     for draft, item in zip(drafts, items, strict=True):
         draft.orientation = found.sides.get(item.digest, draft.orientation)
-        draft.when = days.get(found.dates.get(item.digest, ""), draft.when)
+        if text := found.dates.get(item.digest):  # a month stays one
+            draft.when, draft.columns = days[text], {**draft.columns, "date": text}
     return found
 
 

@@ -5,8 +5,9 @@ them as they stand then: a split takes its photos out of their animal, and puts 
 merge links animals, and lifts the bars of splits between them. Then the table's names are joined first, then what splits have left together
 or taken away together, then the other links from the strongest on: those that several observers have given, those with the greatest
 `p_same` among their evidence, the earlier ones. A link that would join what a bar keeps apart is left out, and told as a contradiction:
-nothing is joined across a bar. Only photos that the table gives one name stay together in spite of a `different`, until one of them is
-split off; that is a contradiction, too. Photos of one encounter that nobody has named are not taken for one animal.
+nothing is joined across a bar. A link that was given blind joins no two animals that have names. Only photos that the table gives one
+name stay together in spite of a `different`, until one of them is split off; that is a contradiction, too. Photos
+of one encounter that nobody has named are not taken for one animal.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Labels:
     apart: tuple[tuple[str, str], ...]  # digests of photos of different animals, one pair for each bar, sorted
     animals_apart: Mapping[tuple[str, str], int]  # names of animals that are kept apart, sorted: the number of the decision
     contradictions: tuple[Contradiction, ...]
+    unjoined: tuple[Decision, ...]  # blind answers that would join two animals with names, and do not: a person has to see them
     notes: tuple[str, ...]
     n_decisions: int
     last: int  # the number of the last decision that counts
@@ -92,9 +94,25 @@ def labels(photos: Sequence[Indexed], decisions: Sequence[Decision]) -> Labels:
     found = tuple(solved.contradictions)
     if found:
         notes.append(f"{counted(len(found), 'contradiction')} among decisions, see `reid decisions`: {found[0]}")
+    if solved.unjoined:
+        one = solved.unjoined[0]
+        what = counted(len(solved.unjoined), "blind answer", "blind answers")
+        notes.append(f"{what} would join two animals that have names, and must be confirmed first: {one.number} ({_photos(one)})")
     apart, animals_apart = _apart(graph, solved, called)
     last = max((one.number for one in decisions), default=0)
-    return Labels(tuple(identities), sides, dates, apart, animals_apart, found, tuple(notes), len(decisions), last, fingerprint(decisions))
+    return Labels(
+        identities=tuple(identities),
+        sides=sides,
+        dates=dates,
+        apart=apart,
+        animals_apart=animals_apart,
+        contradictions=found,
+        unjoined=tuple(solved.unjoined),
+        notes=tuple(notes),
+        n_decisions=len(decisions),
+        last=last,
+        fingerprint=fingerprint(decisions),
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,6 +134,7 @@ class _Solved:
         self.used: dict[Node, list[_Link]] = defaultdict(list)  # what has joined something
         self.contradictions: list[Contradiction] = []
         self.left_out: set[int] = set()  # numbers of decisions
+        self.unjoined: list[Decision] = []
 
     def root(self, node: Node) -> Node:
         while self.above[node] != node:
@@ -208,6 +227,7 @@ class _Graph:
             else:
                 for node in (a, b):
                     barred[found.root(node)].add((a, b, by))
+        named = {found.root(node) for node in found.above if node[0] == "name" or any(by.value for by in self.claims.get(node, ()))}
         for link, _ in sorted(map(_weighed, given.values()), key=lambda one: one[1]):
             one, other = found.root(link.a), found.root(link.b)
             if one == other:
@@ -215,8 +235,13 @@ class _Graph:
             if between := barred[one] & barred[other]:
                 found.leave_out(link, *min(between, key=lambda bar: bar[2].number))
                 continue
+            if link.by is not None and "blind" in link.by.evidence and one in named and other in named:
+                found.unjoined += [one.by for one in given[frozenset((link.a, link.b))] if one.by is not None]
+                continue
             found.join(link)
             barred[found.root(one)] = barred[one] | barred[other]
+            if one in named or other in named:
+                named.add(found.root(one))
         found.contradictions = sorted(set(found.contradictions), key=lambda one: (one.apart.number, one.weakest.number))
         return found
 
@@ -273,7 +298,8 @@ class _Graph:
 def _weighed(alike: Sequence[_Link]) -> tuple[_Link, tuple[float, ...]]:
     """Of links between the same two nodes the one that counts, with what sorts such links, the strongest first."""
     n_observers = len({link.by.observer for link in alike if link.by is not None})
-    weights = ((link.by.kind not in LEAVING, -n_observers, -_p_same(link.by), link.order) for link in alike if link.by is not None)
+    by = [(link, link.by) for link in alike if link.by is not None]
+    weights = [(one.kind not in LEAVING, "blind" in one.evidence, -n_observers, -_p_same(one), link.order) for link, one in by]
     return min(zip(alike, weights, strict=True), key=lambda one: one[1])
 
 

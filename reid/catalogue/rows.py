@@ -15,6 +15,7 @@ from .dates import When, read_dates
 from .draft import Draft
 from .files import Files, Missing
 from .folders import readable
+from .outlines import outline_fault
 from .sides import side
 from .table import Table
 from .values import box, counted, is_given, some
@@ -192,12 +193,13 @@ class _Reader:
             return None
         x, y, w, h = crop
         written = list(crop)
-        if max(crop) <= 1 and min(x, y) >= -FRACTION_ROUNDING:
+        if max(crop) <= 1 + FRACTION_ROUNDING and min(x, y) >= -FRACTION_ROUNDING:
             self.fractions += 1
-            outside = x + w > 1 + FRACTION_ROUNDING or y + h > 1 + FRACTION_ROUNDING
+            outside = max(x, y) >= 1 or x + w > 1 + FRACTION_ROUNDING or y + h > 1 + FRACTION_ROUNDING
             is_corner = w > x and h > y
             sizes, as_sizes = "the photo, as fractions of it", [x, y, round(w - x, 6), round(h - y, 6)]
-            crop = x * width, y * height, w * width, h * height
+            x, y = max(x, 0.0), max(y, 0.0)  # detectors round
+            crop = x * width, y * height, min(w, 1 - x) * width, min(h, 1 - y) * height
         else:
             outside = x < -ROUNDING or y < -ROUNDING or x + w > width + ROUNDING or y + h > height + ROUNDING
             is_corner = min(x, y) >= 0 and x < w <= width + ROUNDING and y < h <= height + ROUNDING
@@ -214,6 +216,8 @@ class _Reader:
             if not text or text.replace(" ", "") in EMPTY_MASKS:
                 continue
             if text.startswith(("[", "{")):
+                if fault := outline_fault(text):
+                    row.problem("outline", meaning, f"{meaning} {fault}")
                 return text
             spelt = self._find(row, meaning, text)
             return None if spelt is None else os.path.join(self.root, spelt)

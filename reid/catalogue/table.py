@@ -41,6 +41,15 @@ class Table:
         return f"{self.name}, {where}" if where else self.name
 
 
+@dataclass(frozen=True)
+class Separated:
+    """A file of separated cells, exactly as they are written."""
+
+    separator: str
+    rows: list[tuple[int, list[str]]]  # line, from 1, on which it ends; and its cells
+    told: str | None  # how its letters were read
+
+
 def find_table(root: Path) -> Path | None:
     """The table of a gallery, whatever its capitals; None where it has none. Raises GalleryError where it has two."""
     try:
@@ -77,6 +86,13 @@ def filled(rows: Iterator[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str,
 
 
 def _csv(source: Path) -> Table:
+    written = read_csv(source)
+    rows = [(f"line {line}", [rearmed(cell.strip()) for cell in cells]) for line, cells in written.rows]
+    return _table(source.name, rows, () if written.told is None else (f"{source.name} {written.told}",))
+
+
+def read_csv(source: Path) -> Separated:
+    """Raises GalleryError."""
     try:
         text, told = decoded(source.read_bytes())
     except ValueError as error:
@@ -90,10 +106,9 @@ def _csv(source: Path) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         with _long_cells():
-            rows = [(f"line {reader.line_num + above}", [rearmed(cell.strip()) for cell in cells]) for cells in reader]
+            return Separated(separator, [(reader.line_num + above, cells) for cells in reader], told)
     except csv.Error as error:
         raise GalleryError(f"{source}, line {reader.line_num + above} cannot be read ({error})") from error
-    return _table(source.name, rows, () if told is None else (f"{source.name} {told}",))
 
 
 @contextmanager

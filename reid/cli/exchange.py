@@ -13,7 +13,7 @@ import typer
 
 from ..errors import SettingsError
 from ..formats import READERS, WRITERS
-from .options import Gallery, Join, NamesAsWritten, SkipBad, Table, joined
+from .options import Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined
 from .screen import check_writable, decisions_in_words, show
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _export(
     copy: Annotated[bool, typer.Option("--copy", help="wildbook: copy the photos, too, under the names that Wildbook takes.")] = False,
     where: Annotated[list[str] | None, typer.Option(help='Only photos with column=value, as in "site=Bonaire".')] = None,
     metadata: Table = None,
+    cache: Cache = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -145,20 +146,20 @@ def _export(
     beside += [out.with_suffix(".inp")] if str(to) == "rmark" else []
     table = Path(occasions) if occasions and os.path.exists(occasions) else None
     check_writable(None if pictures or out.is_dir() else out, *beside, reads=(gallery, metadata, table, package), folder=pictures)
-    with closing(Digests(gallery / catalogue.FOLDER)) as digests:
+    with closing(Digests(cache or gallery / catalogue.FOLDER)) as digests:
         found = catalogue.read(
             gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
             decisions=catalogue.DecisionLog(gallery).effective(), digest=digests.of,
         )  # fmt: skip
     if found.labels is not None:
         print(decisions_in_words(found.labels.about()))
+    every = replace(found, references=(*found.references, *found.queries), queries=())
     if where:
-        every = replace(found, references=(*found.references, *found.queries), queries=())
         found, said = catalogue.restrict(every, where)
         print(f"filter {said}")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy)
+    options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy, every)
     written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
     if written.problems:
         raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)

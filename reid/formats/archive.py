@@ -65,6 +65,8 @@ def _problems(path: Path, members: list[zipfile.ZipInfo]) -> list[str]:
         return [f"{path} holds {len(members):,} files; at most {MOST_FILES:,} are unpacked"]
     if (total := sum(member.file_size for member in members)) > MOST_UNPACKED:
         return [f"{path} unpacks to {total >> 30:,} GiB; at most {MOST_UNPACKED >> 30:,} are unpacked"]
+    if total > max(SMALL, MOST_RATIO * path.stat().st_size):  # many small bombs
+        return [f"{path} unpacks to {total >> 20:,} MiB, more than {MOST_RATIO} times what it is"]
     taken: dict[str, str] = {}
     problems = []
     for member in members:

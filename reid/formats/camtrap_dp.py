@@ -19,8 +19,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from ..catalogue import Gallery, is_photo
-from ..catalogue.encodings import decoded
-from ..catalogue.table import Table, read_table
+from ..catalogue.table import Table, read_csv, read_table
 from ..catalogue.values import counted, disarmed
 from ..errors import GalleryError, PhotoError, SettingsError
 from ..imaging import photo_size
@@ -107,6 +106,8 @@ def read(look: Look, options: Options) -> Source:
     for where, row in package.rows("observations"):
         if row["observationType"] != "animal":
             passed[f"observation of type {row['observationType'] or 'none'}"] += 1
+        elif _is_group(row):
+            passed["observation of several animals (count)"] += 1
         elif not row.get("mediaID"):
             later.append((where, row))
         elif row["mediaID"] not in media:
@@ -189,16 +190,20 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
     found = _Photos(photos(gallery), package.root, list(media.values()))
     by_time = _ByTime(media.values())
     n_of = Counter(_scene(row) for _, row in package.rows("observations") if row["observationType"] == "animal")
-    head, *raw = _raw(package.files["observations"])
+    as_written = read_csv(package.files["observations"])
+    head, *raw = (cells for _, cells in as_written.rows if any(cell.strip() for cell in cells))
     columns = head + [name for name in ("individualID", "classificationMethod", "classifiedBy") if name not in head]
     lines: list[list[str]] = []
     notes: list[str] = []
-    n_filled, n_known = 0, 0
+    n_filled = n_known = n_groups = 0
     for (where, row), cells in zip(package.rows("observations"), raw, strict=True):
         line = [*cells, *[""] * (len(columns) - len(cells))]
         own = [media[row["mediaID"]]] if row.get("mediaID") in media else []
         own = own or ([] if row.get("mediaID") else by_time.of(row))
         identity = found.identity(own, row, alone=n_of[_scene(row)] == 1) if row["observationType"] == "animal" else None
+        if identity is not None and _is_group(row):
+            identity = None
+            n_groups += 1
         given = row.get("individualID", "")
         if identity is not None and given and given != identity:
             notes.append(f"{where}: individualID {given!r} stays, though the catalogue says {identity!r}")
@@ -210,12 +215,14 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
         n_known += bool(given)
         lines.append(line)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", delimiter=as_written.separator)
     writer.writerow(columns)
     writer.writerows(lines)
     files = _others(package) | {_name(package, "observations"): text.getvalue().encode("utf-8", "backslashreplace")}
     written = write_folder(out, files)
     told = f"individualID filled in {counted(n_filled, 'observation')}, {n_known} had one already; photos were not copied"
+    if n_groups:
+        notes.append(f"{counted(n_groups, 'observation')} of several animals (count) left as they are: individualID is of one")
     return Written(written, (told, *notes), (), found.n_used)
 
 
@@ -226,10 +233,9 @@ def _scene(observation: Cells) -> tuple[str, ...]:
     return tuple(observation.get(name, "") for name in ("deploymentID", "eventID", "eventStart", "eventEnd"))
 
 
-def _raw(file: Path) -> list[list[str]]:
-    """Rows that hold anything, cells exactly as they are."""
-    text, _ = decoded(file.read_bytes())
-    return [cells for cells in csv.reader(io.StringIO(text, newline="")) if any(cell.strip() for cell in cells)]
+def _is_group(observation: Cells) -> bool:
+    """Whether it counts several animals."""
+    return _float(observation.get("count", "")) > 1
 
 
 def _version() -> str:

@@ -74,8 +74,8 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
         raise SettingsError("which side counts? say --side left, --side right, or --side linked for animals whose two sides are linked")
     refs = photos(gallery)
     dated = list(zip(refs, whens(refs), strict=True))
-    unlinked = _unlinked(refs)
-    n_named = len({ref.identity for ref in refs if ref.identity})
+    named = {ref.identity for ref in refs if ref.identity}
+    unlinked = _unlinked(photos(options.whole or gallery)) & named
     kept: list[tuple[PhotoRef, When | None]] = []
     left_out: list[tuple[str, str]] = []
     for ref, when in dated:
@@ -96,7 +96,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
             captures.append(Capture(ref.identity, place, ref))
     if not captures:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
-    notes = [_linked_note(options.side, len(unlinked), n_named, sorted(unlinked))]
+    notes = [_linked_note(options.side, len(unlinked), len(named), sorted(unlinked))]
     return Histories(tuple(occasions), tuple(captures), tuple(notes), tuple(left_out))
 
 

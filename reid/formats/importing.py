@@ -339,14 +339,19 @@ def _digest(path: Path) -> bytes:
 
 
 def _headers(merged: Merged, problems: list[str]) -> list[str]:
-    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and a note of those names.
+    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and notes of those names,
+    and of keywords that say two things.
 
     Another animal is a problem."""
     by_name: list[str] = []
+    notes: list[str] = []
     said: dict[Path, dict[str, str]] = {}
     for entry in merged.new():
         if entry.draft.path not in said:
-            said[entry.draft.path] = header(entry.draft.path)
+            said[entry.draft.path], several = header(entry.draft.path)
+            for meaning, values in several.items():
+                given = f"keywords give {counted(len(values), meaning, f'{meaning} values')}, {some(values)}; none of them is taken"
+                notes.append(f"{entry.cells['path']}: {given}")
         alone = len(merged.of_file(entry)) == 1
         merged.fill(entry, {name: value for name, value in said[entry.draft.path].items() if alone or name != "identity"}, problems)
         path = entry.draft.path
@@ -355,7 +360,7 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
             merged.fill(entry, {"date": written(when)}, problems)
             by_name.append(f"{entry.cells['path']} is {written(when)}")
     dates = counted(len(by_name), "date is", "dates are")
-    return [f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else []
+    return [*notes, *([f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else [])]
 
 
 def _alike(entries: Sequence[Entry]) -> list[str]:

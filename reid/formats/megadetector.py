@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..catalogue.rows import FRACTION_ROUNDING
 from ..catalogue.values import counted
 from .source import EMPTY, OTHERS, Look, Objects, Options, Row, Source, as_json, numbers, of_rows
 
@@ -43,7 +44,7 @@ def read(look: Look, options: Options) -> Source:
                 passed["box of a person, a vehicle or nothing was left out"] += 1
             elif confidence < options.min_confidence:
                 passed[f"box below the confidence {options.min_confidence:g} was left out"] += 1
-            elif (box := numbers(found.get("bbox"), 4)) is None or max(box) > 1 + 1e-3:
+            elif (box := numbers(found.get("bbox"), 4)) is None or max(box) > 1 + FRACTION_ROUNDING:
                 said.problem(here, f"bbox is {found.get('bbox')!r}, not four fractions of the photo (column bbox)")
             else:
                 row = {"file": file, "bbox": as_json(box), "detection_confidence": f"{confidence:g}"}

@@ -35,14 +35,17 @@ def read(look: Look, options: Options) -> Source:
     return of_rows(look, Options(), MEANINGS, rows, found.notes())
 
 
-def header(path: Path) -> dict[str, str]:
+def header(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """What a photo itself says, by column: `date` with sub-seconds and offset, `latitude`, `longitude`, `camera`; and by keywords
-    `identity`, `species`, `site`, `orientation`, `encounter`. Never raises."""
+    `identity`, `species`, `site`, `orientation`, `encounter`; and apart from that, where keywords say two things of one meaning, all that
+    they say. Never raises."""
     found = exif.read(path)
-    cells = dict(xmp.meant(xmp.keywords(path)))
+    words = xmp.meant(xmp.keywords(path))
+    cells = {meaning: values[0] for meaning, values in words.items() if len(values) == 1}
     if found.taken is not None:
         cells["date"] = found.taken.isoformat(sep=" ")
     if found.position is not None:
         cells["latitude"], cells["longitude"] = (f"{degrees:.7f}".rstrip("0").rstrip(".") for degrees in found.position)
     camera = " ".join(dict.fromkeys(part for part in (found.make, found.model, found.serial) if part))
-    return cells | ({"camera": camera} if camera else {})
+    several = {meaning: values for meaning, values in words.items() if len(values) > 1}
+    return cells | ({"camera": camera} if camera else {}), several

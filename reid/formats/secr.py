@@ -6,13 +6,14 @@ are one line each, as detector type `count` wants it; `proximity` ignores the re
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..catalogue import Gallery
-from ..catalogue.values import counted, some
+from ..catalogue.values import counted, is_given, some
 from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
 from .described import cell, photos
@@ -81,7 +82,8 @@ def _projected(refs: Sequence[PhotoRef], epsg: str | None) -> tuple[dict[str, Pl
         raise GalleryError(f"latitude or longitude of {some(wrong)} is no number of degrees; call metres x and y")
     if epsg is None:
         raise SettingsError("secr needs metres, and the table has degrees; say --epsg auto (UTM), or a projection, as in --epsg 32736")
-    north, east = (sum(place[axis] for place in degrees.values()) / len(degrees) for axis in (0, 1))
+    north = sum(place[0] for place in degrees.values()) / len(degrees)
+    east = _middle([place[1] for place in degrees.values()])
     crs, said = _crs(str((32600 if north >= 0 else 32700) + min(60, int((east + 180) // 6) + 1)) if epsg == "auto" else epsg)
     from pyproj import Transformer
 
@@ -111,6 +113,13 @@ def _crs(epsg: str) -> tuple[Any, str]:
     return crs, f"{crs.name}, EPSG:{crs.to_epsg()}"
 
 
+def _middle(east: Sequence[float]) -> float:
+    """The mean of longitudes, on the side of the earth where they lie: of 179 and -179 it is 180. In [-180, 180)."""
+    angles = [math.radians(one) for one in east]
+    mean = math.degrees(math.atan2(sum(map(math.sin, angles)), sum(map(math.cos, angles))))
+    return (mean + 180) % 360 - 180
+
+
 def _places(refs: Sequence[PhotoRef], names: tuple[tuple[str, ...], tuple[str, ...]]) -> dict[str, Place]:
     """Of each site that has one. Raises GalleryError for numbers that cannot be read, and for a site at two places."""
     found: dict[str, Place] = {}
@@ -118,15 +127,19 @@ def _places(refs: Sequence[PhotoRef], names: tuple[tuple[str, ...], tuple[str, .
     for ref in refs:
         texts = [cell(ref.columns, *axis) for axis in names]
         site = _site(ref)
-        if not site or not all(texts):
+        if not site or not all(map(is_given, texts)):
             continue
         try:
             place = float(texts[0]), float(texts[1])
+            if not all(map(math.isfinite, place)):
+                raise ValueError
         except ValueError:
             problems[f"{ref.image_id}: {' '.join(texts)!r} are no two numbers (columns {names[0][0]}, {names[1][0]})"] = None
             continue
         first = found.setdefault(site, place)
-        if max(abs(first[0] - place[0]), abs(first[1] - place[1])) > SAME_PLACE:
+        apart = abs(first[1] - place[1])
+        apart = min(apart, 360 - apart) if names is DEGREES else apart
+        if max(abs(first[0] - place[0]), apart) > SAME_PLACE:
             problems[f"{ref.image_id}: site {site!r} lies at {place}, and elsewhere at {first} (columns {names[0][0]}, {names[1][0]})"] = (
                 None
             )

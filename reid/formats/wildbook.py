@@ -151,6 +151,9 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         for name, option in (("Encounter.genus", "species"), ("Encounter.locationID", "site")):
             if not cells[name]:
                 problems.append(f"{own[0]['path']}: Wildbook needs a {option} (column {option}); write it, or give --{option}")
+        if cells["Encounter.genus"] and not cells["Encounter.specificEpithet"]:
+            lacking = f"Wildbook needs a genus and an epithet, as in 'Chelonia mydas', not {cells['Encounter.genus']!r} (column species)"
+            problems.append(f"{own[0]['path']}: {lacking}")
         for column, (name, allowed) in EXTRAS.items():
             value = str(cells[column])
             if allowed and value and value not in allowed:

@@ -20,12 +20,13 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tiff", ".bmp")
 def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     columns, rows = described(gallery)
     refs = photos(gallery)
-    several = 0
+    several = n_vague = 0
     taken: set[str] = set()
     for ref, row, when in zip(refs, rows, whens(refs), strict=True):
         row["image_id"] = free_name(ref.image_id, taken)
         row["path"] = row["path"] if disarmed(row["path"]) == row["path"] else f"./{row['path']}"  # stays a path
         row["date"] = when.moment.strftime("%Y-%m-%d %H:%M:%S") if when is not None and when.moment is not None else written(when)
+        n_vague += when is not None and when.first != when.last
         row["split"] = "" if not row["split"] else "test" if row["split"].lower() in QUERY_SPLITS else "train"
         row["segmentation"], left_out = _outline(row["segmentation"] or row["mask"])
         several += left_out
@@ -40,6 +41,8 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     passed = [row["path"] for row in rows if not row["path"].lower().endswith(ENDINGS)]
     if passed:
         notes.append(f"wildlife-datasets may not read {some(passed)}: it looks for {', '.join(ENDINGS)}")
+    if n_vague:
+        notes.append(f"{counted(n_vague, 'date is a month or a year', 'dates are months or years')}, which pandas reads as the first day")
     if several:
         notes.append(f"{counted(several, 'outline')} of several polygons left out: wildlife-datasets takes one, or run lengths")
     return Written((out,), tuple(notes), n_photos=len(rows))

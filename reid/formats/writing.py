@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..catalogue import Gallery
 from ..catalogue.values import counted, disarmed, some
 from ..errors import SettingsError, StoreError
 from ..store import write_atomically
@@ -33,6 +34,7 @@ class ExportOptions:
     site: str | None = None  # likewise
     submitter: str | None = None
     copy: bool = False  # the photos, too
+    whole: Gallery | None = None  # the gallery, where only a part of it is written: two sides are linked by photos of any part
 
 
 @dataclass(frozen=True)

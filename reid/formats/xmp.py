@@ -27,24 +27,30 @@ MEANT = {folded(word): meaning for word, meaning in SYNONYMS.items() if word not
 USED = ("identity", "species", "site", "orientation", "encounter")  # what a keyword may say
 
 
-def keywords(path: Path) -> list[str]:
-    """Every keyword of a photo, as it is written: `Individual|Luna`, `Individual/Luna`, `turtle`."""
-    found: list[str] = []
-    for data in _packets(path):
-        found += [word for word in _keywords(data) if word not in found]
+def keywords(path: Path) -> list[list[str]]:
+    """Every list of keywords of a photo, as they are written: `Individual|Luna`, `Individual/Luna`, `turtle`."""
+    return [words for data in _packets(path) for words in _keywords(data)]
+
+
+def meant(lists: list[list[str]]) -> dict[str, list[str]]:
+    """{meaning: values} of the keywords of two or more levels whose first is a column's name, by the first list that says anything of it;
+    `Animal|Turtle` names no animal. Of `Luna` and `Luna|scar` the shorter stays."""
+    found: dict[str, list[str]] = {}
+    for words in lists:
+        own: dict[str, list[str]] = {}
+        for word in words:
+            group, _, value = (part.strip() for part in re.sub(r"[|/:]", "|", word, count=1).partition("|"))
+            meaning = MEANT.get(folded(group))
+            if value and meaning in USED and not any(_is_below(value, other) for other in own.get(meaning, ())):
+                own[meaning] = [*(other for other in own.get(meaning, ()) if not _is_below(other, value)), value]
+        found = own | found
     return found
 
 
-def meant(words: list[str]) -> dict[str, str]:
-    """{meaning: value} of the keywords of two or more levels whose first is a column's name, the first of each
-    meaning; `Animal|Turtle` names no animal."""
-    found: dict[str, str] = {}
-    for word in words:
-        group, _, value = (part.strip() for part in re.sub(r"[|/:]", "|", word, count=1).partition("|"))
-        meaning = MEANT.get(folded(group))
-        if value and meaning in USED:
-            found.setdefault(meaning, value)
-    return found
+def _is_below(value: str, other: str) -> bool:
+    """Whether it says the same, or a part of it: `Luna|scar` and `Luna/scar` are below `Luna`."""
+    levels = [[level.strip().casefold() for level in re.split(r"[|/:]", text)] for text in (value, other)]
+    return levels[0][: len(levels[1])] == levels[1]
 
 
 def _packets(path: Path) -> Iterator[bytes]:
@@ -64,7 +70,7 @@ def _packets(path: Path) -> Iterator[bytes]:
         yield data if isinstance(data, bytes) else data.encode("utf-8", "replace")
 
 
-def _keywords(data: bytes) -> list[str]:
+def _keywords(data: bytes) -> list[list[str]]:
     if len(data) > MOST_BYTES:
         return []
     encoding = next((name for mark, name in BOMS if data.startswith(mark)), "utf-8")
@@ -75,5 +81,5 @@ def _keywords(data: bytes) -> list[str]:
         root = ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", text))
     except (ElementTree.ParseError, ValueError, RecursionError):
         return []
-    found = [item.text for name in LISTS for one in root.iter(name) for item in one.iter(f"{RDF}li") if item.text]
-    return [word for word in dict.fromkeys(text.strip() for text in found) if word]
+    found = [[item.text.strip() for one in root.iter(name) for item in one.iter(f"{RDF}li") if item.text] for name in LISTS]
+    return [words for words in found if any(words)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FINALISTS = 48  # references that are matched in full; with 32 one right turtle in fifty is lost that is among 48
+FINALISTS = 48  # references that are matched in full; with 32 one right turtle in twenty is lost that is among 48
 
 
 def finalists(totals: NDArray[np.floating[Any]], identities: Sequence[str | None], n: int) -> list[int]:

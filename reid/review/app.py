@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from ..errors import PhotoError, ReidError
-from . import browsing, pairs
+from . import browsing, inbox, pairs
 from .desk import Desk
 from .guard import OPEN, Door, Guard
 from .pages import Pages, form
@@ -19,6 +19,7 @@ from .pictures import Size, picture
 
 STATIC = {  # what is served of the package, by name: no path from outside is ever joined to a folder
     "app.css": "text/css", "app.js": "text/javascript", "pair.js": "text/javascript", "open.js": "text/javascript",
+    "add.js": "text/javascript",
     "htmx.min.js": "text/javascript", "icon.svg": "image/svg+xml",
 }  # fmt: skip
 
@@ -59,6 +60,7 @@ def create_app(desk: Desk, door: Door) -> Guard:
 
     pairs.add_to(app, desk, pages)
     browsing.add_to(app, desk, pages)
+    inbox.add_to(app, desk, pages, door)
 
     async def refused(request: Request, error: Exception) -> Response:
         status, detail = (

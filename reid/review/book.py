@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..catalogue import Contradiction, Decision, Gallery, Kind, labels
+from ..catalogue import Contradiction, Decision, Gallery, Kind, Labels, labels
 from ..catalogue.decisions import effective
 from ..records import Indexed, PhotoRef
 from .tasks import Choice, Task, Topic, opaque
@@ -42,6 +42,7 @@ class Book:
     animals: Mapping[str, tuple[Card, ...]]  # by name, sorted
     encounters: Mapping[str, tuple[Card, ...]]
     contradictions: tuple[Contradiction, ...]
+    unjoined: tuple[Decision, ...] = ()  # blind answers that wait to be confirmed, see `catalogue.Labels`
     only: str | None = None  # the observer whose decisions alone count: a second observer is blind to those of others
 
     def animal(self, id: str) -> str | None:
@@ -66,7 +67,7 @@ class Book:
         """Whether a question was answered."""
         if task.topic is not Topic.QUERY:
             judged = self.judged(task, task.choices[0])
-            return judged is not None and judged.number > max(task.settles or (0,))
+            return judged is not None and judged.number > max(task.after, *(task.settles or (0,)))
         named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
         return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
 
@@ -76,9 +77,10 @@ def read(
 ) -> Book:
     """`references` are the gallery's photos as far as they have been read, `new` those that are to be reviewed."""
     counting = effective(history)
+    own = [one for one in counting if only in (None, one.observer)]
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
     named = [(item, None) for item in new] + [(item, tabled.get(item.ref.image_id)) for item in references]  # the reference's label counts
-    identity, contradictions = _identities(named, counting)
+    identity, found = _identities(named, own)
     digests = {item.ref.image_id: item.digest for item in references}
     cards: dict[str, Card] = {}
     of_photo: dict[str, Card] = {}
@@ -105,14 +107,13 @@ def read(
         {digest: tuple(found) for digest, found in about.items()},
         _grouped((card.animal, card) for card in cards.values() if card.animal),
         _grouped((card.ref.encounter, card) for card in cards.values() if card.ref.encounter),
-        contradictions,
+        found.contradictions,
+        found.unjoined,
         only,
     )
 
 
-def _identities(
-    photos: Sequence[tuple[Indexed, str | None]], counting: Sequence[Decision]
-) -> tuple[dict[str, str | None], tuple[Contradiction, ...]]:
+def _identities(photos: Sequence[tuple[Indexed, str | None]], counting: Sequence[Decision]) -> tuple[dict[str, str | None], Labels]:
     """By digest, of photos with their names in the table. Only animals that a decision concerns are looked at, since an answer must not
     wait for a gallery of 10,000."""
     decided = {photo.digest for one in counting for photo in one.photos}
@@ -121,7 +122,7 @@ def _identities(
     found = labels(concerned, counting)
     identity = {item.digest: name for item, name in photos}
     identity |= {item.digest: name for item, name in zip(concerned, found.identities)}
-    return identity, found.contradictions
+    return identity, found
 
 
 def _grouped(pairs: Iterable[tuple[str, Card]]) -> dict[str, tuple[Card, ...]]:

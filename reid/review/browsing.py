@@ -121,7 +121,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         book = desk.book()
         found = _animal(book, animal)
         digests = {card.digest for card in book.animals[found.name]}
-        own = [one for one in book.history if digests & {photo.digest for photo in one.photos}]
+        own = [one for one in _seen_by(desk, book) if digests & {photo.digest for photo in one.photos}]
         return pages.page(request, "animal", here="/catalogue", animal=found, decisions=_lines(book, own[::-1], desk))
 
     @app.get("/animals/{animal}/brief")
@@ -161,7 +161,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             ("Animals", len(book.animals)),
             ("Seen once", len(single)),
             ("Calibrated", said),
-            ("Decisions", len(book.effective)),
+            ("Decisions", len([one for one in book.effective if book.only in (None, one.observer)])),
         )
         return pages.page(
             request, "health", here="/health", facts_shown=shown, contradictions=[str(one) for one in book.contradictions], doubts=cards,
@@ -182,15 +182,21 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/agreement")
     def agreement(request: Request) -> Response:
-        return pages.page(request, "agreement", here="/history", found=agreements(desk.book().effective), SAID=SAID)
+        found = [one for one in agreements(desk.book().effective) if not desk.blind or desk.observer in one.observers]
+        return pages.page(request, "agreement", here="/history", found=found, SAID=SAID)
 
     def _history(request: Request, most: int, problem: str = "", status: int = 200) -> Response:
         book = desk.book()
-        hidden = [one for one in book.history if desk.blind and one.observer != desk.observer]
-        lines = _lines(book, [one for one in book.history[::-1] if one not in hidden], desk)
+        lines = _lines(book, _seen_by(desk, book)[::-1], desk)
         return pages.page(
-            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most], n_more=max(0, len(lines) - most)
-        )
+            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most],
+            n_more=max(0, len(lines) - most), may_undo=desk.may_undo(),
+        )  # fmt: skip
+
+
+def _seen_by(desk: Desk, book: Book) -> list[Decision]:
+    """The history, of which a second observer sees their own part."""
+    return [one for one in book.history if not desk.blind or one.observer == desk.observer]
 
 
 def _animal(book: Book, id: str) -> Animal:

@@ -33,8 +33,9 @@ class Desk:
         self.name = session.root.resolve().name or str(session.root)
         self.log = DecisionLog(session.root)
         self.empty: str | None = None  # why the gallery has no photo
-        try:
-            self.gallery = session.gallery
+        try:  # who judges blind sees what the table says, and what they have said themselves
+            own = [one for one in self.log.effective() if one.observer == observer]
+            self.gallery = session.labelled(own) if blind else session.gallery
         except GalleryError as error:
             if error.problems:
                 raise
@@ -47,17 +48,23 @@ class Desk:
         self._state: tuple[object, Book] | None = None
 
     def _photos(self, given: Sequence[Path]) -> list[Path]:
-        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there."""
-        file = self.session.work.folder / "review" / "photos.json"
+        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there. What lies in the
+        gallery is remembered by its place there, so that a copy of the folder knows it, too."""
+        root, file = self.session.root.resolve(), self.session.work.folder / "review" / "photos.json"
         try:
             known = [str(path) for path in json.loads(file.read_text("utf-8"))]
         except (OSError, ValueError, TypeError):
             known = []
-        if not given:
-            return [path for path in map(Path, known) if path.exists()]
-        every = list(dict.fromkeys([*known, *(str(path.resolve()) for path in given)]))
-        write_atomically(file, json.dumps(every).encode())
-        return list(given)
+        paths = [path.resolve() for path in given]
+        every = [*known, *(str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)]
+        if given:
+            write_atomically(file, json.dumps(list(dict.fromkeys(every))).encode())
+        return list(given) or [path for path in (root / name for name in known) if path.exists()]
+
+    def add(self, photos: Sequence[Path], keep: Path) -> None:
+        """Review these, too; `keep` is what is remembered for later runs."""
+        self._photos([keep])
+        self.worker.add(photos)
 
     # -- what is known
 
@@ -74,6 +81,9 @@ class Desk:
         new = [item for task in self._queries.values() for item in task.photos]
         return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
 
+    def may_undo(self) -> bool:
+        return any(one.observer == self.observer for one in self.book().effective)
+
     # -- what is asked
 
     def _answered(self, query: Query, ranking: IdentityRanking) -> None:
@@ -86,7 +96,10 @@ class Desk:
         """Every question that there is, answered ones too, the most valuable first."""
         if self.blind:
             return self._second()
-        found = [*self._queries.values(), *tasks.of_contradictions(self.book().contradictions, self.items())]
+        book, items = self.book(), self.items()
+        found = [*self._queries.values(), *tasks.of_contradictions(book.contradictions, items)]
+        if book.unjoined:
+            found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
         if self.worker.health is not None:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)

@@ -66,9 +66,11 @@ def chart(seen: Sequence[Seen]) -> Markup | None:
     if not placed:
         return None
     points = [one.position for one in placed if one.position is not None]
+    origin = points[0][1]  # the way round the earth that is short: 179.9 and -179.9 are neighbours
+    around = [(north, origin + (east - origin + 180) % 360 - 180) for north, east in points]
     middle_north = (min(north for north, _ in points) + max(north for north, _ in points)) / 2
     squeeze = max(0.01, math.cos(math.radians(middle_north)))
-    flat = [(east * squeeze * KM_PER_DEGREE, -north * KM_PER_DEGREE) for north, east in points]
+    flat = [(east * squeeze * KM_PER_DEGREE, -north * KM_PER_DEGREE) for north, east in around]
     xs, ys = [x for x, _ in flat], [y for _, y in flat]
     span = max(max(xs) - min(xs), max(ys) - min(ys), 0.05)
     scale, middle = 0.76 * MAP / span, ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)

@@ -45,6 +45,7 @@ class Door:
         self.hosts = frozenset(f"{name}:{port}" for name in names) | (frozenset(names) if port == usual else frozenset())
         self.origins = frozenset(f"{self.scheme}://{name}" for name in self.hosts)
         self.address = f"{self.scheme}://{shown}:{port}"
+        self.is_local = is_loopback(host)
         self.cookie = f"reid-{port}"  # cookies are shared by all ports of a host
         self._token = secrets.token_urlsafe(24)
         self.csrf = hmac.new(self._token.encode(), b"csrf", sha256).hexdigest()

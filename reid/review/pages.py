@@ -38,6 +38,7 @@ KEYS = (
     (("R", "Shift + R"), "rotate the query, the candidate"),
     (("F", "Shift + F"), "mirror the query, the candidate"),
     (("0",), "everything as it was"),
+    (("O",), "add photos"),
     (("?",), "this list"),
 )
 
@@ -52,7 +53,7 @@ class Pages:
         )
         self.templates.filters.update(percent=percent, count=_count, when=_when, animal_id=lambda name: opaque("animal", name),
                                       encounter_id=lambda name: opaque("encounter", name))  # fmt: skip
-        self.templates.globals.update(desk=desk, csrf=door.csrf, keys_shown=KEYS, here="")
+        self.templates.globals.update(desk=desk, door=door, csrf=door.csrf, keys_shown=KEYS, here="")
 
     def page(
         self, request: Request, template_name: str, /, *, status: int = 200, said: str = "", url: str | None = None, **about: Any

@@ -125,8 +125,9 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     def _nothing(request: Request, said: str = "") -> HTMLResponse:
         return pages.page(
-            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos)
-        )
+            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos),
+            may_undo=desk.may_undo(),
+        )  # fmt: skip
 
     def _show(
         request: Request, task: Task | None, *, said: str = "", status: int = 200, choice: int = 0, left: str = "", right: str = "",

@@ -1,7 +1,8 @@
 """What is asked next: the questions whose answers change most come first. Pure.
 
-An answer changes most where it is least foreseen. So a query counts by the entropy of its three probabilities, a pair of animals that may
-be one by that of p and 1 - p; what people have said and what contradicts it comes before all else.
+An answer changes most where it is least foreseen: whether there is an animal more. So a query counts by the entropy of P(new), a pair of
+animals that may be one by that of P(same); what people have said and what contradicts it comes before all else. That which animal it is
+may be in doubt, too, brings nothing more: notebooks/README.md, review.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import Protocol
 
 from ..catalogue import Contradiction, Decision
 from ..decision.verdicts import MATCH, NEW, ODD, UNSURE
@@ -31,6 +33,15 @@ MOST = 9  # animals that a question offers, a key each
 CONTRADICTED = 2.0  # the value of a contradiction: more than any other has
 MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
 UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
+
+
+class Judged(Protocol):
+    """An answer, of whatever kind."""
+
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def p_new(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Task:
     ranking: IdentityRanking | None = None
     because: tuple[str, ...] = ()
     settles: tuple[int, int] | None = None  # of a contradiction: the decision that "same" takes back, and that "different" takes back
+    after: int = 0  # the decision that it asks about, which does not answer it
 
     @property
     def id(self) -> str:
@@ -75,10 +87,8 @@ def entropy(*p: float) -> float:
     return sum(-one * math.log(one) for one in p if one > 0) / math.log(len(p))
 
 
-def value_of(ranking: IdentityRanking) -> float:
-    if ranking.p_match is None or ranking.p_other is None or ranking.p_new is None:
-        return UNCALIBRATED[ranking.verdict]
-    return entropy(ranking.p_match, ranking.p_other, ranking.p_new)
+def value_of(ranking: Judged) -> float:
+    return UNCALIBRATED[ranking.verdict] if ranking.p_new is None else entropy(ranking.p_new, 1 - ranking.p_new)
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
@@ -124,6 +134,20 @@ def of_contradictions(contradictions: Iterable[Contradiction], photos: Mapping[s
                 Topic.CONTRADICTION, pair[0].ref.image_id, (pair[0],), (choice,), CONTRADICTED, because=(str(one),), settles=settles
             )
             found.setdefault(task.id, task)
+    return list(found.values())
+
+
+def of_unjoined(decisions: Iterable[Decision], photos: Mapping[str, Indexed], names: Mapping[str, str | None]) -> list[Task]:
+    """Two animals with names that somebody who judged blind takes for one. `photos` and `names` by digest."""
+    found: dict[str, Task] = {}
+    for one in sorted(decisions, key=lambda one: one.number):
+        pair = [photos[digest] for digest in shown(one) if digest in photos]
+        if len(pair) == 2:
+            animals = [names.get(item.digest) or item.ref.image_id for item in pair]
+            because = (f"{one.observer} has judged these photos blind, and says that they show one animal.",)
+            choice = Choice(animals[1], pair[1], pair[0])
+            task = Task(Topic.TWINS, " and ".join(animals), (pair[0],), (choice,), CONTRADICTED, because=because, after=one.number)
+            found[task.id] = task
     return list(found.values())
 
 

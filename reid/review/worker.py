@@ -1,4 +1,5 @@
-"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels.
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels; then
+it waits for further photos.
 
 Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
 """
@@ -6,6 +7,7 @@ Everything computed is stored as it comes, so the app may be closed or killed at
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ class State:
     said: str = "starting"
     done: int = 0
     total: int = 0  # 0 where nobody knows
-    finished: bool = False
+    finished: bool = False  # until further photos come
     error: str | None = None  # why it stopped
     notes: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -35,6 +37,7 @@ class Progress(Listener):
     def __init__(self) -> None:
         self.state = State()
         self.is_quiet = False  # while each query has bars of its own
+        self._lock = threading.Lock()
 
     def progress(self, what: str, done: int, total: int) -> None:
         if not self.is_quiet:
@@ -44,7 +47,8 @@ class Progress(Listener):
         self.change(notes=(*self.state.notes, text))
 
     def change(self, **fields: object) -> None:
-        self.state = replace(self.state, **fields)  # type: ignore[arg-type]
+        with self._lock:
+            self.state = replace(self.state, **fields)  # type: ignore[arg-type]
 
 
 class Stopped(Exception):
@@ -60,6 +64,8 @@ class Worker:
         self.session, self.progress, self.photos, self.told = session, progress, list(photos), told
         self.health: Health | None = None
         self.is_ready = False  # whether the gallery's features are stored
+        self._batches = deque([list(photos)] if photos else [])
+        self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
         self._stop = threading.Event()
 
@@ -70,41 +76,64 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
+    def add(self, photos: Sequence[Path]) -> None:
+        """Further photos, after those that wait."""
+        self.photos += photos
+        self._batches.append(list(photos))
+        self.progress.change(finished=False)
+        self._more.set()
+
     def stop(self, patience: float = 5.0) -> None:
         """Waits for what is being computed; what takes longer is computed again by the next run."""
         self._stop.set()
+        self._more.set()
         if self._thread.is_alive():
             self._thread.join(patience)
 
     def _run(self) -> None:
-        try:
-            self._work()
-            self.progress.change(said="", finished=True)
-        except Stopped:
-            self.progress.change(said="stopped", finished=True)
-        except ReidError as error:
-            self.progress.change(error=str(error), finished=True)
-        except Exception as error:  # the pages stay, and say it
-            self.progress.change(error=f"{type(error).__name__}: {error}", finished=True)
-            raise
+        while not self._stop.is_set():
+            try:
+                self._work()
+                self.progress.change(said="", finished=True)
+            except Stopped:
+                self.progress.change(said="stopped", finished=True)
+            except ReidError as error:
+                self.progress.change(error=str(error), finished=True)
+            except Exception as error:  # the pages stay, and say it
+                self.progress.change(error=f"{type(error).__name__}: {error}", finished=True)
+                raise
+            self._more.wait()
+            self._more.clear()
 
     def _work(self) -> None:
+        self.progress.change(finished=False, error=None)
         self.session.ready()
+        if not self.is_ready:
+            self._fail(self.session.failures)
         self.is_ready = True
-        queries, failures = self.session.queries_in(self.photos) if self.photos else ([], ())
-        self.progress.change(failures=(*self.session.failures, *failures))
-        self.progress.is_quiet = True
-        for done, query in enumerate(queries):
-            self._check()
-            self.progress.change(said="queries answered", done=done, total=len(queries))
-            ranking, failed = self.session.answer(query)
-            self.progress.change(failures=(*self.state.failures, *failed))
-            if ranking is not None:
-                self.told(query, ranking)
+        while self._batches:
+            self._answer(self._batches.popleft())
         self._check()
-        self.progress.is_quiet = False
-        if self.session.judges.calibration is not None:
+        if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
+
+    def _answer(self, photos: Sequence[Path]) -> None:
+        queries, failures = self.session.queries_in(photos)
+        self._fail(failures)
+        self.progress.is_quiet = True
+        try:
+            for done, query in enumerate(queries):
+                self._check()
+                self.progress.change(said="queries answered", done=done, total=len(queries))
+                ranking, failed = self.session.answer(query)
+                self._fail(failed)
+                if ranking is not None:
+                    self.told(query, ranking)
+        finally:
+            self.progress.is_quiet = False
+
+    def _fail(self, failures: Sequence[Failure]) -> None:
+        self.progress.change(failures=(*self.state.failures, *failures))
 
     def _check(self) -> None:
         if self._stop.is_set():

@@ -9,7 +9,7 @@ from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
 from .identify import Judges, identified, identify, judge, rank
-from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall
+from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
@@ -24,6 +24,6 @@ __all__ = [
     "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
     "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
     "impostor_pairs", "impostors", "judge", "judges", "learn", "lost", "match_apart", "match_pair", "missing", "needed", "pair_scores",
-    "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "update_index",
+    "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "trials", "update_index",
     "without_encounter",
 ]  # fmt: skip

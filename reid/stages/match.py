@@ -1,4 +1,4 @@
-"""A query and references -> matches: shortlist, finalists, finalists in full. What is stored is not matched again.
+"""A query and references -> matches: the shortlist, and its finalists in full. What is stored is not matched again.
 
 A pair gets what it gets alone. So what is stored of a query is added to as the gallery grows, and never depends on what was asked before.
 """

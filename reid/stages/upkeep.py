@@ -44,7 +44,7 @@ def damages(folder: Path, root: Path, listener: Listener) -> Iterator[Damage]:
         else:
             yield Damage(table, AGAIN, digests.files)
     digests.close()
-    if (root / DECISIONS).exists() and not is_sound(root / DECISIONS):
+    if (root / DECISIONS).exists() and not ((root / DECISIONS).stat().st_size and is_sound(root / DECISIONS)):
         yield Damage(root / DECISIONS, "is damaged; nothing can compute it again: put a copy of it in its place")
 
 

@@ -31,6 +31,7 @@ document.addEventListener("click", event => {
     const field = dialog.querySelector("[data-focus]");
     (field || dialog).focus();
     field?.select();
+    dialog.scrollTop = 0;
   }
   if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
 });
