@@ -269,7 +269,7 @@ class Session(AbstractContextManager["Session"]):
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
             raise self._unusable()
-        self.match_ahead()
+        self.match_ahead(self.impostors)
         found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:
@@ -280,10 +280,10 @@ class Session(AbstractContextManager["Session"]):
         assert found.calibration is not None
         return found.calibration
 
-    def match_ahead(self, most: int | None = None) -> None:
+    def match_ahead(self, by: ImpostorDistribution, most: int | None = None) -> None:
         """Have the calibration queries, or the first so many, matched by others, where the engine has any; matches are then stored."""
         stages.update_index(self.references, self.work.first)
-        match = partial(stages.match_apart, references=self.references, work=self.work, impostors=self.impostors)
+        match = partial(stages.match_apart, references=self.references, work=self.work, impostors=by)
         chosen = partial(stages.calibration_queries, self.references, self.work, most)
         list(self.engine.ahead(match, chosen, "calibration queries matched", key=lambda query: query.photos[0].digest))
 
@@ -336,7 +336,7 @@ class Session(AbstractContextManager["Session"]):
         to be different is not suspected again. None where the gallery is not calibrated."""
         if self.judges.calibration is None:
             return None
-        self.match_ahead(most)
+        self.match_ahead(self.judges.impostors, most)
         found = stages.health(self.references, self.work, self.judges, most)
         return found if self.gallery.labels is None else found.without(self.gallery.labels.animals_apart)
 

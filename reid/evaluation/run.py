@@ -72,7 +72,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     stages.update_index(references, work.first)
     impostors = session.impostors
     if settings.decide.calibration_queries:
-        session.match_ahead()
+        session.match_ahead(impostors)
     judges = (stages.learn(references, work, impostors) if settings.decide.calibration_queries else None) or Judges(impostors)
     calibration = judges.calibration
     if calibration is not None:
