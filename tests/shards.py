@@ -27,6 +27,16 @@ def waits_for(ahead, items):
         yield f"{item}!"
 
 
+def wait_for_all(folder, n, items):
+    """Each item is done when `n` of them are begun, by as many workers if each has one."""
+    for item in items:
+        begun(folder, item)
+        until = time.monotonic() + 120
+        while len(list(Path(folder).iterdir())) < n and time.monotonic() < until:
+            time.sleep(0.02)
+        yield item
+
+
 def dies_of(bad, folder, items):
     for item in items:
         begun(folder, item)
