@@ -118,7 +118,11 @@ def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch)
     told.tell([])  # too soon
     assert told.file.read_bytes() == before
     now[0] += 120
-    assert "killed, or its machine is gone. Run the same command again" in call("status", "--gallery", animals)[1]
+    assert "ago: killed, or its machine is gone. If it is killed, run the same" in call("status", "--gallery", animals)[1]
+    told.finished("node-a", 32)
+    told.tell([])
+    now[0] += 120
+    assert "the process that asks works by itself, or is killed" in call("status", "--gallery", animals)[1]
     told.tell([], ended="done")
     assert "; done, 0 s ago" in call("status", "--gallery", animals)[1].splitlines()[0]
     assert call("check", "--gallery", animals)[0] == 0

@@ -173,7 +173,9 @@ def run_in_words(run: Run) -> Iterator[str]:
     ago = f"{now - run.updated:.0f} s ago"
     heard = f"{run.ended}, {ago}" if run.ended else f"heard of {ago}"
     if not run.ended and now - run.updated > UNHEARD:
-        heard = f"last heard of {ago}: killed, or its machine is gone. Run the same command again, and it goes on"
+        is_between = run.done == run.total  # what follows the process that asks may do by itself, and tells nothing meanwhile
+        why = "the process that asks works by itself, or is killed" if is_between else "killed, or its machine is gone"
+        heard = f"last heard of {ago}: {why}. If it is killed, run the same command again, and it goes on"
     yield f"{run.name}: {run.what}: {run.done} of {run.total}{', ' if run.machines else ''}{run.speed()}; {heard}"
     for one in run.workers:
         yield f"{one['worker']}: shard {one['shard']}, {one['n']} of them, for {now - one['since']:.0f} s"
