@@ -123,8 +123,9 @@ def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch)
     told.tell([])
     now[0] += 120
     assert "the process that asks works by itself, or is killed" in call("status", "--gallery", animals)[1]
+    now[0] += 120
     told.tell([], ended="done")
-    assert "; done, 0 s ago" in call("status", "--gallery", animals)[1].splitlines()[0]
+    assert ": 64 of 64, 0.489/s (node-a 0.489/s); done, 0 s ago" in call("status", "--gallery", animals)[1].splitlines()[0]
     assert call("check", "--gallery", animals)[0] == 0
 
 

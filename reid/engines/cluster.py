@@ -296,7 +296,7 @@ class RayEngine:
     def _sum_up(self) -> None:
         self._told.tell((), at_once=True)
         run = self._told.run
-        self.listener.note(f"{run.what}: {run.total} in {run.updated - run.started:.1f} s, {run.speed()}")
+        self.listener.note(f"{run.what}: {run.total} in {run.finished - run.started:.1f} s, {run.speed()}")
 
     def ahead(
         self, work: Work[Item, Result], items: Callable[[], Sequence[Item]], what: str, *, key: Callable[[Item], str], size: int = 1

@@ -28,6 +28,7 @@ class Run:
     done: int = 0
     total: int = 0
     started: float = 0.0
+    finished: float = 0.0  # the last of what is done
     updated: float = 0.0
     ended: str = ""  # how; empty while it runs
     machines: dict[str, int] = field(default_factory=dict)  # what each has done
@@ -36,8 +37,8 @@ class Run:
     unused: list[str] = field(default_factory=list)  # photos that cannot be used, and why
 
     def per_second(self) -> dict[str, float]:
-        """Of each machine, since work was first given out."""
-        seconds = max(self.updated - self.started, 1e-3)
+        """Of each machine, from when work was first given out to the last of what is done."""
+        seconds = max(self.finished - self.started, 1e-3)
         return {machine: n / seconds for machine, n in sorted(self.machines.items())}
 
     def speed(self) -> str:
@@ -66,7 +67,7 @@ class Told:
         self.tell((), at_once=True)
 
     def finished(self, machine: str, n: int) -> None:
-        self.run.done += n
+        self.run.done, self.run.finished = self.run.done + n, time.time()
         self.run.machines[machine] = self.run.machines.get(machine, 0) + n
 
     def failed(self, reason: str) -> None:
