@@ -1,6 +1,7 @@
 """How long the review app lets people wait: the figures of README.md. A real Chromium looks; nothing is written into the gallery.
 
 python notebooks/review_speed.py GALLERY PHOTOS [CACHE]     # a gallery whose features are stored, a card of new photos
+python notebooks/review_speed.py GALLERY PHOTOS CACHE first # the first pair alone
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ SCROLL = """() => new Promise(done => {
 })"""
 
 
-def first_pair_and_next(page: Page, gallery: Path, photos: Path, cache: Path) -> None:
+def first_pair_and_next(page: Page, gallery: Path, photos: Path, cache: Path, goes_on: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, gallery.name)
         root.mkdir()
@@ -75,7 +76,7 @@ def first_pair_and_next(page: Page, gallery: Path, photos: Path, cache: Path) ->
             page.wait_for_selector("#pair", timeout=600_000)
             page.evaluate(SEEN)
             print(f"first pair on screen: {time.perf_counter() - start:.1f} s")
-            for name, keys in (("while others are matched", N_KEYS), ("at rest", N_KEYS)):
+            for name, keys in (("while others are matched", N_KEYS), ("at rest", N_KEYS)) if goes_on else ():
                 if name == "at rest":
                     page.wait_for_selector("#progress:not([hx-get])", state="attached", timeout=3_600_000)
                 took = []
@@ -121,7 +122,9 @@ if __name__ == "__main__":
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page(viewport={"width": 1366, "height": 768})
-        catalogue(page)
+        whole = sys.argv[4:] != ["first"]
+        if whole:
+            catalogue(page)
         if len(sys.argv) > 2:
             gallery, photos = map(Path, sys.argv[1:3])
-            first_pair_and_next(page, gallery, photos, Path(sys.argv[3]) if len(sys.argv) > 3 else gallery / ".reid")
+            first_pair_and_next(page, gallery, photos, Path(sys.argv[3]) if len(sys.argv) > 3 else gallery / ".reid", whole)

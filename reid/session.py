@@ -337,8 +337,8 @@ class Session(AbstractContextManager["Session"]):
         if self.judges.calibration is None:
             return None
         self.match_ahead(self.judges.impostors, most)
-        found = stages.health(self.references, self.work, self.judges, most)
-        return found if self.gallery.labels is None else found.without(self.gallery.labels.animals_apart)
+        apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
+        return stages.health(self.references, self.work, self.judges, most, self.decisions.effective(), apart)
 
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give

@@ -115,6 +115,7 @@ class MatchSettings(_Checked):
     lightglue_weights: str = ""  # LightGlue's weights: a file from `reid train`, or a name of `reid models`; empty: the extractor's own
     shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
     coarse: bool = True  # of the shortlist only finalists are matched in full; false matches all of it
+    second_look: int = _within(5, 0, 1000)  # individuals that stand first and are looked at again, at most; 0: none
     verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
     ratio: float = _within(0.8, 0.1, 1)  # nearest, adalam: Lowe's ratio at which a match is as likely right as wrong
     precision: Precision = Precision.fast  # LightGlue: half precision where the device is faster with it; full is float32 throughout
@@ -275,7 +276,7 @@ GROUP_OF: dict[str, str] = {one.name: group for group, kind in GROUPS.items() fo
 EXACT: dict[str, Any] = {"shortlist": 0, "coarse": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; several can be given, the later ones win
-    "fast": {"matcher": "nearest", "fuse": "sift+nearest*0.5"},
+    "fast": {"matcher": "nearest", "fuse": "sift+nearest*0.5", "second_look": 0},
     "balanced": {},
     "best": {"max_keypoints": 1024},
     "exact": EXACT,

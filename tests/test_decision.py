@@ -357,13 +357,13 @@ def test_a_query_gives_a_known_trial_and_a_new_one():
     def found(*names):
         return [Candidate(name, 3.0 - rank, 2, f"{name}.jpg") for rank, name in enumerate(names)]
 
-    right, absent = trials_of("a", "1", found("a", "b", "c"), lambda score: score / 10)
+    right, absent = trials_of("a", "1", found("a", "b", "c"), found("a", "b", "c"), lambda score: score / 10)
     assert (right.outcome, right.best, right.p_impostor, right.standing) == ("right", "a", 0.3, standing([3, 2, 1], 2))
     assert (absent.outcome, absent.best, absent.p_impostor, absent.standing) == ("absent", "b", 0.2, standing([2, 1], 2))
-    assert [one.outcome for one in trials_of("b", "1", found("a", "b"), float)] == ["wrong", "absent"]
-    assert [one.outcome for one in trials_of("z", "1", found("a", "b"), float)] == ["absent"]
-    assert [one.outcome for one in trials_of("a", "1", found("a"), float)] == ["right"]
-    assert trials_of("a", "1", [], float) == []
+    assert [one.outcome for one in trials_of("b", "1", found("a", "b"), found("a", "b"), float)] == ["wrong", "absent"]
+    assert [one.outcome for one in trials_of("z", "1", found("a", "b"), found("a", "b"), float)] == ["absent"]
+    assert [one.outcome for one in trials_of("a", "1", found("a"), found("a"), float)] == ["right"]
+    assert trials_of("a", "1", [], [], float) == []
 
 
 def test_a_calibration_comes_back_from_json_bit_for_bit(calibration):

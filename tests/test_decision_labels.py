@@ -111,4 +111,8 @@ def test_wrong_labels_and_twins_are_named_and_the_innocent_are_not():
     [wrong] = seen.mislabels
     assert (wrong.reference_id, wrong.identity, wrong.score, wrong.looks_like.identity) == ("1.jpg", "elm", 0.5, "fern")
     [twins] = seen.twins
+    assert seen.newcomers == ()
+    called = health(answers, calibration, {"elm": 2, "gull": 2, "hazel": 1, "oak": 3, "yew": 1, "lone": 2}, {"oak", "yew", "hazel"})
+    [newcomer] = called.newcomers  # met once, and no twin anyhow
+    assert newcomer.identities == ("yew", "oak") and newcomer.p_same < 0.5 and called.twins == seen.twins
     assert set(twins.identities) == {"gull", "hazel"} and twins.references == ("3.jpg", "gull.jpg") and twins.p_same > 0.5

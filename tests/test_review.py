@@ -1,7 +1,10 @@
 """What the review app asks, records and shows, through its routes, on drawn animals."""
 
 import io
+import os
 import re
+import sys
+import threading
 import time
 from datetime import date
 from types import SimpleNamespace
@@ -18,11 +21,12 @@ from reid.records import Candidate, Health, IdentityRanking, Indexed, Mislabel, 
 from reid.review import tasks
 from reid.review.agreement import agreements, kappa
 from reid.review.book import Card
-from reid.review.browsing import Filters
 from reid.review.drawings import Seen, chart, timeline
+from reid.review.filters import Filters
 from reid.review.naming import proposed_name
 from reid.review.pictures import Size, picture, shown_size
 from reid.review.tasks import Choice, Task, Topic, entropy, in_order, value_of
+from reid.review.worker import NICER, Progress, Worker
 
 
 @pytest.fixture(scope="module")
@@ -434,7 +438,6 @@ def test_an_empty_gallery_and_one_photo_have_pages(tmp_path):
 
 def test_what_stops_the_worker_is_told(tmp_path):
     from reid.review.desk import Desk
-    from reid.review.worker import Progress
 
     save(tmp_path / "g" / "amber" / "1.png", np.zeros((8, 8, 3), np.uint8))
     progress = Progress()
@@ -446,6 +449,17 @@ def test_what_stops_the_worker_is_told(tmp_path):
     desk.worker.stop()
     assert not desk.worker._thread.is_alive()
     assert desk.worker.state.finished and "no photo of the gallery could be used" in desk.worker.state.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_worker_stands_back_behind_requests(tmp_path):
+    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), (), lambda *_: None)
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    worker.start()
+    deadline, there = time.monotonic() + 60, here
+    while there == here and time.monotonic() < deadline:
+        there = os.getpriority(os.PRIO_PROCESS, worker._thread.native_id)
+    assert there == min(19, here + NICER) and os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here
 
 
 def test_the_command_refuses_an_open_network(animals, call):

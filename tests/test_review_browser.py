@@ -114,6 +114,8 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     page.keyboard.press("Escape")
     assert len(log.history()) == 2
 
+    page.keyboard.press("w")  # the rest of the catalogue first
+    page.wait_for_selector("#rest[open] .photo a:focus")
     page.keyboard.press("w")
     page.keyboard.type("Nyx y n")  # letters in a field are no keys
     press(page, "Enter")
@@ -145,6 +147,40 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     press(page, "u")
     assert log.effective()[-1].kind is Kind.CANNOT_TELL
     assert server.stop(signal.SIGKILL) != 0 and log.effective()[-1].kind is Kind.CANNOT_TELL
+
+
+def test_the_rest_of_the_catalogue_is_looked_through_by_the_keyboard(gallery, page, tmp_path):
+    server = Server(tmp_path / "queries" / "q01.jpg", "--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    page.evaluate("window.stays = true")
+    for key, number in (("9", 9), ("j", 10), ("k", 9), ("Shift+J", 10), ("Shift+K", 1)):
+        press(page, key)
+        page.wait_for_url(f"**?choice={number}")
+        here, strip = (page.locator(one).bounding_box() for one in ("li.here", ".strip"))
+        assert here["x"] >= strip["x"] - 1 and here["x"] < strip["x"] + strip["width"]  # in sight
+    page.keyboard.press("b")
+    page.wait_for_selector("#rest[open] .photo a:focus")
+    tiles = page.locator("#rest .photo a")
+    for key, place in (("j", 1), ("ArrowRight", 2), ("k", 1), ("ArrowLeft", 0), ("ArrowUp", 0), ("y", 0)):
+        page.keyboard.press(key)
+        assert tiles.nth(place).evaluate("one => one === document.activeElement"), key
+    page.keyboard.press("ArrowDown")
+    boxes = [tiles.nth(0).bounding_box(), page.locator("#rest .photo a:focus").bounding_box()]
+    assert boxes[0]["x"] == boxes[1]["x"] and boxes[0]["y"] < boxes[1]["y"]
+    page.select_option("#rest select[name=site]", index=1)
+    page.wait_for_function("n => document.querySelectorAll('#rest .photo').length < n", arg=tiles.count())
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.wait_for_selector("#rest[open] .photo a:focus")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**?choice=*&right=*")
+    assert page.locator("dialog[open]").count() == 0 and "10 to" in page.inner_text(".range") and page.evaluate("window.stays")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.locator("[data-key=b]").click()
+    page.wait_for_selector("#rest[open] .photo")
+    assert page.evaluate("(one => one.scrollWidth <= one.clientWidth)(document.querySelector('#rest'))") and page.faults == []
+    server.stop()
 
 
 def test_no_page_scrolls_sideways_on_a_phone_or_breaks_the_policy(gallery, page, tmp_path):

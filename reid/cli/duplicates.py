@@ -60,7 +60,8 @@ def duplicates(
 ) -> None:
     """Find animals of a gallery that may be one, and photos that may have a wrong name.
 
-    Each photo of the calibrated gallery is identified without its encounter. With --merge or --keep-apart nothing is looked for: the
+    Each photo of the calibrated gallery is identified without its encounter. Animals that somebody has called new, and that were met once
+    since, are shown with the animal that each is most like, however little. With --merge or --keep-apart nothing is looked for: the
     decision is written down, and `reid decisions --undo` takes it back."""
     from .. import session
 
@@ -84,8 +85,9 @@ def duplicates(
 
 
 def _suspicions(found: Health) -> Iterator[Row]:
-    for pair in found.twins:
-        yield "one animal", *pair.identities, round(pair.p_same, 4), "", "", *pair.references
+    for suspicion, pairs in (("one animal", found.twins), ("called new", found.newcomers)):
+        for pair in pairs:
+            yield suspicion, *pair.identities, round(pair.p_same, 4), "", "", *pair.references
     for one in found.mislabels:
         like = one.looks_like
         scores = round(like.score, 3), round(one.score, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,14 +48,21 @@ def suspected_twins(trials: Sequence[Trial]) -> tuple[tuple[tuple[str, str], ...
     return tuple(sorted(pairs)), ()
 
 
-def health(answers: Iterable[tuple[str, Sequence[Candidate]]], calibration: Calibration, n_encounters: Mapping[str, int]) -> Health:
+def health(
+    answers: Iterable[tuple[str, Sequence[Candidate]]],
+    calibration: Calibration,
+    n_encounters: Mapping[str, int],
+    called_new: Set[str] = frozenset(),
+) -> Health:
     """What calibration queries say about the labels of a gallery. `answers` are the name that each was labelled with and the individuals
-    found without its encounter, best first; `n_encounters` are those of every named individual.
+    found without its encounter, best first; `n_encounters` are those of every named individual, `called_new` the names that a person gave
+    to what they took for a new animal.
 
     A photo that is another animal of the gallery, more likely than not, has the wrong label if that animal is more alike than its own;
     otherwise the two may be one animal."""
     mislabels: list[tuple[float, Mislabel]] = []
     twins: dict[frozenset[str], Twins] = {}
+    newcomers: dict[str, Twins] = {}
     n_queries = 0
     for name, candidates in answers:
         n_queries += 1
@@ -63,17 +70,20 @@ def health(answers: Iterable[tuple[str, Sequence[Candidate]]], calibration: Cali
         if not others:
             continue
         p_same = calibration.decide(standing_of(others), 0, 0, prior=BEFORE).p_match
+        other = others[0]
+        pair = Twins((name, other.identity), (other.photo_id, other.reference_id), p_same)
+        if name in called_new and n_encounters[name] < 2 and (name not in newcomers or newcomers[name].p_same < p_same):
+            newcomers[name] = pair
         if p_same < SUSPICIOUS:
             continue
-        other = others[0]
         own = next((candidate for candidate in candidates if candidate.identity == name), None)
         if own is not None and own.score < other.score:
             mislabels.append((p_same, Mislabel(other.photo_id, name, own.score, other)))
             continue
-        pair = frozenset((name, other.identity))
-        if pair not in twins or twins[pair].p_same < p_same:
-            twins[pair] = Twins((name, other.identity), (other.photo_id, other.reference_id), p_same)
+        names = frozenset(pair.identities)
+        if names not in twins or twins[names].p_same < p_same:
+            twins[names] = pair
     surest = [found for _, found in sorted(mislabels, key=lambda one: (-one[0], one[1].reference_id))]
-    likeliest = sorted(twins.values(), key=lambda one: (-one.p_same, one.identities))
+    likeliest, known = (sorted(found.values(), key=lambda one: (-one.p_same, one.identities)) for found in (twins, newcomers))
     single = sorted(name for name, n in n_encounters.items() if n < 2)
-    return Health(tuple(single), tuple(surest), tuple(likeliest), n_queries)
+    return Health(tuple(single), tuple(surest), tuple(likeliest), n_queries, tuple(one for one in known if one not in likeliest))

@@ -51,9 +51,12 @@ def calibration_queries(photos: Sequence[Known], most: int, *, whole_encounters:
     return [query for query in alternating if query is not None][:most]
 
 
-def trials_of(animal: str, encounter: str, candidates: Sequence[Candidate], p_impostor: Callable[[float], float]) -> list[Trial]:
+def trials_of(
+    animal: str, encounter: str, candidates: Sequence[Candidate], without: Sequence[Candidate], p_impostor: Callable[[float], float]
+) -> list[Trial]:
     """What a calibration query gives, from the individuals found without its encounter, best first: a trial of a known animal, where its
-    own is among them, and one of a new animal, made of the others.
+    own is among them, and one of a new animal, made of the others. `without` are the individuals as they would be found without its
+    animal, which may be among them and is passed over.
 
     `p_impostor` says how likely the best of as many photos of other animals would score at least so high."""
     found = []
@@ -62,8 +65,8 @@ def trials_of(animal: str, encounter: str, candidates: Sequence[Candidate], p_im
         best = among[0]
         return Trial(animal, encounter, standing_of(among), outcome, best=best.identity, p_impostor=p_impostor(best.score))
 
-    others = [candidate for candidate in candidates if candidate.identity != animal]
-    if len(others) < len(candidates):
+    others = [candidate for candidate in without if candidate.identity != animal]
+    if any(candidate.identity == animal for candidate in candidates):
         found.append(trial(candidates, RIGHT if candidates[0].identity == animal else WRONG))
     if others:
         found.append(trial(others, ABSENT))

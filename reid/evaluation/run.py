@@ -131,6 +131,7 @@ def _tried(
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
         compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
         selections, columns = [one.selection for one in compared], [one.scores for one in compared]
+        columns = stages.look_again(query.photos, pool, columns, work, judges.impostors)
         is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight)
         seconds = time.monotonic() - started if is_new else None
         answers = {score: _answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score) for score in ScoreName}

@@ -50,7 +50,7 @@ class ExtractorEntry:
     module: str
     about: str
     weights: str | None = None  # name in `weights.REGISTRY`; None where nothing is learned
-    lightglue: str | None = None  # LightGlue's weights for these features, in `weights.REGISTRY`
+    lightglue: tuple[str, ...] = ()  # LightGlue's weights for these features, in `weights.REGISTRY`, the default first
     n_dims: int = 128
     trained_here: bool = False  # `reid train` makes weights for it, which the setting `weights` names
     parts: tuple[str, ...] = ()  # names in `weights.REGISTRY` of the further networks that it is made of
@@ -59,21 +59,23 @@ class ExtractorEntry:
 
 
 REGISTRY: dict[str, ExtractorEntry] = {
-    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16", "aliked-animals-lightglue",
-                                 halved=True),
-    "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot", "aliked-lightglue", halved=True),
-    "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32", "aliked-lightglue", halved=True),
-    "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", None, n_dims=64, halved=True),
-    "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", "disk-lightglue"),
-    "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, "sift-lightglue",
+    "aliked-n16": ExtractorEntry("aliked", "ALIKED, 16 samples (Zhao 2023), the default", "aliked-n16",
+                                 ("aliked-animals-lightglue", "aliked-lightglue"), halved=True),
+    "aliked-n16rot": ExtractorEntry("aliked", "ALIKED trained with more rotation", "aliked-n16rot",
+                                    ("aliked-lightglue", "aliked-animals-lightglue"), halved=True),
+    "aliked-n32": ExtractorEntry("aliked", "ALIKED, 32 samples", "aliked-n32",
+                                 ("aliked-lightglue", "aliked-animals-lightglue"), halved=True),
+    "aliked-t16": ExtractorEntry("aliked", "ALIKED, the tiny network", "aliked-t16", n_dims=64, halved=True),
+    "disk": ExtractorEntry("disk", "DISK (Tyszkiewicz 2020)", "disk", ("disk-lightglue",)),
+    "sift": ExtractorEntry("sift", "SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic 2012)", None, ("sift-lightglue",),
                            on_device=False),
     "superpoint": ExtractorEntry("superpoint", "SuperPoint, the open weights (DeTone 2018; Pautrat, Sarlin)", "superpoint",
-                                 "superpoint-lightglue", n_dims=256, trained_here=True),
+                                 ("superpoint-lightglue",), n_dims=256, trained_here=True),
     "goodpoint": ExtractorEntry("goodpoint", "GoodPoint (Belikov 2020), trained by this project", "goodpoint",
-                                "goodpoint-lightglue", n_dims=256, trained_here=True),
+                                ("goodpoint-lightglue",), n_dims=256, trained_here=True),
     "glampoints": ExtractorEntry("glampoints", "GLAMpoints (Truong 2019) with RootSIFT, trained by this project", "glampoints",
-                                 "sift-lightglue", trained_here=True),
-    "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", "xfeat-lightglue", n_dims=64),
+                                 ("sift-lightglue",), trained_here=True),
+    "xfeat": ExtractorEntry("xfeat", "XFeat (Potje 2024), a small and fast network", "xfeat", ("xfeat-lightglue",), n_dims=64),
     "dog-hardnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with HardNet's descriptors (Mishchuk 2017)", "hardnet"),
     "dog-sosnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with SOSNet's descriptors (Tian 2019)", "sosnet"),
     "keynet-affnet-hardnet": ExtractorEntry("keynet", "Key.Net's keypoints in affine frames (Mishkin 2018) with HardNet's descriptors",

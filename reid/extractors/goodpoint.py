@@ -22,7 +22,7 @@ def _block(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
     conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.constant_(conv.bias, 0.01)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.LeakyReLU(LEAK), nn.BatchNorm2d(c_out))
+    return nn.Sequential(conv, nn.LeakyReLU(LEAK, inplace=True), nn.BatchNorm2d(c_out))
 
 
 class GoodPoint(CellNetwork):

@@ -17,7 +17,7 @@ from .cells import CELL, CellExtractor, CellNetwork
 def _block(c_in: int, c_out: int, kernel: int = 3, relu: bool = True) -> nn.Module:
     block = nn.Sequential()
     block.add_module("conv", nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2))
-    block.add_module("activation", nn.ReLU() if relu else nn.Identity())
+    block.add_module("activation", nn.ReLU(inplace=True) if relu else nn.Identity())
     block.add_module("bn", nn.BatchNorm2d(c_out, eps=1e-3))
     return block
 

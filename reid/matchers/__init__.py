@@ -62,26 +62,25 @@ def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
     if match.lightglue_weights:
         _check_trained_for(extract, match)
         return "lightglue"
-    if line.lightglue is None:
+    if not line.lightglue:
         able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
         raise SettingsError(
             f"there is no LightGlue for {extract.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
             f"{extract.extractor}), or take an extractor that has one: {able}"
         )
-    if extract.weights and line.lightglue == f"{extract.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
+    if extract.weights and line.lightglue[0] == f"{extract.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
         raise SettingsError(
             f"there is no LightGlue for {extract.extractor} with weights of one's own; use --matcher nearest, or train one (reid train "
             f"lightglue --extractor {extract.extractor} --weights {extract.weights})"
         )
-    return line.lightglue
+    return line.lightglue[0]
 
 
 def _check_trained_for(extract: ExtractSettings, match: MatchSettings) -> None:
     """SettingsError unless LightGlue's weights, a file or a name of `weights.REGISTRY`, are for the features that the settings name."""
     file = match.lightglue_weights
     if file in weights.REGISTRY:
-        family = extract.extractor.partition("-")[0]
-        if not (file.startswith(f"{family}-") and file.endswith("-lightglue")) or extract.weights:
+        if file not in entry(extract.extractor).lightglue or extract.weights:
             raise SettingsError(f"{file} is no LightGlue for {extract.extractor}{' with weights of its own' if extract.weights else ''}")
         return
     card = weights.card(Path(file))

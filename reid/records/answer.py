@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -70,12 +70,7 @@ class Health:
     mislabels: tuple[Mislabel, ...]  # the most suspicious first
     twins: tuple[Twins, ...]  # the likeliest first
     n_queries: int  # calibration queries whose label was tried
-
-    def without(self, apart: Collection[tuple[str, ...]]) -> Health:
-        """Without pairs of names, each sorted, that are known to be two animals."""
-        twins = tuple(one for one in self.twins if tuple(sorted(one.identities)) not in apart)
-        mislabels = tuple(one for one in self.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in apart)
-        return replace(self, twins=twins, mislabels=mislabels)
+    newcomers: tuple[Twins, ...] = ()  # animals of one encounter that somebody has called new, each with that which it is most like
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from ..errors import PhotoError, ReidError
-from . import browsing, inbox, pairs
+from . import browsing, further, inbox, pairs
 from .desk import Desk
 from .guard import OPEN, Door, Guard
 from .pages import Pages, form
@@ -59,6 +59,7 @@ def create_app(desk: Desk, door: Door) -> Guard:
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     pairs.add_to(app, desk, pages)
+    further.add_to(app, desk, pages)
     browsing.add_to(app, desk, pages)
     inbox.add_to(app, desk, pages, door)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..catalogue import Contradiction, Decision, Gallery, Kind, Labels, labels
 from ..catalogue.decisions import effective
 from ..records import Indexed, PhotoRef
-from .tasks import Choice, Task, Topic, opaque
+from .tasks import MOST, Choice, Task, Topic, opaque
 
 JUDGES = frozenset((Kind.SAME, Kind.DIFFERENT, Kind.CANNOT_TELL, Kind.MERGE))  # what is said of a pair
 NAMES = frozenset((Kind.SAME, Kind.NEW, Kind.MERGE))  # what says who a photo shows
@@ -69,7 +69,7 @@ class Book:
             judged = self.judged(task, task.choices[0])
             return judged is not None and judged.number > max(task.after, *(task.settles or (0,)))
         named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
-        return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices))
+        return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices[:MOST]))
 
 
 def read(

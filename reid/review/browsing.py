@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -20,6 +19,8 @@ from .agreement import agreements
 from .book import Book, Card
 from .desk import Desk
 from .drawings import Seen, chart, timeline
+from .filters import Filters, sides
+from .further import ghosts
 from .pages import Pages
 from .pairs import SAID
 from .tasks import Topic
@@ -32,41 +33,6 @@ KINDS = {
     **SAID, Kind.NAME: "called", Kind.SPLIT: "split off", Kind.NOT_THIS_ANIMAL: "not this animal", Kind.SIDE: "side", Kind.DATE: "date",
     Kind.PHOTOBOMB: "another animal in the picture", Kind.SCENERY: "only the background matches", Kind.UNDO: "taken back",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What is chosen of the catalogue; empty: everything."""
-
-    animal: str = ""
-    site: str = ""
-    side: str = ""
-    since: str = ""  # ISO dates
-    until: str = ""
-    show: str = ""  # animals, new, unnamed
-
-    def of(self, cards: Iterable[Card]) -> list[Card]:
-        word, found = self.animal.casefold(), []
-        seen: set[str | None] = set()
-        for card in cards:
-            day = card.ref.date.isoformat() if card.ref.date else ""
-            if (
-                (word and word not in (card.animal or "").casefold())
-                or (self.site and card.site != self.site)
-                or (self.side and card.ref.orientation != self.side)
-                or (self.since and not day >= self.since)
-                or (self.until and not (day and day <= self.until))
-                or (self.show == "new" and not card.is_new)
-                or (self.show == "unnamed" and card.animal)
-                or (self.show == "animals" and (card.animal is None or card.animal in seen))
-            ):
-                continue
-            seen.add(card.animal)
-            found.append(card)
-        return found
-
-    def query(self) -> str:
-        return urlencode({one.name: value for one in fields(self) if (value := getattr(self, one.name))})
 
 
 @dataclass(frozen=True)
@@ -108,7 +74,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return pages.page(
             request, "catalogue", here="/catalogue", filters=filters, query=filters.query(), chosen=filters != Filters(), start=0,
             length=BATCH, cards=cards, n_all=len(every), n_animals=len({card.animal for card in cards if card.animal}),
-            sites=sorted({card.site for card in every if card.site}), sides=_sides(every),
+            sites=sorted({card.site for card in every if card.site}), sides=sides(every),
             dated=any(card.ref.date for card in every),
         )  # fmt: skip
 
@@ -136,7 +102,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             raise HTTPException(404, "there is no such encounter")
         cards = book.encounters[name]
         shown = _facts(("Animals", ", ".join(dict.fromkeys(card.animal or "unnamed" for card in cards))), ("Photos", len(cards)),
-                       ("Dates", _span(cards)), ("Places", _places(cards)), ("Sides", _list(_sides(cards))))  # fmt: skip
+                       ("Dates", _span(cards)), ("Places", _places(cards)), ("Sides", _list(sides(cards))))  # fmt: skip
         return pages.page(
             request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards}))
         )
@@ -166,6 +132,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return pages.page(
             request, "health", here="/health", facts_shown=shown, contradictions=[str(one) for one in book.contradictions], doubts=cards,
             single=[name for name in single if name in book.animals], failures=state.failures, notes=state.notes,
+            ghosts=ghosts(desk.tasks(), book),
         )  # fmt: skip
 
     @app.get("/history")
@@ -210,7 +177,7 @@ def _animal(book: Book, id: str) -> Animal:
     grouped = [(key, tuple(own)) for key, own in occasions.items()]
     seen = _seen(dict(grouped))
     facts = _facts(("Photos", len(cards)), ("Encounters", len(grouped)), ("First seen", _days(cards)[:1]), ("Last seen", _days(cards)[-1:]),
-                   ("Sides", _list(_sides(cards))), ("Places", _places(cards)))  # fmt: skip
+                   ("Sides", _list(sides(cards))), ("Places", _places(cards)))  # fmt: skip
     return Animal(name, facts, grouped, timeline(seen), chart(seen))
 
 
@@ -222,7 +189,7 @@ def _seen(occasions: dict[str | None, tuple[Card, ...]] | dict[str, tuple[Card, 
         if day is not None:
             position = next((place for card in cards if (place := _position(card)) is not None), None)
             said = " · ".join(filter(None, (day.isoformat(), _places(cards))))
-            found.append(Seen(day, tuple(_sides(cards)), said, position))
+            found.append(Seen(day, tuple(sides(cards)), said, position))
     return found
 
 
@@ -244,10 +211,6 @@ def _days(cards: Sequence[Card]) -> list[date]:
 def _span(cards: Sequence[Card]) -> str:
     days = _days(cards)
     return "" if not days else days[0].isoformat() if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-
-
-def _sides(cards: Iterable[Card]) -> list[str]:
-    return sorted({card.ref.orientation for card in cards if card.ref.orientation})
 
 
 def _places(cards: Iterable[Card]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..catalogue import DecisionLog, Gallery
@@ -104,16 +105,29 @@ class Desk:
             found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
         return tasks.in_order(found)
 
+    def whole(self, task: Task) -> Task:
+        """A query with the animals, too, that have been named since, which are no references yet; any other question as it is."""
+        if task.topic is not Topic.QUERY:
+            return task
+        book, items = self.book(), self.items()
+        own, known = {item.digest for item in task.photos}, {book.of_photo[one.reference.digest].animal for one in task.choices}
+        named = ((name, card.digest) for name, cards in book.animals.items() if name not in known for card in cards)
+        first = {name: items[digest] for name, digest in reversed(list(named)) if digest in items and digest not in own}
+        return replace(task, choices=(*task.choices, *(Choice(name, first[name], task.photos[0]) for name in sorted(first))))
+
     def waiting(self) -> list[Task]:
         """The questions that nobody has answered; of a second observer, those that they have not answered themselves."""
         book = self.book()
         return [task for task in self.tasks() if not book.is_done(task)]
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the budget is."""
+        return 0 < self.budget <= self.n_answers
+
     def next(self) -> Task | None:
         """The most valuable question that waits and was not skipped; None where none does, or the budget is used."""
-        if self.budget and self.n_answers >= self.budget:
-            return None
-        return next((task for task in self.waiting() if task.id not in self.skipped), None)
+        return None if self.is_used else next((task for task in self.waiting() if task.id not in self.skipped), None)
 
     def _second(self) -> list[Task]:
         """The pairs that others have judged, in the order in which they were shown to them, without what was said."""

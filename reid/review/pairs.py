@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from .. import imaging
 from ..catalogue import Decision
+from ..decision.verdicts import MATCH, NEW
 from ..errors import DecisionError, PhotoError, ReidError
 from ..records import Indexed, PhotoRef
 from .answering import Overtaken, Verdict, record, take_back
@@ -19,7 +20,7 @@ from .desk import Desk
 from .naming import proposed_name
 from .pages import Pages, form
 from .pictures import shown_size
-from .tasks import Choice, Task, Topic
+from .tasks import MOST, SURE_NEW, Choice, Task, Topic
 
 Form = Annotated[Mapping[str, str], Depends(form)]
 FRESH = {"Cache-Control": "private, max-age=600"}  # of marks, which a page asks for ahead
@@ -31,7 +32,8 @@ SAID = {"same": "same animal", "merge": "same animal", "different": "different a
 class Offer:
     """A candidate in the strip."""
 
-    number: int  # 1 to 9, its key
+    number: int  # its rank, from 1
+    key: int  # 1 to 9
     choice: Choice
     card: Card
     animal: str  # as it is called now
@@ -57,6 +59,8 @@ class View:
     ahead: list[str]  # addresses that the browser may fetch while somebody looks
     waiting: int
     decision: Decision | None  # what has been said of this pair
+    pages: tuple[int, int]  # ranks of the first of the nine before and of the nine after; 0 where there are none
+    looks_first: bool  # whether further candidates are shown before a new animal is named
 
 
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
@@ -71,12 +75,13 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/review/{task}")
     def one(request: Request, task: str, choice: int = 0, left: str = "", right: str = "") -> Response:
-        return _show(request, _found(desk, task), choice=choice, left=left, right=right)
+        return _show(request, asked(desk, task), choice=choice, left=left, right=right)
 
     @app.post("/answers")
     def answer(request: Request, given: Form) -> Response:
-        task = _found(desk, given.get("task", ""))
+        task = asked(desk, given.get("task", ""))
         choice = next((one for one in task.choices if one.reference.digest == given.get("reference")), None)
+        place = _place(task, choice)
         try:
             verdict, seen = Verdict(given.get("verdict", "")), int(given.get("seen", ""))
         except ValueError as error:
@@ -84,12 +89,12 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         try:
             decision = record(desk, task, choice, verdict, given.get("name", "").strip(), seen)
         except Overtaken as error:
-            return _show(request, task, status=409, overtaken=error.decision, choice=_place(task, choice))
+            return _show(request, task, status=409, overtaken=error.decision, choice=place)
         except DecisionError as error:
-            return _show(request, task, status=409, problem=str(error), choice=_place(task, choice))
+            return _show(request, task, status=409, problem=str(error), choice=place)
         said = f"Recorded: {SAID[decision.kind]}{f', {decision.value}' if decision.value else ''}."
-        on = task if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.book().is_done(task) else desk.next()
-        return _show(request, on, said=said)
+        following = _unsaid(desk, task, place) if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_used else 0
+        return _show(request, task, said=said, choice=following) if following else _show(request, desk.next(), said=said)
 
     @app.post("/skip")
     def skip(request: Request, given: Form) -> Response:
@@ -106,7 +111,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         if taken is None:
             return _show(request, desk.next(), said="There is nothing to undo.")
         said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
-        back = next((task for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
+        back = next((desk.whole(task) for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
         if back is None:
             return _show(request, desk.next(), said=said)
         shown = [[one.photo.digest, one.reference.digest] for one in back.choices]
@@ -135,7 +140,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     ) -> HTMLResponse:  # fmt: skip
         if task is None:
             return _nothing(request, said)
-        view = _view(desk, task, choice, left, right)
+        view = _view(desk, desk.whole(task), choice, left, right)
         about = f"{said} {view.names[0]}, {view.names[1]}.".strip()
         url = f"/review/{task.id}" if request.method == "POST" or request.url.path == "/review" else None
         return pages.page(
@@ -152,11 +157,12 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         )
 
 
-def _found(desk: Desk, id: str) -> Task:
+def asked(desk: Desk, id: str) -> Task:
+    """The question of this id, with every candidate. Raises HTTPException."""
     task = next((one for one in desk.tasks() if one.id == id), None)
     if task is None:
         raise HTTPException(404, "this question is not there any more, or not yet; go on with Review")
-    return task
+    return desk.whole(task)
 
 
 def _place(task: Task, choice: Choice | None) -> int:
@@ -165,14 +171,15 @@ def _place(task: Task, choice: Choice | None) -> int:
 
 def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
     waiting, book = desk.waiting(), desk.book()  # in this order: the book knows every photo of the questions
-    offers = []
-    for place, choice in enumerate(task.choices, start=1):
+    offers, number = [], number if 0 < number <= len(task.choices) else _unsaid(desk, task) or 1
+    first = (number - 1) // MOST * MOST
+    for place, choice in enumerate(task.choices[first : first + MOST], start=first + 1):
         card, judged = book.of_photo[choice.reference.digest], book.judged(task, choice)
         photos = [one for one in book.animals.get(card.animal or "", ()) if one != card][: MOST_PHOTOS - 1]
         name = "" if task.topic is Topic.SECOND else card.animal or "unnamed"
-        offers.append(Offer(place, choice, card, name, (card, *photos) if name else (card,), None if judged is None else SAID[judged.kind]))
-    offer = next((one for one in offers if one.number == number), None) or next((one for one in offers if one.said is None), None)
-    offer = offer or next(iter(offers), None)
+        said = None if judged is None else SAID[judged.kind]
+        offers.append(Offer(place, place - first, choice, card, name, (card, *photos) if name else (card,), said))
+    offer = next((one for one in offers if one.number == number), None)
     lefts = [book.of_photo[item.digest] for item in task.photos]
     usual = book.of_photo[offer.choice.photo.digest] if offer else lefts[0]
     left_card = next((one for one in lefts if one.id == left), usual)
@@ -190,10 +197,19 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         book.number,
         _proposal(task, offer),
         proposed_name(book.animals),
-        _ahead(book, task, offers, offer, [one for one in waiting if one.id not in desk.skipped]),
+        _ahead(book, task, number, [one for one in waiting if one.id not in desk.skipped]),
         len(waiting),
         decision,
+        (max(0, first + 1 - MOST), first + 1 + MOST if first + MOST < len(task.choices) else 0),
+        number <= MOST and task.n_further > 0 and ((task.ranking and task.ranking.p_new) or 0) < SURE_NEW,
     )
+
+
+def _unsaid(desk: Desk, task: Task, after: int = 0) -> int:
+    """The rank of the next candidate that nobody has judged, or else of the first; 0 where all are."""
+    book = desk.book()
+    ranks = [rank for rank, choice in enumerate(task.choices, start=1) if book.judged(task, choice) is None]
+    return next((rank for rank in ranks if rank > after), ranks[0] if ranks else 0)
 
 
 def _names(task: Task, offer: Offer | None, left: Card) -> tuple[str, str]:
@@ -214,14 +230,14 @@ def _size(ref: PhotoRef, desk: Desk) -> tuple[int, int]:
 def _proposal(task: Task, offer: Offer | None) -> str:
     """What Enter does: confirms the verdict on the best candidate, or goes on where there is nothing sure to confirm."""
     verdict = task.ranking.verdict if task.ranking is not None else ""
-    if verdict == "match" and offer is not None and offer.number == 1 and offer.said is None:
+    if verdict == MATCH and offer is not None and offer.number == 1 and offer.said is None:
         return "same"
-    return "new" if verdict == "new" else "on"
+    return "new" if verdict == NEW else "on"
 
 
-def _ahead(book: Book, task: Task, offers: list[Offer], offer: Offer | None, waiting: list[Task]) -> list[str]:
+def _ahead(book: Book, task: Task, number: int, waiting: list[Task]) -> list[str]:
     """What the next key will show: the next candidate, and the next question's best."""
-    pairs = [(one.choice.photo, one.choice.reference) for one in offers if offer is not None and one.number == offer.number + 1]
+    pairs = [(one.photo, one.reference) for one in task.choices[number : number + 1]]
     following = next((one for one in waiting if one.id != task.id), None)
     if following is not None and following.choices:
         pairs.append((following.choices[0].photo, following.choices[0].reference))

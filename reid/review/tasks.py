@@ -29,7 +29,8 @@ class Topic(StrEnum):
     SECOND = "second"  # a pair that another observer has judged
 
 
-MOST = 9  # animals that a question offers, a key each
+MOST = 9  # candidates that are shown at once, a key each; the first so many are the question
+SURE_NEW = 0.9  # P(new) from which a new animal is named without a look at further candidates
 CONTRADICTED = 2.0  # the value of a contradiction: more than any other has
 MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
 UNCALIBRATED = {UNSURE: 0.9, ODD: 0.9, NEW: 0.5, MATCH: 0.25}  # the value of a query without probabilities
@@ -63,12 +64,17 @@ class Task:
     topic: Topic
     title: str
     photos: tuple[Indexed, ...]
-    choices: tuple[Choice, ...]  # best first
+    choices: tuple[Choice, ...]  # best first; of a query, every animal of the gallery
     value: float  # how much an answer changes; larger comes first
     ranking: IdentityRanking | None = None
     because: tuple[str, ...] = ()
     settles: tuple[int, int] | None = None  # of a contradiction: the decision that "same" takes back, and that "different" takes back
     after: int = 0  # the decision that it asks about, which does not answer it
+
+    @property
+    def n_further(self) -> int:
+        """Candidates beyond those that are shown at first."""
+        return max(0, len(self.choices) - MOST) if self.topic is Topic.QUERY else 0
 
     @property
     def id(self) -> str:
@@ -101,7 +107,7 @@ def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, In
     own = {item.ref.image_id: item for item in query.photos}
     choices = [
         Choice(one.identity, references[one.reference_id], own[one.photo_id], None if rank else ranking.p_match, one.score, one.n_matches)
-        for rank, one in enumerate(ranking.candidates[:MOST])
+        for rank, one in enumerate(ranking.candidates)
     ]
     return Task(Topic.QUERY, query.name, query.photos, tuple(choices), value_of(ranking), ranking, ranking.because)
 

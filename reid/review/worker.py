@@ -6,6 +6,8 @@ Everything computed is stored as it comes, so the app may be closed or killed at
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from ..errors import ReidError
 from ..records import Failure, Health, IdentityRanking, Query
 from ..session import Session
 from ..stages import Listener
+
+NICER = 10  # by so much the worker, and the threads that it starts, stand back behind requests and the browser
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ class Worker:
             self._thread.join(patience)
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICER))
         while not self._stop.is_set():
             try:
                 self._work()

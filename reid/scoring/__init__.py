@@ -5,7 +5,7 @@ individuals by it.
 """
 
 from ..store.description import constants
-from .evidence import SCORES, Scores, evidence, fused, measure_impostors, signed_wasserstein
+from .evidence import SCORES, Scores, averaged, evidence, fused, measure_impostors, signed_wasserstein
 from .fusion import JOINED
 from .impostors import GALLERY, Floats, ImpostorDistribution, impostor_probability, shipped
 from .ranking import best_of, rank
@@ -18,6 +18,6 @@ def describe() -> dict[str, object]:
 
 
 __all__ = [
-    "GALLERY", "JOINED", "SCORES", "Floats", "ImpostorDistribution", "Scores", "best_of", "describe", "evidence", "fused",
+    "GALLERY", "JOINED", "SCORES", "Floats", "ImpostorDistribution", "Scores", "averaged", "best_of", "describe", "evidence", "fused",
     "impostor_probability", "measure_impostors", "rank", "shipped", "signed_wasserstein",
 ]  # fmt: skip

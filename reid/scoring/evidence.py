@@ -128,6 +128,16 @@ def fused(first: Scores, *others: Scores) -> Scores:
     return replace(first, sure=np.vstack([one.sure for one in together]), parts=np.vstack([one.parts for one in together]))
 
 
+def averaged(scores: Scores, place: int, again: Scores) -> Scores:
+    """The scores, those of the first pipeline with the reference in this place the mean of what they are and of one pair's scores. Which
+    matches are sure, and so are shown, stays."""
+    changed = {name: np.array(getattr(scores, name)) for name in ("wasserstein", "wasserstein_matched", "total", "mean", "parts")}
+    for name, column in changed.items():
+        first = column[0] if name == "parts" else column
+        first[place] = (first[place] + getattr(again, name)[..., 0].item()) / 2
+    return replace(scores, **changed)
+
+
 def measure_impostors(
     confidences: Sequence[Floats],
     n_keypoints: Sequence[int],

@@ -8,13 +8,14 @@ from ..listener import Listener
 from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
-from .identify import Judges, identified, identify, judge, rank
+from .identify import Judges, identified, identify, judge
 from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .results import IndexSummary, PairView, about
-from .score import Compared, compare, impostor_pairs, impostors, strongest, without_encounter
+from .score import Compared, compare, impostor_pairs, impostors, rank, strongest, without_encounter
+from .second_look import look_again
 from .select import Selection, Stage, stage
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
@@ -23,7 +24,7 @@ __all__ = [
     "Compared", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
     "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
     "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
-    "impostor_pairs", "impostors", "judge", "judges", "learn", "lost", "match_apart", "match_pair", "missing", "needed", "pair_scores",
-    "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "trials", "update_index",
-    "without_encounter",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing", "needed",
+    "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip

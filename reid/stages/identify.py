@@ -11,7 +11,8 @@ from ..errors import PhotoError
 from ..records import Candidate, IdentityRanking, Indexed, Query
 from ..scoring import ImpostorDistribution, Scores
 from .match import compared
-from .score import compare
+from .score import compare, rank
+from .second_look import look_again
 from .select import Stage
 from .workspace import Workspace
 
@@ -40,6 +41,7 @@ def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Wo
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
     columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
+    columns = look_again(query.photos, references, columns, work, judges.impostors)
     return with_quality(judge(query, references, columns, work, judges), query, work)
 
 
@@ -73,12 +75,6 @@ def _sure_of(
         if p <= work.settings.decide.match_below and best.identity in named:
             found[photo.ref.image_id] = best.identity
     return found
-
-
-def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:
-    """The individuals, best first, each by its best pair."""
-    photo_ids, reference_ids = ([item.ref.image_id for item in items] for items in (photos, references))
-    return scoring.rank(columns, score, photo_ids, reference_ids, [item.ref.identity for item in references])
 
 
 def _verdict(

@@ -6,21 +6,23 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from .. import decision, scoring
+from ..catalogue import Decision, Kind
 from ..decision import Trial
 from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
 from ..store import fingerprint
-from .identify import Judges, rank
+from .identify import Judges
 from .match import first_by_votes, update_index
-from .score import apart, compare, without_encounter
+from .score import apart, compare, rank, without_encounter
 from .score import impostors as measured_impostors
+from .second_look import look_again
 from .select import Stage, stage
 from .workspace import Workspace
 
@@ -69,7 +71,8 @@ class Tried:
 
     query: Query
     pool: Sequence[Indexed]  # the references that are not of its encounter
-    columns: Sequence[Scores]  # of each of its photos with them
+    first_look: Sequence[Scores]  # of each of its photos with them
+    columns: Sequence[Scores]  # the same after a second look
     candidates: tuple[Candidate, ...]  # best first
     n_compared: int  # pairs; where nothing can be compared nothing is decided, here as for a new photo
     stage: Stage
@@ -79,7 +82,9 @@ class Tried:
         return str(self.query.photos[0].ref.identity)
 
 
-def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None) -> Iterator[Tried]:
+def tried(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None, second_look: bool = True
+) -> Iterator[Tried]:
     """Every calibration query, or the first so many."""
     update_index(references, work.first)
     score, chosen = work.settings.score, calibration_queries(references, work, most)
@@ -88,11 +93,12 @@ def tried(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
         photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
             compared = [compare(photo, pool, work, impostors) for photo in photos]
-            selections, columns = [one.selection for one in compared], [one.scores for one in compared]
+            selections, first_look = [one.selection for one in compared], [one.scores for one in compared]
+            columns = look_again(photos, pool, first_look, work, impostors) if second_look else first_look
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            yield Tried(query, pool, columns, candidates, sum(len(one.comparable) for one in selections), reached)
+            yield Tried(query, pool, first_look, columns, candidates, sum(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 
@@ -108,21 +114,24 @@ def calibration_queries(references: Sequence[Indexed], work: Workspace, most: in
 def match_apart(
     queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
 ) -> Iterator[None]:
-    """Store the matches of each query with the references that are not of its encounter, for whoever asks for them afterwards."""
+    """Store the matches of each query with the references that are not of its encounter, and what a second look finds, with its animal and
+    without, for whoever asks for them afterwards."""
     for query in queries:
         pool = without_encounter(query.photos, references)
-        for photo in query.photos if pool else ():
-            compare(photo, pool, work, impostors)
+        if pool:
+            columns = [compare(photo, pool, work, impostors).scores for photo in query.photos]
+            columns = look_again(query.photos, pool, columns, work, impostors)
+            look_again(query.photos, pool, columns, work, impostors, without=query.photos[0].ref.identity)
         yield None
 
 
 def evidence(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[decision.Evidence]:
-    """What each pipeline finds in the calibration queries."""
+    """What each pipeline finds in the calibration queries at the first look."""
     weights = np.array(work.settings.pipeline_weights())
-    for one in tried(references, work, impostors):
-        excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
+    for one in tried(references, work, impostors, second_look=False):
+        excess = np.concatenate([scores.parts for scores in one.first_look], axis=1) / weights[:, None]
         names = [item.ref.identity or item.digest for item in one.pool]
-        yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
+        yield decision.Evidence(excess, tuple(names * len(one.first_look)), one.identity)
 
 
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
@@ -142,20 +151,38 @@ def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     for one in tried(references, work, impostors):
         reached[one.stage] += 1
         chance = partial(scoring.impostor_probability, impostors=impostors, score=work.settings.score.score, n_references=one.n_compared)
-        found += decision.trials_of(one.identity, one.query.name, one.candidates, chance) if one.n_compared else []
+        if one.n_compared:
+            columns = look_again(one.query.photos, one.pool, one.columns, work, impostors, without=one.identity)
+            others = rank(one.query.photos, one.pool, columns, work.settings.score.score)
+            found += decision.trials_of(one.identity, one.query.name, one.candidates, others, chance)
     return found, {name: reached[name] for name in Stage}
 
 
-def health(references: Sequence[Indexed], work: Workspace, judges: Judges, most: int | None = None) -> Health:
-    """What the calibration queries, or the first so many, say about the gallery's labels; photos that have none say nothing."""
+def health(
+    references: Sequence[Indexed],
+    work: Workspace,
+    judges: Judges,
+    most: int | None,
+    decisions: Sequence[Decision],
+    settled: Container[tuple[str, ...]],
+) -> Health:
+    """What the calibration queries, or the first so many, say about the gallery's labels; photos that have none say nothing. `decisions`
+    are those that count, `settled` pairs of names, sorted, that are not suspected again."""
     assert judges.calibration is not None
     named = n_encounters(references)
-    found = (
+    new = {photo.digest for one in decisions if one.kind is Kind.NEW for photo in one.photos}
+    called = {item.ref.identity for item in references if item.ref.identity is not None and item.digest in new}
+    answers = (
         (one.identity, [candidate for candidate in one.candidates if candidate.identity in named])
         for one in tried(references, work, judges.impostors, most)
         if one.n_compared
     )
-    return decision.health(found, judges.calibration, named)
+    found = decision.health(answers, judges.calibration, named, called)
+    twins, newcomers = (
+        tuple(one for one in pairs if tuple(sorted(one.identities)) not in settled) for pairs in (found.twins, found.newcomers)
+    )
+    mislabels = tuple(one for one in found.mislabels if tuple(sorted((one.identity, one.looks_like.identity))) not in settled)
+    return replace(found, twins=twins, mislabels=mislabels, newcomers=newcomers)
 
 
 def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Judges | None:

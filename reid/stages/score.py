@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import catalogue, scoring
-from ..records import Indexed
+from ..records import Candidate, Indexed
 from ..scoring import Floats, ImpostorDistribution, Scores
 from ..store import fingerprint
 from .match import Variant, confidences, takes_finalists, variants
@@ -47,6 +47,12 @@ def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impo
     comparable = {place for one, _ in on_list for place in one.places} if len(work.first.load(photo)) else ()
     selection = Selection(frozenset(comparable), frozenset(places if comparable else ()), tuple(matched[number] for number in in_order))
     return Compared(selection, scoring.fused(*(scores[number] for number in in_order)))
+
+
+def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:
+    """The individuals, best first, each by its best pair."""
+    photo_ids, reference_ids = ([item.ref.image_id for item in items] for items in (photos, references))
+    return scoring.rank(columns, score, photo_ids, reference_ids, [item.ref.identity for item in references])
 
 
 def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:

@@ -9,7 +9,7 @@ import os
 import platform
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from .. import decision, devices, retrieval, scoring
 from ..errors import SettingsError
 from ..listener import EAR, Listener
 from ..settings import Settings
-from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, remove_leftovers
+from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, SecondStore, fingerprint, remove_leftovers
+from ..store.description import constants
 from .pipeline import Pipeline
 
 Value = TypeVar("Value")
+SECOND_LOOK = f"{__package__}.second_look"
 
 
 class Workspace:
@@ -49,10 +51,19 @@ class Workspace:
                 **scoring.describe(),
                 **{name: settings.get(name) for name in ("score", "min_confidence", "impostor_pairs")},
             },
-            search={**retrieval.describe(), **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters")}},
+            search={
+                **retrieval.describe(),
+                **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters", "second_look")},
+                **constants(SECOND_LOOK),
+            },
             decide=decision.describe(),
             promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
         )
+
+    def second_looks(self, counted: Sequence[Pipeline]) -> SecondStore:
+        """What second looks have found by the first pipeline, of motions that these have seen."""
+        matches = [self.first.fingerprints.of_matches, *sorted(one.fingerprints.of_matches for one in counted)]
+        return SecondStore(self.folder, fingerprint(matches, constants(SECOND_LOOK)))
 
     @property
     def computes(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a query has in common with references, by the content of both: a file a query, so that a long run goes on where it stopped.
 
     <folder>/matches/<fingerprint>/<digest[:2]>/<digest of the query>.safetensors   indices and confidences of each pair matched in full
+    <folder>/second/<fingerprint>/<digest[:2]>/<digest of the query>.safetensors    the same of a second look (stages/second_look)
     <folder>/coarse/<fingerprint>/<digest[:2]>/<digest of the query>.safetensors    one number a pair, of the coarse look
 
 A pair gets what it gets alone, so a file is added to, whatever else the gallery holds.
@@ -74,6 +75,12 @@ class MatchStore(_PairStore[Matches]):
             "confidence": np.concatenate([confidence for _, confidence in values]).astype(np.float16),
             "ends": np.cumsum([len(rows) for rows, _ in values]),
         }
+
+
+class SecondStore(MatchStore):
+    """Matches of a second look: rows of the query's first column are into keypoints that are not kept."""
+
+    kind = "second"
 
 
 class CoarseStore(_PairStore[float]):

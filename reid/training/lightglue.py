@@ -310,9 +310,9 @@ def begun(choices: Choices, example: Features) -> Network:
     if choices.begin == "scratch":
         return Network(n_dims, example.scales is not None and example.angles is not None)
     published = extractors.entry(choices.extractor).lightglue
-    if choices.begin == "shipped" and published is None:
+    if choices.begin == "shipped" and not published:
         raise SettingsError(f"there is no LightGlue for {choices.extractor} to begin with; leave out --begin")
-    state = renamed(weights.load(published or "lightglue") if choices.begin == "shipped" else weights.load("lightglue", choices.begin))
+    state = renamed(weights.load(published[0]) if choices.begin == "shipped" else weights.load("lightglue", choices.begin))
     try:
         network = Network(n_dims, state["posenc.Wr.weight"].shape[1] == 4, Shape.of(state))
         network.load_state_dict({name: state[name] for name in network.state_dict()})
@@ -325,9 +325,9 @@ def adapted(other: str, settings: ExtractSettings, crops: Crops, device: str, pr
     """The LightGlue published for the extractor `other`, whose layers are no longer trained, behind a projection of the descriptors of
     `settings`. It takes them, by least squares over the keypoints that both extractors find, to what the other's become there."""
     published = extractors.entry(other).lightglue
-    if published is None:
+    if not published:
         raise SettingsError(f"there is no LightGlue for {other} to begin with; name an extractor that has one, or leave out --begin")
-    state = renamed(weights.load(published))
+    state = renamed(weights.load(published[0]))
     if state["posenc.Wr.weight"].shape[1] == 4:
         raise SettingsError(f"the LightGlue of {other} needs scales and angles; begin with that of aliked-n16, disk or superpoint")
     own, theirs = (extractors.create(replace(one, max_keypoints=MOST), device) for one in (settings, ExtractSettings(extractor=other)))

@@ -10,6 +10,16 @@ const nameOf = event => {
 };
 const isShown = one => !one.disabled && one.getClientRects().length > 0;
 
+const walk = (dialog, name) => { // among the tiles of a dialog; whether this key does
+  const tiles = [...dialog.querySelectorAll("[data-walk] a")], top = one => one.getBoundingClientRect().top;
+  const row = tiles.filter(one => top(one) === top(tiles[0])).length;
+  const step = { j: 1, k: -1, arrowright: 1, arrowleft: -1, arrowdown: row, arrowup: -row }[name];
+  if (!step) return false;
+  const at = tiles.indexOf(document.activeElement);
+  tiles[at < 0 ? 0 : Math.max(0, Math.min(tiles.length - 1, at + step))].focus();
+  return true;
+};
+
 document.addEventListener("keydown", event => {
   if (event.altKey || event.isComposing || (event.repeat && !["+", "-"].includes(event.key))) return; // a key that is held answers once
   const typing = event.target.closest("input:not([type=range], [type=checkbox]), textarea, select");
@@ -17,6 +27,7 @@ document.addEventListener("keydown", event => {
   if (typing || (name !== "ctrl+z" && localStorage.getItem("keys") === "off" && name !== "?")) return;
   if (event.target.closest("button, a, summary") && (name === "enter" || (name === "space" && event.target.closest("button, summary")))) return; // presses what has the focus
   if (event.target.matches("input[type=range]") && name.startsWith("arrow")) return;
+  if (dialog && walk(dialog, name)) return event.preventDefault();
   const found = [...(dialog || document).querySelectorAll("[data-key]")].find(one => one.dataset.key.split(" ").includes(name) && isShown(one));
   if (!found) return;
   event.preventDefault();
@@ -24,6 +35,7 @@ document.addEventListener("keydown", event => {
 });
 
 document.addEventListener("click", event => {
+  if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
   const opener = event.target.closest("[data-open]");
   if (opener) {
     const dialog = document.getElementById(opener.dataset.open);
@@ -33,7 +45,6 @@ document.addEventListener("click", event => {
     field?.select();
     dialog.scrollTop = 0;
   }
-  if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
 });
 
 const keysOn = document.getElementById("keys-on");
@@ -45,8 +56,10 @@ document.addEventListener("htmx:sendError", () => tell("reid does not answer: it
 document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
 document.addEventListener("htmx:afterSwap", event => {
   if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();
+  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
   if (event.detail.target.id === "main") {
     window.scrollTo(0, 0);
+    document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     document.getElementById("main").focus({ preventScroll: true });
   }
 });
