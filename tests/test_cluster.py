@@ -239,8 +239,8 @@ def everything(root, store, engine, listener=None):
 
 
 def stored(store):
-    """Everything computed, bit by bit."""
-    kinds = ("features", "matches", "second", "coarse", "impostors", "recall", "losses", "calibration")
+    """Everything computed, bit by bit, but second looks: workers take those, too, that weights ask for before any are learned."""
+    kinds = ("features", "matches", "coarse", "impostors", "recall", "losses", "calibration")
     return {file.relative_to(store): file.read_bytes() for kind in kinds for file in sorted((store / kind).rglob("*.*"))}
 
 
