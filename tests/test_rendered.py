@@ -187,11 +187,11 @@ def test_low_rank_updates_are_merged_as_the_product_says():
     assert all(torch.equal(merged[name], before[name]) for name in before if name != "0.weight")
 
 
-def test_only_lightglue_learns_from_rendered_animals(tmp_path):
+def test_not_every_network_learns_from_rendered_animals(tmp_path):
     save(tmp_path / "a.png", draw_animal(0, 0, (160, 120)))
     assert method("lightglue", rendered=True).begin == "shipped"
-    with pytest.raises(SettingsError, match="goodpoint does not learn from rendered animals; these do: lightglue"):
-        run("goodpoint", tmp_path, tmp_path / "out", rendered=True)
+    with pytest.raises(SettingsError, match="superpoint does not learn from rendered animals; these do: goodpoint, lightglue"):
+        run("superpoint", tmp_path, tmp_path / "out", rendered=True)
     with pytest.raises(SettingsError, match="whose features"):
         run("lightglue", tmp_path, tmp_path / "out", rendered=True)
 

@@ -14,7 +14,7 @@ from reid.extractors.goodpoint import GoodPoint, heatmap
 from reid.extractors.superpoint import SuperPoint
 from reid.imaging import noise, warps
 from reid.records import PhotoRef
-from reid.training import goodpoint, loop, validation
+from reid.training import goodpoint, loop, pairs, validation
 from reid.training.photos import Crops, unlabelled
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])  # takes (x, y) to (x + 10, y - 4)
@@ -119,6 +119,42 @@ def test_a_pairs_homography_takes_its_first_image_to_its_second(crops):
         assert np.abs(carried - one.images[1])[both].mean() < 0.02  # twice interpolated
 
 
+def shifted(matrix):
+    """The ways between two images, of which this matrix takes the first to the second."""
+    return pairs.Warped(np.zeros((2, 64, 64), np.float32), np.ones((2, 64, 64), bool), np.array(matrix, float)).ways(torch.zeros(0))
+
+
+def test_a_homography_takes_points_in_the_precision_of_the_network_and_back_by_its_inverse(crops):
+    """What was trained before pairs had ways stays as it is, bit for bit."""
+    one = goodpoint.pair(crops, 0, goodpoint.Recipe())
+    matrix = torch.from_numpy(one.homography).float()
+    points = torch.rand((50, 2), generator=torch.Generator().manual_seed(0)) * 128
+    for way, used in zip(one.ways(points), (matrix, torch.linalg.inv(matrix))):
+        away = torch.cat((points, torch.ones_like(points[:, :1])), dim=1) @ used.T
+        assert torch.equal(way(points), away[:, :2] / away[:, 2:])
+    there, back = one.ways(points.double())
+    assert torch.allclose(back(there(points.double())), points.double(), atol=1e-8)
+
+
+def test_a_map_teaches_and_is_judged_as_the_homography_that_it_was_made_of(crops):
+    x, y = (one.astype(np.float32) for one in np.meshgrid(np.arange(128), np.arange(128)))
+    network = GoodPoint().eval()
+    for number, matrix in enumerate(([[1, 0, 9], [0, 1, -5], [0, 0, 1]], [[1, 0, -20], [0, 1, 3], [0, 0, 1]])):
+        one = goodpoint.pair(crops, number, goodpoint.Recipe())
+        moved = pairs.Warped(one.images, one.valid, np.array(matrix, float))
+        dx, dy = matrix[0][2], matrix[1][2]
+        places = np.stack([np.stack((x + sign * dx, y + sign * dy), axis=2) for sign in (1, -1)])
+        places[((places < 0) | (places > 127)).any(axis=3)] = pairs.OUTSIDE
+        mapped = pairs.Mapped(one.images, one.valid, places, np.zeros_like(one.valid), (0, 0))
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(one.images[:, None]))
+            losses = [goodpoint.loss(*outputs, [each], "code", torch.Generator().manual_seed(0)) for each in (moved, mapped)]
+            judged = [validation.judge_dense(network, heatmap, [each]) for each in (moved, mapped)]
+        assert losses[0]["kept"] > 0 and losses[0]["heatmaps"] > 0
+        assert all(float(losses[0][name]) == pytest.approx(float(losses[1][name]), rel=1e-5) for name in losses[0])
+        assert judged[0] == pytest.approx(judged[1]) and judged[0]["repeatability"] > 0
+
+
 def peaks(points, size=(64, 64)):
     scores = torch.full((size[1], size[0]), 1e-3)
     for x, y in points:
@@ -135,17 +171,17 @@ def test_maxima_of_cells_by_hand():
 
 def test_targets_by_hand():
     """The second image is the first moved by (3, 1). One point is found in both, one a pixel off, one nowhere near."""
-    move = torch.tensor([[1.0, 0, 3], [0, 1, 1], [0, 0, 1]])
+    move = shifted([[1, 0, 3], [0, 1, 1], [0, 0, 1]])
     first, second = peaks([(5, 6), (40, 10), (10, 50)]), peaks([(8, 7), (45, 11), (40, 60)])
     valid = torch.ones((2, 64, 64), dtype=torch.bool)
     valid[0, 32:, 32:] = False
     code = torch.nn.functional.normalize(torch.randn((2, 256, 8, 8), generator=torch.Generator().manual_seed(0)), dim=1)
     code[1] = code[0]  # descriptors agree, but for the drift by 3 px
-    own, theirs, about = goodpoint.targets((first, second), valid, code, move, "paper")
+    own, theirs, about = goodpoint.targets(torch.stack((first, second)), valid, code, move, "paper")
     assert own.tolist()[0] == [5, 6] and theirs.tolist()[0] == [8, 7]
     assert [44, 11] in theirs.tolist()  # half way between (43, 11) and (45, 11)
     assert [10, 50] not in own.tolist() and float(about["distance"].max()) > goodpoint.NEAR
-    loose, _, _ = goodpoint.targets((first, second), valid, code, move, "code")
+    loose, _, _ = goodpoint.targets(torch.stack((first, second)), valid, code, move, "code")
     assert len(loose) == len(own) + int((about["distance"] > goodpoint.NEAR).sum())
 
 
@@ -154,9 +190,9 @@ def test_losses_by_hand():
     at = torch.tensor([[5.0, 6.0]]), torch.tensor([[8.0, 7.0]])
     assert float(goodpoint._likelihood(maps, *at)) == pytest.approx(-np.log(0.5), abs=1e-4)
     valid = torch.ones((2, 64, 64), dtype=torch.bool)
-    move = torch.tensor([[1.0, 0, 3], [0, 1, 1], [0, 0, 1]])
+    move = shifted([[1, 0, 3], [0, 1, 1], [0, 0, 1]])
     assert float(goodpoint._difference(maps, valid, move)) == pytest.approx(0, abs=1e-9)  # the second is the first, moved
-    assert float(goodpoint._difference(maps, valid, torch.eye(3))) == pytest.approx(2 * 18 * (0.499 / 9) ** 2 / 64**2, rel=0.2)
+    assert float(goodpoint._difference(maps, valid, shifted(np.eye(3)))) == pytest.approx(2 * 18 * (0.499 / 9) ** 2 / 64**2, rel=0.2)
     none = torch.zeros_like(valid)
     assert float(goodpoint._difference(maps, none, move)) == 0
 

@@ -31,7 +31,7 @@ def train(
     extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
     weights: Annotated[str, typer.Option(help="File of that extractor's weights, from an earlier training.")] = "",
     rendered: Annotated[
-        bool, typer.Option("--rendered", help="lightglue: learn from rendered animals, too; the photos then lie behind them.")
+        bool, typer.Option("--rendered", help="goodpoint, lightglue: learn from rendered animals, too; the photos then lie behind them.")
     ] = False,
     device: Annotated[Device, typer.Option(help="The device that computes.")] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="fast: bfloat16 where the device is faster with it.")] = Precision.fast,

@@ -44,6 +44,7 @@ METHODS: dict[str, Method] = {
                          decay=0.0),
 }  # fmt: skip
 RENDERED: dict[str, Method] = {  # those that learn from rendered animals, too
+    "goodpoint": Method("rendered.goodpoint", "GoodPoint on rendered animals", "shipped", 800, 8, 2e-4, 192, 30.0),
     "lightglue": Method("rendered.train", "LightGlue, low-rank updates on rendered animals", "shipped", 1000, 16, 1e-4, 480, 30.0),
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ from ..imaging.warps import Factors, Matrix
 from ..records import PhotoRef
 from . import Choices, pairs, validation
 from .loop import Forward, Task
-from .pairs import Pair
+from .pairs import Pair, Warped
 from .photos import Crops
 from .validation import Found, mutual
 
@@ -44,12 +44,12 @@ class Recipe:
     inversion: bool = False  # the paper's filter: 1 in 100 matches is right if one image is inverted, so half of its pairs teach nothing
 
 
-def pair(crops: Crops, number: int, recipe: Recipe) -> Pair:
+def pair(crops: Crops, number: int, recipe: Recipe) -> Warped:
     """The pair of this number."""
     return pairs.draw(crops, number, partial(warps.product, factors=recipe.factors), partial(change, inversion=recipe.inversion))
 
 
-def shared(one: Pair) -> NDArray[np.bool_]:
+def shared(one: Warped) -> NDArray[np.bool_]:
     """(2, H, W) where either image has valid pixels that the other shows, too."""
     back: Matrix = np.asarray(np.linalg.inv(one.homography), np.float64)
     seen = [warps.warp(other.astype(np.uint8), way) > 0 for other, way in zip(one.valid[::-1], (one.homography, back))]
@@ -79,7 +79,7 @@ def rewards(
     return reward, learned
 
 
-def loss(scores: Tensor, others: Tensor, batch: Sequence[Pair], generator: torch.Generator) -> dict[str, Tensor]:
+def loss(scores: Tensor, others: Tensor, batch: Sequence[Warped], generator: torch.Generator) -> dict[str, Tensor]:
     """The squared error where an image learns, its mean over the pixels and over a pair's images, and sum over the pairs; of score maps
     [B x H x W] of the first and the second images. Beside it the right and the wrong points learned from, means over the images."""
     total, right, wrong = scores.sum() * 0, 0.0, 0.0
@@ -98,7 +98,7 @@ def loss(scores: Tensor, others: Tensor, batch: Sequence[Pair], generator: torch
     return {"loss": total, "right": torch.tensor(right / len(batch)), "wrong": torch.tensor(wrong / len(batch))}
 
 
-def validate(network: GlamPoints, held_out: Sequence[Pair]) -> dict[str, float]:
+def validate(network: GlamPoints, held_out: Sequence[Warped]) -> dict[str, float]:
     """What `validation.judge` says of the highest peaks, as close together as the extractor has them."""
     device = next(network.parameters()).device
 
@@ -123,7 +123,7 @@ def task(crops: Crops, others: Crops, recipe: Recipe, own: GlamPoints) -> Task:
     """The task of training `own` on pairs from `crops`, judged on pairs from `others`."""
     held_out = [pair(others, validation.HELD_OUT + number, recipe) for number in range(validation.N_HELD_OUT)]
 
-    def of_batch(forward: Forward, batch: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
+    def of_batch(forward: Forward, batch: list[Warped], generator: torch.Generator) -> dict[str, Tensor]:
         images = torch.from_numpy(np.stack([one.images for one in batch])).to(next(own.parameters()).device)
         first, second = forward(images.flatten(0, 1)[:, None]).unflatten(0, (-1, 2)).unbind(dim=1)
         return loss(first, second, batch, generator)

@@ -29,7 +29,7 @@ from ..imaging.warps import Strength
 from ..records import PhotoRef
 from . import Choices, pairs, validation
 from .loop import Forward, Task
-from .pairs import Pair
+from .pairs import Pair, Warped, Way
 from .photos import Crops
 
 CELLS = 32, 16  # px a side of the cells whose maxima are matched, of the first and of the second image
@@ -50,7 +50,7 @@ class Recipe:
     noise: bool = True
 
 
-def pair(crops: Crops, number: int, recipe: Recipe) -> Pair:
+def pair(crops: Crops, number: int, recipe: Recipe) -> Warped:
     """The pair of this number."""
     change = disturb if recipe.noise else lambda image, rng: image
     return pairs.draw(crops, number, partial(warps.sample, strength=recipe.strength), change)
@@ -68,12 +68,13 @@ def maxima(scores: Tensor, valid: Tensor, cell: int) -> Tensor:
 
 
 def targets(
-    scores: tuple[Tensor, Tensor], valid: Tensor, descriptors: Tensor, homography: Tensor, rule: str
+    scores: Tensor, valid: Tensor, descriptors: Tensor, ways: tuple[Way, Way], rule: str
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Keypoints [K x 2] of either image, in whole px, and what was matched on the way: `projected` [N x 2] px in the second image, `own`
     [N x 2] in the first, `others` [M x 2], `by_place` and `by_descriptor` [N] into them, `distance` [N] px by place."""
+    there, back = ways
     own, others = (maxima(one.detach(), ok, cell) for one, ok, cell in zip(scores, valid, CELLS))
-    projected = _project(own, homography)
+    projected = there(own)
     inside = _inside(projected, valid[1])
     own, projected = own[inside], projected[inside]
     if not len(own) or not len(others):
@@ -87,10 +88,11 @@ def targets(
     same, near = by_place == by_descriptor, distance <= NEAR
     keep = same & near if rule == "paper" else same | ~near
     second = ((projected + others[by_place]) / 2)[keep].round()
-    first = _project(second, torch.linalg.inv(homography)).round()
-    there = _inside(first, valid[0]) & _inside(second, valid[1])
+    second = second[_inside(second, valid[1])]
+    first = back(second).round()
+    both = _inside(first, valid[0])
     about = {"own": own, "projected": projected, "others": others, "by_place": by_place, "by_descriptor": by_descriptor}
-    return first[there], second[there], about | {"distance": distance}
+    return first[both], second[both], about | {"distance": distance}
 
 
 def loss(logits: Tensor, descriptors: Tensor, batch: Sequence[Pair], rule: str, generator: torch.Generator) -> dict[str, Tensor]:
@@ -100,13 +102,14 @@ def loss(logits: Tensor, descriptors: Tensor, batch: Sequence[Pair], rule: str, 
     n_kept = 0
     for number, one in enumerate(batch):
         place = slice(2 * number, 2 * number + 2)
-        valid, way = torch.from_numpy(one.valid).to(device), torch.from_numpy(one.homography).float().to(device)
-        own, theirs, matched = targets((maps[place][0], maps[place][1]), valid, descriptors[place], way, rule)
+        valid, ways = torch.from_numpy(one.valid).to(device), one.ways(logits)
+        own, theirs, matched = targets(maps[place], valid, descriptors[place], ways, rule)
         n_kept += len(own)
         zero = logits.sum() * 0
         parts["keypoints"].append(_likelihood(maps[place], own, theirs) if len(own) else zero)
-        parts["heatmaps"].append(_difference(maps[place], valid, way))
-        parts["descriptors"].append(_contrast(descriptors[place], matched, generator) if "distance" in matched else zero)
+        parts["heatmaps"].append(_difference(maps[place], valid, ways))
+        strange = _elsewhere(one, batch, maps, descriptors)
+        parts["descriptors"].append(_contrast(descriptors[place], matched, strange, generator) if "distance" in matched else zero)
     means = {name: torch.stack(values).mean() for name, values in parts.items()}
     total = KEYPOINTS * means["keypoints"] + DESCRIPTORS * means["descriptors"] + HEATMAPS * means["heatmaps"]
     return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(batch)))}
@@ -182,15 +185,15 @@ def _likelihood(maps: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
     return -torch.stack([torch.log(value + 1e-7).mean() for value in values]).mean()
 
 
-def _difference(maps: Tensor, valid: Tensor, homography: Tensor) -> Tensor:
+def _difference(maps: Tensor, valid: Tensor, ways: tuple[Way, Way]) -> Tensor:
     """Mean squared difference of the smoothed heatmaps, each warped onto the other, where both are valid; the sum of both ways."""
     smooth = F.avg_pool2d(maps[:, None], 3, stride=1, padding=1, count_include_pad=False)
     total = maps.sum() * 0
-    for here, way in ((0, torch.linalg.inv(homography)), (1, homography)):  # pixels of the other image, read from this one
+    for here, way in enumerate(ways[::-1]):  # pixels of the other image, read from this one
         height, width = maps.shape[1:]
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         pixels = torch.stack((columns, rows), dim=2).reshape(-1, 2).to(maps)
-        read = _project(pixels, way)
+        read = way(pixels)
         grid = ((read + 0.5) / maps.new_tensor([width, height]) * 2 - 1).reshape(1, height, width, 2)
         warped = F.grid_sample(smooth[here : here + 1], grid, align_corners=False)[0, 0]
         seen = _inside(read, valid[here]).reshape(height, width) & valid[1 - here]
@@ -199,24 +202,30 @@ def _difference(maps: Tensor, valid: Tensor, homography: Tensor) -> Tensor:
     return total
 
 
-def _contrast(descriptors: Tensor, matched: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Descriptors of one place alike, of places taken for each other and of random places not."""
+def _elsewhere(one: Pair, batch: Sequence[Pair], maps: Tensor, descriptors: Tensor) -> Tensor:
+    """[N x 256] of what is known not to be in the pair's first image: the most striking places of second images of the batch."""
+    known = [(2 * place + 1, mask) for place, other in enumerate(batch) if (mask := one.elsewhere(other)) is not None]
+    found = [sample(descriptors[i], maxima(maps[i].detach(), torch.from_numpy(mask).to(maps.device), CELLS[1])) for i, mask in known]
+    return torch.cat([descriptors.new_zeros((0, descriptors.shape[1])), *found])
+
+
+def _contrast(descriptors: Tensor, matched: dict[str, Tensor], strange: Tensor, generator: torch.Generator) -> Tensor:
+    """Descriptors of one place alike; of places taken for each other, of what is more alike elsewhere, and of random places not."""
     ours, theirs = sample(descriptors[0], matched["own"]), sample(descriptors[1], matched["others"])
     at_place = sample(descriptors[1], matched["projected"])  # the code takes the nearest keypoint, however far it is
     alike = (1 - (ours * at_place).sum(dim=1)).mean()
     wrong = (matched["by_place"] != matched["by_descriptor"]) & (matched["distance"] >= FAR)
     taken = (ours * theirs[matched["by_descriptor"]]).sum(dim=1)
     mistaken = taken[wrong].mean() if wrong.any() else alike * 0
+    if len(strange):
+        taken = (ours @ strange.T).amax(dim=1)
+        wrong = taken > (ours * at_place).sum(dim=1)
+        mistaken = mistaken + (taken[wrong].mean() if wrong.any() else alike * 0)
     orders = [torch.randperm(len(theirs), generator=generator)[: len(ours)].to(ours.device) for _ in range(SHUFFLES)]
     n = min(len(ours), len(theirs))
     chance = torch.stack([(ours[:n] * theirs[order[:n]]).sum(dim=1) for order in orders]).mean(dim=0)
     common = chance > LOOKALIKE
     return alike + mistaken + (chance[common].mean() if common.any() else alike * 0)
-
-
-def _project(points: Tensor, homography: Tensor) -> Tensor:
-    away = torch.cat((points, torch.ones_like(points[:, :1])), dim=1) @ homography.T
-    return away[:, :2] / away[:, 2:]
 
 
 def _inside(points: Tensor, valid: Tensor) -> Tensor:

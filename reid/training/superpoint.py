@@ -35,7 +35,7 @@ from ..records import PhotoRef
 from ..store import DamagedFile, fingerprint, read_tensors, write_tensors
 from . import Choices, goodpoint, shapes, validation
 from .loop import Forward, Plan, Task, in_precision
-from .pairs import Pair
+from .pairs import Warped
 from .photos import Crops
 
 NONE, DROPPED = CELL**2, -1  # classes of cells: without a keypoint, and not learned from
@@ -188,7 +188,7 @@ def labels(
     return found
 
 
-def view(crops: Crops, place: int, limits: Patch, rng: np.random.Generator) -> Pair:
+def view(crops: Crops, place: int, limits: Patch, rng: np.random.Generator) -> Warped:
     """The crop of this number and a warp of it, both dimmed, blurred and so on."""
     light, mask = crops.crop(place)
     size = light.shape[1], light.shape[0]
@@ -196,7 +196,7 @@ def view(crops: Crops, place: int, limits: Patch, rng: np.random.Generator) -> P
     images = [noise.all_of(noise.ON_PHOTOS, image, rng) for image in (light, warps.warp(light, way))]
     images[1] = np.where(warps.valid(way, size, size), images[1], 0)
     there = warps.valid(way, size, size, MARGIN) & (warps.warp(mask.astype(np.uint8), way) > 0)
-    return Pair((np.stack(images) / 255).astype(np.float32), np.stack((mask, there)), warps.inverse(way))
+    return Warped((np.stack(images) / 255).astype(np.float32), np.stack((mask, there)), warps.inverse(way))
 
 
 def pair(number: int, crops: Crops, known: Sequence[NDArray[np.float64]], limits: Patch) -> Labelled:

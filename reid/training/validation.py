@@ -15,6 +15,7 @@ from .pairs import Pair
 
 N_HELD_OUT, HELD_OUT = 24, 10**6  # pairs that a network is judged on, and the number of the first
 N_KEYPOINTS = 300  # of each image
+THERE = np.eye(3)  # the way of points that are in the other image already
 Found = tuple[Tensor, Tensor]  # keypoints [N x 2] px, unit descriptors [N x D]
 
 
@@ -28,11 +29,13 @@ def judge(pairs: Sequence[Pair], find: Callable[[Pair], Sequence[Found]]) -> dic
         matches = mutual(ours @ theirs.T).cpu().numpy()
         a, b = first.cpu().numpy(), second.cpu().numpy()
         size = one.images.shape[2], one.images.shape[1]
-        matched = a[matches[:, 0]]
-        right = metrics.correct(matched, b[matches[:, 1]], one.homography)
-        seen = visible(a, one.homography, size), visible(b, np.linalg.inv(one.homography), size)
-        repeated = metrics.repeatability(a[seen[0]], b[seen[1]], one.homography)
-        rows.append((repeated, right.mean() if len(right) else 0.0, metrics.coverage(matched[right], size, one.valid[0])))
+        there, back = one.ways(torch.empty(0, dtype=torch.float64))
+        away, home = (way(points.cpu().double()).numpy() for way, points in ((there, first), (back, second)))
+        right = metrics.correct(away[matches[:, 0]], b[matches[:, 1]], THERE)
+        seen = visible(away, THERE, size), visible(home, THERE, size)
+        repeated = metrics.repeatability(away[seen[0]], b[seen[1]], THERE)
+        covered = metrics.coverage(a[matches[:, 0]][right], size, one.valid[0])
+        rows.append((repeated, right.mean() if len(right) else 0.0, covered))
     repeated, accuracy, covered = (float(value) for value in np.nanmean(rows, axis=0))
     score = metrics.harmonic_mean(repeated, accuracy, covered)
     return {"repeatability": repeated, "accuracy": accuracy, "coverage": covered, "score": score}
