@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import ReidError as ReidError
+    from .listener import Listener as Listener
     from .records import Features as Features
     from .records import PairMatches as PairMatches
     from .records import PhotoRef as PhotoRef
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from .session import Session as Session
     from .session import open as open
     from .settings import Settings as Settings
-    from .stages import Listener as Listener
 
 DISTRIBUTION = "animal-reid"  # on the package index, where `reid` is another project; the import and the command are `reid`
 _HOMES = {
-    "Features": "records", "Listener": "stages", "PairMatches": "records", "PhotoRef": "records", "ReidError": "errors",
+    "Features": "records", "Listener": "listener", "PairMatches": "records", "PhotoRef": "records", "ReidError": "errors",
     "Report": "records", "Session": "session", "Settings": "settings", "open": "session",
 }  # fmt: skip
 __all__ = list(_HOMES)

@@ -7,6 +7,7 @@ ReidError
 |- DecisionError(ValueError)        a decision that says nothing, or that contradicts what was decided before
 |- AlignmentError(ValueError)       two photos that nothing aligns
 |- StoreError(OSError)              features or other results that cannot be written or read
+|- EngineError(RuntimeError)        a cluster that is not there, or whose workers die
 `- WeightsError(OSError)            a network's weights that are missing, damaged or cannot be fetched
 """
 
@@ -41,6 +42,10 @@ class AlignmentError(ReidError, ValueError):
 
 class StoreError(ReidError, OSError):
     """A stored file that cannot be written (disk full, no permission) or read."""
+
+
+class EngineError(ReidError, RuntimeError):
+    """A cluster that cannot be reached, has no room, or whose workers die one after another."""
 
 
 class WeightsError(ReidError, OSError):

@@ -12,22 +12,23 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import catalogue, decision, imaging, stages
+from . import catalogue, decision, engines, imaging, stages
 from .catalogue import Decision, DecisionLog, Gallery, PhotoKey, ReadOptions
 from .decision import Calibration
 from .decision.conformal import FOLDS
 from .devices import versions
+from .engines import Engine, LocalEngine, Opener
 from .errors import GalleryError, PhotoError, SettingsError
-from .records import UNKNOWN, Failure, Features, Health, IdentityRanking, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
+from .records import Failure, Features, Health, IdentityRanking, Indexed, PairMatches, PhotoFacts, PhotoRef, Query, Report
 from .scoring import ImpostorDistribution
 from .settings import Settings
 from .stages import Grouping, IndexSummary, Judges, Listener, PairView, Stage, Workspace
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .evaluation.summary import Evaluation
     from .evaluation.tune import Tuning
 
+PHOTOS = 32  # that a worker extracts before it says so
 Photos = str | Path | Iterable[str | Path]  # files, folders, or several of them
 
 
@@ -52,10 +54,12 @@ def open(
     join: Mapping[str, str] | None = None,
     names_as_written: bool = False,
     listener: Listener | None = None,
+    engine: Opener = engines.local,
 ) -> Session:
     """Open a folder of known animals. `table` is a file or a DataFrame with WildlifeDatasets' columns, otherwise the folder's own; what
     is computed is stored under `cache`, otherwise in the gallery's `.reid`. With `skip_bad` rows that have a problem are left out.
-    `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names.
+    `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names. The work is done
+    by an `engine`, in this process or, as `engines.ray` says, on a cluster.
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
     root = Path(gallery)
@@ -63,23 +67,21 @@ def open(
     chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
-    return Session(root, work, Path(table) if isinstance(table, str) else table, options)
+    return Session(root, work, Path(table) if isinstance(table, str) else table, options, engine(work.folder, told))
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """One gallery, its settings, and what they take; a context manager. Made by `open`."""
 
-    def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions):
-        self.root, self.work, self.table, self._options = root, work, table, options
+    def __init__(self, root: Path, work: Workspace, table: Path | pd.DataFrame | None, options: ReadOptions, engine: Engine):
+        self.root, self.work, self.table, self._options, self.engine = root, work, table, options, engine
         self.queries: dict[str, Indexed] = {}  # the photos of the last `identify` or evaluation, by id
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
+        self.engine.close()
         self.work.close()
 
     @property
@@ -94,7 +96,7 @@ class Session:
 
         Raises GalleryError with every problem found, StoreError for a damaged log of decisions."""
         found = self.labelled(self.decisions.effective())
-        self._tell(found.notes)
+        self.work.listener.tell(found.notes)
         return found
 
     def labelled(self, decisions: Sequence[Decision]) -> Gallery:
@@ -106,10 +108,6 @@ class Session:
     def too_few(self) -> str | None:
         """What the gallery lacks to be calibrated, in words; None where it may do."""
         return decision.too_few(self.gallery.references)
-
-    def _tell(self, notes: Iterable[str]) -> None:
-        for text in notes:
-            self.work.listener.note(text)
 
     @property
     def decisions(self) -> DecisionLog:
@@ -137,15 +135,25 @@ class Session:
         return self._extract_gallery(check=False)
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
+        items, failures = self.read(self.gallery.references, check)
         self.work.tidy()
-        items, failures = stages.read(self.gallery.references, self.work.digests, self.work.listener, check)
-        for item, other in stages.copies(items, items):
-            names = item.ref.identity, other.ref.identity
-            if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
-                pair = f"{item.ref.image_id} ({names[0] or UNKNOWN}) and {other.ref.image_id} ({names[1] or UNKNOWN})"
-                self.work.listener.note(f"{pair} are one photo; one of the names is wrong")
-        items, failed, n = stages.extract(items, self.work.pipelines, check)
+        stages.tell_names(items, self.work.listener)
+        items, failed, n = self.extract_all(items, check)
         return items, (*failures, *failed), n
+
+    def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:
+        """The photos by their content, and those that cannot be read; with `check` every file is read, whatever its size and time say."""
+        digests = self.work.digests
+        for one in filter(None, self.engine.ahead(stages.seen, partial(digests.unread, refs), "files read", key=str, size=PHOTOS)):
+            digests.learn(one)
+        return stages.read(refs, digests, self.work.listener, check)
+
+    def extract_all(self, items: Sequence[Indexed], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
+        """Store the features of the photos that have none: those that can be used, the others, and how many were extracted now."""
+        work, tried = self.work, items if check else stages.missing(items, self.work.pipelines)
+        extract = partial(stages.extracted_in, work=work, check=check)
+        found = self.engine.map(extract, tried, "photos extracted", key=lambda item: item.digest, size=PHOTOS, otherwise=stages.lost)
+        return stages.settle(items, tried, list(found), work.listener)
 
     @property
     def references(self) -> list[Indexed]:
@@ -180,7 +188,7 @@ class Session:
         photo, whatever its size and time of change say.
 
         Raises as `open`, and WeightsError; photos that cannot be used are in the summary's failures."""
-        self._tell(self.gallery.derived)
+        self.work.listener.tell(self.gallery.derived)
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
@@ -213,29 +221,18 @@ class Session:
             work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
             judges = Judges(judges.impostors)
         stages.update_index(self.references, self.work.first)
-        items, failed = stages.read(refs, work.digests, work.listener)
+        items, failed = self.read(refs)
         for item, other in stages.copies(items, searched):
             work.listener.note(f"{item.ref.image_id} is the same photo as {other.ref.image_id} of the gallery, and is found as such")
-        items, unusable, _ = stages.extract(items, work.pipelines)
+        items, unusable, _ = self.extract_all(items)
         self.queries = {item.ref.image_id: item for item in items}
         queries = stages.queries(items, self.settings.score.encounters, self._facts)
-        rankings = []
-        for done, query in enumerate(queries):
-            work.listener.progress("queries identified", done, len(queries))
-            rankings.append(stages.identify(query, searched, work, judges))
-        work.listener.progress("queries identified", len(queries), len(queries))
-        about = {
-            "path": str(self.root),
-            "n_references": len(searched),
-            "n_individuals": len({item.ref.identity for item in searched if item.ref.identity}),
-            "filter": said,
-            "decisions": self._decided(),
-            "impostors": judges.impostors.source,
-            "calibration": None if judges.calibration is None else judges.calibration.about(),
-        }
+        ask = partial(stages.identified, references=searched, work=work, judges=judges)
+        rankings = list(self.engine.map(ask, queries, "queries identified", key=lambda query: query.photos[0].digest))
+        about = {"path": str(self.root), **stages.about(searched, judges), "filter": said, "decisions": self._decided()}
         everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
-        with_lists = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
-        return Report(with_lists, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
+        listed = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
+        return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
 
     def _unusable(self) -> GalleryError:
         return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))
@@ -250,7 +247,7 @@ class Session:
     def queries_in(self, photos: Iterable[str | Path]) -> tuple[list[Query], tuple[Failure, ...]]:
         """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
         refs, failures = stages.photos(photos, self.gallery, self.work.listener)
-        items, failed = stages.read(refs, self.work.digests, self.work.listener)
+        items, failed = self.read(refs)
         return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
@@ -267,12 +264,12 @@ class Session:
         least = self.settings.decide.calibration_queries
         if least < decision.LEAST:
             raise SettingsError(f"calibration_queries is {least}; a calibration needs at least {decision.LEAST}")
-        self._tell(self.gallery.derived)
+        self.work.listener.tell(self.gallery.derived)
         if lacking := self.too_few:
             raise GalleryError(f"{self.root} is too small to be calibrated: {lacking}. `identify` works without")
         if not self.references:
             raise self._unusable()
-        stages.update_index(self.references, self.work.first)
+        self.match_ahead(self.impostors)
         found = stages.calibrate(self.references, self.work, self.impostors, self._decided())
         self.__dict__.pop("judges", None)
         if found is None:
@@ -282,6 +279,13 @@ class Session:
             )
         assert found.calibration is not None
         return found.calibration
+
+    def match_ahead(self, by: ImpostorDistribution, most: int | None = None) -> None:
+        """Have the calibration queries, or the first so many, matched by others, where the engine has any; matches are then stored."""
+        stages.update_index(self.references, self.work.first)
+        match = partial(stages.match_apart, references=self.references, work=self.work, impostors=by)
+        chosen = partial(stages.calibration_queries, self.references, self.work, most)
+        list(self.engine.ahead(match, chosen, "calibration queries matched", key=lambda query: query.photos[0].digest))
 
     def losses(self) -> Mapping[Stage, int] | None:
         """How many of the calibration's queries lost their animal at each stage; None where the gallery is not calibrated."""
@@ -332,7 +336,7 @@ class Session:
         to be different is not suspected again. None where the gallery is not calibrated."""
         if self.judges.calibration is None:
             return None
-        most = self.settings.decide.calibration_queries if most is None else most
+        self.match_ahead(self.judges.impostors, most)
         apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
         return stages.health(self.references, self.work, self.judges, most, self.decisions.effective(), apart)
 
@@ -343,8 +347,8 @@ class Session:
         found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
         refs = *found.references, *found.queries
         names = dict(zip((ref.image_id for ref in refs), found.tabled, strict=True))
-        items, failures = stages.read(refs, work.digests, work.listener)
-        items, unusable, _ = stages.extract(items, work.pipelines)
+        items, failures = self.read(refs)
+        items, unusable, _ = self.extract_all(items)
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         written = tuple(names[item.ref.image_id] for item in items)
@@ -372,7 +376,7 @@ class Session:
 
     def with_settings(self, settings: Settings) -> Session:
         """The same gallery with other settings; what is read of it is shared. To be closed by itself."""
-        other = Session(self.root, Workspace(settings, self.work.folder, self.work.listener), self.table, self._options)
+        other = Session(self.root, Workspace(settings, self.work.folder, self.work.listener), self.table, self._options, self.engine)
         other.__dict__["gallery"] = self.gallery
         return other
 
@@ -392,5 +396,5 @@ def open_pair(query: str | Path, reference: str | Path, settings: Settings, list
     """The matches of two photos that are of no gallery; nothing is kept. Raises PhotoError for one that cannot be used."""
     with tempfile.TemporaryDirectory() as folder:
         work = Workspace(settings.replace(fuse="none"), Path(folder), listener or Listener())
-        with Session(Path(folder), work, None, ReadOptions()) as session:
+        with Session(Path(folder), work, None, ReadOptions(), LocalEngine()) as session:
             return session.view(session._item(query), session._item(reference))

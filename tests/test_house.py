@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "reid"
 LEVELS = [
     {"records", "errors"},
-    {"settings", "devices", "weights", "imaging", "catalogue", "store"},
-    {"formats", "scoring", "decision", "retrieval"},
+    {"settings", "devices", "weights", "imaging", "catalogue", "store", "listener"},
+    {"formats", "scoring", "decision", "retrieval", "engines"},
     {"extractors"},
     {"matchers"},
     {"stages"},

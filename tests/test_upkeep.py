@@ -196,7 +196,7 @@ def test_a_query_keeps_what_is_stored_of_it_as_long_as_it_is_there(world):
     age(store, 1)
     assert free(world) == {} and len(stored(store / "features")) == n == 7
     (world / "query.png").unlink()
-    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1}
+    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1, "second": 1}
     assert len(stored(store / "features")) == 6
 
 

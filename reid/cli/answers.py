@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, check_writable, decisions_in_words, listening, report_failures, show
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def _identify(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to identify.", show_default=False)],
     gallery: Gallery,
     settings: Settings,
+    engine: Engine,
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file, one row for each candidate.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON; gallery/README.md describes the schema.")] = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each query's matching marks.")] = None,
@@ -46,7 +47,7 @@ def _identify(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
+            listener=listener, engine=engine,
         ) as opened,
     ):  # fmt: skip
         found = opened.identify(photos, where=where or (), orientation=orientation)

@@ -10,7 +10,21 @@ import typer
 
 from ..errors import DecisionError, GalleryError, SettingsError
 from ..settings import Settings
-from .options import FEATURES, SEARCH, Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, joined, observer_or_user, takes
+from .options import (
+    FEATURES,
+    SEARCH,
+    Cache,
+    Engine,
+    Gallery,
+    Join,
+    NamesAsWritten,
+    Observer,
+    SkipBad,
+    Table,
+    joined,
+    observer_or_user,
+    takes,
+)
 from .screen import check_writable, listening, report_failures, show, write_csv
 
 if TYPE_CHECKING:
@@ -27,6 +41,7 @@ Row = tuple[str, str, str, float | str, float | str, float | str, str, str]
 def duplicates(
     gallery: Gallery,
     settings: Settings,
+    engine: Engine,
     csv: Annotated[Path | None, typer.Option(help="Write a CSV file, a row for each suspicion.")] = None,
     matches: Annotated[Path | None, typer.Option(help="Folder for a picture of each pair's matching marks.")] = None,
     merge: Annotated[
@@ -52,7 +67,7 @@ def duplicates(
 
     check_writable(csv, reads=(gallery, metadata), folder=matches)
     options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
-    with listening() as listener, session.open(gallery, settings, listener=listener, **options) as opened:  # type: ignore[arg-type]
+    with listening() as listener, session.open(gallery, settings, listener=listener, engine=engine, **options) as opened:  # type: ignore[arg-type]
         if merge is not None or keep_apart is not None:
             _decide(opened, merge, keep_apart, observer_or_user(observer))
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
+from .options import FEATURES, PROMISES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
 from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Limit = Annotated[int | None, typer.Option(help="Only the first so many queries.
 def evaluate(
     gallery: Gallery,
     settings: Settings,
+    engine: Engine,
     metadata: Table = None,
     json: Json = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots: CMC, ROC, reliability, scores.")] = None,
@@ -51,7 +52,7 @@ def evaluate(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
+            listener=listener, engine=engine,
         ) as opened,
     ):  # fmt: skip
         done = run.evaluate(opened, limit=limit)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, SEARCH, Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
 
 
@@ -15,6 +15,7 @@ from .screen import calibration_in_words, impostors_in_words, listening, losses_
 def index(
     gallery: Gallery,
     settings: Settings,
+    engine: Engine,
     check: Annotated[
         bool, typer.Option("--check", help="Read every photo and every stored file again: for photos that were changed in place.")
     ] = False,
@@ -34,7 +35,7 @@ def index(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
+            listener=listener, engine=engine,
         ) as opened,
     ):  # fmt: skip
         done = opened.index(check=check)
@@ -61,6 +62,7 @@ def index(
 def calibrate(
     gallery: Gallery,
     settings: Settings,
+    engine: Engine,
     metadata: Table = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
@@ -77,7 +79,7 @@ def calibrate(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
+            listener=listener, engine=engine,
         ) as opened,
     ):  # fmt: skip
         found = opened.calibrate()

@@ -19,6 +19,7 @@ from ..errors import SettingsError
 from ..settings import GROUP_OF, PRESETS, Settings
 
 EXTRACT, MATCH, DECIDE, GALLERY = "Features", "Matching and ranking", "Verdict", "Gallery and what is stored"
+CLUSTER = "Cluster"
 PANELS = {"extract": EXTRACT, "match": MATCH, "score": MATCH, "decide": DECIDE, "": None}
 FIRST = ("device", "top", "encounters")  # settings that stand among the first options
 DEFAULTS = Settings()
@@ -42,6 +43,9 @@ NamesAsWritten = Annotated[
     bool,
     typer.Option("--names-as-written", help='Take words such as "unknown" or "NA" for names of animals.', rich_help_panel=GALLERY),
 ]
+
+EngineName = StrEnum("EngineName", ["local", "ray"])
+Engine = Callable[..., Any]  # an `engines.Opener`
 
 Observer = Annotated[str | None, typer.Option(help="Who decides. (default: the user's name on this computer)")]
 
@@ -92,7 +96,8 @@ Preset = StrEnum("Preset", list(PRESETS))  # type: ignore[misc]
 def takes(*names: str, preset: bool = True, required: str = "", without: tuple[str, ...] = (), **otherwise: str) -> Callable[
     [Callable[..., None]], Callable[..., None]
 ]:  # fmt: skip
-    """For a command with a parameter `settings`: it gets an option for each of these settings, `--preset` and `--config`.
+    """For a command with a parameter `settings`: it gets an option for each of these settings, `--preset` and `--config`; with a parameter
+    `engine` those of where the work is done.
 
     One of its own options may be `required`, and some left out (`without`). `otherwise` are this command's own defaults of settings."""
     base = Settings.of(**otherwise)
@@ -102,11 +107,16 @@ def takes(*names: str, preset: bool = True, required: str = "", without: tuple[s
         def run(**given: Any) -> None:
             chosen = {name: given.pop(name) for name in names}
             config, presets = given.pop("config"), given.pop("preset", None) or []
+            if far:
+                given["engine"] = opener(**{name: given.pop(name) for name in ENGINE})
             command(settings=Settings.load(config, [str(one) for one in presets], base, **chosen), **given)
 
-        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in ("settings", *without)]
+        own = list(inspect.signature(command, eval_str=True).parameters.values())
+        far = any(one.name == "engine" for one in own)
+        own = [one for one in own if one.name not in ("settings", "engine", *without)]
         own = [one.replace(default=inspect.Parameter.empty) if one.name == required else one for one in own]
         shared = [_config(), *([_preset()] if preset else []), *(_option(name, base) for name in names)]
+        shared += list(inspect.signature(opener, eval_str=True).parameters.values()) if far else []
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -136,6 +146,36 @@ def _option(name: str, base: Settings) -> inspect.Parameter:
     said = HELP[name] + (f" (default: {usual})" if kind is not bool and usual != "" else " (default: yes)" if default is True else "")
     panel = None if name in FIRST else PANELS[GROUP_OF[name]]
     return _parameter(name, kind | None, typer.Option(*flag, help=said, rich_help_panel=panel))
+
+
+def opener(
+    *,
+    engine: Annotated[
+        EngineName, typer.Option(help="Where the work is done: in this process, or on a Ray cluster.", rich_help_panel=CLUSTER)
+    ] = EngineName.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, host:port. (default: this machine's, else one is started)", rich_help_panel=CLUSTER)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Most workers. (default: as many as there is room for)", min=1, rich_help_panel=CLUSTER)
+    ] = None,
+    cpus_per_worker: Annotated[float, typer.Option(help="Processors of each worker.", min=0.01, rich_help_panel=CLUSTER)] = 1,
+    gpus_per_worker: Annotated[
+        float, typer.Option(help="GPUs of each worker; 0.5: two workers share one.", min=0, rich_help_panel=CLUSTER)
+    ] = 0,
+) -> Engine:
+    """Where the work is done. Raises SettingsError for options of a cluster without one."""
+    from .. import engines
+
+    given = (address, workers, cpus_per_worker, gpus_per_worker) != (None, None, 1, 0)
+    if engine is EngineName.local and given:
+        raise SettingsError("--address, --workers, --cpus-per-worker and --gpus-per-worker are of a cluster; say --engine ray, too")
+    if engine is EngineName.local:
+        return engines.local
+    return engines.ray(address, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker)
+
+
+ENGINE = tuple(inspect.signature(opener).parameters)
 
 
 def names_in(text: str, what: str) -> list[str]:

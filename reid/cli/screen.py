@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
+    from ..engines import Run
     from ..records import Failure
     from ..stages import Listener, Stage
 
 INTERRUPTED = 130  # exit status
+UNHEARD = 30.0  # seconds after which a run that tells how far it is every few seconds is not there any more
 SILENT = 30.0  # seconds after which a stage says how far it is where there is no terminal
 
 
@@ -163,3 +165,21 @@ def losses_in_words(losses: Mapping[Stage, int]) -> str:
 def decisions_in_words(about: Mapping[str, Any]) -> str:
     decisions = "1 decision" if about["n"] == 1 else f"{about['n']} decisions, the last of them number {about['last']}"
     return f"labels are those of the table and of {decisions}"
+
+
+def run_in_words(run: Run) -> Iterator[str]:
+    """A run on a cluster, in lines: how far it is, what its workers are at, what has failed."""
+    now = time.time()
+    ago = f"{now - run.updated:.0f} s ago"
+    heard = f"{run.ended}, {ago}" if run.ended else f"heard of {ago}"
+    if not run.ended and now - run.updated > UNHEARD:
+        is_between = run.done == run.total  # what follows the process that asks may do by itself, and tells nothing meanwhile
+        why = "the process that asks works by itself, or is killed" if is_between else "killed, or its machine is gone"
+        heard = f"last heard of {ago}: {why}. If it is killed, run the same command again, and it goes on"
+    yield f"{run.name}: {run.what}: {run.done} of {run.total}{', ' if run.machines else ''}{run.speed()}; {heard}"
+    for one in run.workers:
+        yield f"{one['worker']}: shard {one['shard']}, {one['n']} of them, for {now - one['since']:.0f} s"
+    for one in run.lost:
+        yield f"lost {now - one['when']:.0f} s ago: {one['worker']} with shard {one['shard']}, {one['n']} of them: {one['reason']}"
+    for reason in run.unused:
+        yield f"not used: {reason}"

@@ -1,4 +1,4 @@
-"""Commands that look after what is stored: check, gc."""
+"""Commands that look after what is stored and what is being computed: check, gc, status."""
 
 from __future__ import annotations
 
@@ -64,6 +64,23 @@ def gc(
     print(f"{total} {'would be' if dry_run else 'are'} freed in {folder}" if found else f"nothing in {folder} is to be freed")
 
 
+def status(
+    gallery: Gallery,
+    runs: Annotated[int, typer.Option("--runs", help="Say it of so many runs, the last ones.", min=1)] = 3,
+    cache: Cache = None,
+) -> None:
+    """Say what runs for a gallery on a cluster (--engine ray), where, how fast, and what has failed there and why."""
+    from .. import engines, session
+    from .screen import run_in_words
+
+    with listening() as listener, session.open(gallery, cache=cache, listener=listener) as opened:
+        found, folder = engines.runs(opened.work.folder), opened.work.folder
+    for run in found[:runs]:
+        print("\n  ".join(run_in_words(run)))
+    if not found:
+        print(f"nothing that was run with --engine ray has stored anything in {folder}")
+
+
 def add_to(app: typer.Typer) -> None:
-    for command in (check, gc):
+    for command in (check, gc, status):
         app.command(rich_help_panel="Galleries")(command)

@@ -25,7 +25,7 @@ class Answer:
     """One query's ranking by one score, with the truth."""
 
     truth: str | None  # the query's individual
-    identities: tuple[str, ...]  # every individual of the gallery, best first
+    identities: tuple[str, ...]  # individuals of the gallery, best first, down to the right one at least; where it has none, the first
     score: float  # of the first individual; where nothing is calibrated the verdict is made of it, and larger means known
     verdict: str = "unsure"  # match, unsure, new or odd
     p_match: float | None = None  # that the first individual is right; None where nothing is calibrated, as the next two

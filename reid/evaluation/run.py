@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
 from ..scoring import Scores
 from ..session import Session
 from ..settings import ScoreName
-from ..stages import Judges
+from ..stages import Judges, Workspace
 from . import answers as figures
 from .answers import Answer
 from .circumstances import Circumstances
@@ -64,44 +65,28 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
         n = len(session.gallery.queries) - len(named)
         work.listener.note(f"left out {n} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right")
     references = session.references
-    items, failed = stages.read(named[:limit], work.digests, work.listener)
-    items, unusable, _ = stages.extract(items, work.pipelines)
+    items, failed = session.read(named[:limit])
+    items, unusable, _ = session.extract_all(items)
     session.queries = {item.ref.image_id: item for item in items}
     failures = [*session.failures, *failed, *unusable]
     stages.update_index(references, work.first)
     impostors = session.impostors
+    if settings.decide.calibration_queries:
+        session.match_ahead(impostors)
     judges = (stages.learn(references, work, impostors) if settings.decide.calibration_queries else None) or Judges(impostors)
     calibration = judges.calibration
     if calibration is not None:
         calibration.carries(settings.decide.max_false_match, settings.decide.max_false_new)
-    found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
-    animals, courses = set(session.gallery.identities), list[Course]()
-    seconds = []
     queries = stages.queries(items, settings.score.encounters, labelled=True)
-    for done, query in enumerate(queries):
-        work.listener.progress("queries", done, len(queries))
-        pool = stages.without_encounter(query.photos, references)
-        truth = query.photos[0].ref.identity
-        about = Circumstances.of(query, [item.ref for item in pool if item.ref.identity == truth])
-        if not pool:
-            if truth in animals:
-                courses.append(Course.of(query, (), (), (), settings.score.score, (), None, about))
-            failures.append(Failure(query.name, f"{query.name} has no reference of another encounter"))
-            continue
-        started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
-        compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
-        selections, columns = [one.selection for one in compared], [one.scores for one in compared]
-        columns = stages.look_again(query.photos, pool, columns, work, judges.impostors)
-        if all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight):
-            seconds.append(time.monotonic() - started)
-        for score in ScoreName:
-            found[score].append(_answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score))
-        ranking, own = stages.judge(query, pool, columns, work, judges), found[settings.score.score]
-        chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
-        own[-1] = replace(own[-1], **chances, groups=about.groups())
-        if truth in animals:
-            courses.append(Course.of(query, pool, selections, columns, settings.score.score, ranking.candidates, ranking.verdict, about))
-    work.listener.progress("queries", len(queries), len(queries))
+    ask = partial(_tried, references=references, animals=frozenset(session.gallery.identities), work=work, judges=judges)
+    found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
+    courses, seconds = list[Course](), list[float]()
+    for one in session.engine.map(ask, queries, "queries", key=lambda query: query.photos[0].digest):
+        for score, answer in one.answers.items():
+            found[score].append(answer)
+        courses += filter(None, [one.course])
+        seconds += filter(None, [one.seconds])
+        failures += filter(None, [one.failure])
     evaluation = Evaluation.of(
         found,
         settings.score.score,
@@ -117,6 +102,45 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
         waterfall=Waterfall(tuple(courses)),
     )
     return Evaluated(evaluation, tuple(found[settings.score.score]), judges)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What came of one query."""
+
+    answers: Mapping[ScoreName, Answer]  # by each score; none where there was nothing to compare it with
+    course: Course | None  # where its animal is in the gallery
+    failure: Failure | None = None
+    seconds: float | None = None  # None where some of it was matched before
+
+
+def _tried(
+    queries: Sequence[Query], references: Sequence[Indexed], animals: frozenset[str], work: Workspace, judges: Judges
+) -> Iterator[_Tried]:
+    """Each query against the references that are not of its encounter."""
+    own = work.settings.score.score
+    for done, query in enumerate(queries):
+        work.listener.progress("queries", done, len(queries))
+        pool = stages.without_encounter(query.photos, references)
+        truth = query.photos[0].ref.identity
+        about = Circumstances.of(query, [item.ref for item in pool if item.ref.identity == truth])
+        if not pool:
+            course = Course.of(query, (), (), (), own, (), None, about) if truth in animals else None
+            yield _Tried({}, course, Failure(query.name, f"{query.name} has no reference of another encounter"))
+            continue
+        started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
+        compared = [stages.compare(photo, pool, work, judges.impostors) for photo in query.photos]
+        selections, columns = [one.selection for one in compared], [one.scores for one in compared]
+        columns = stages.look_again(query.photos, pool, columns, work, judges.impostors)
+        is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight)
+        seconds = time.monotonic() - started if is_new else None
+        answers = {score: _answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score) for score in ScoreName}
+        ranking = stages.judge(query, pool, columns, work, judges)
+        chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
+        answers[own] = replace(answers[own], **chances, groups=about.groups())
+        course = Course.of(query, pool, selections, columns, own, ranking.candidates, ranking.verdict, about) if truth in animals else None
+        yield _Tried(answers, course, None, seconds)
+    work.listener.progress("queries", len(queries), len(queries))
 
 
 def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
@@ -142,4 +166,6 @@ def _answer(query: Query, candidates: Sequence[Candidate], pool: Sequence[Indexe
     truth = query.photos[0].ref.identity
     right = np.array([item.ref.identity == truth for item in pool])
     precision = figures.average_precision(scoring.best_of(columns, score), right) if right.any() else None
-    return Answer(truth, tuple(one.identity for one in candidates), candidates[0].score, average_precision=precision)
+    names = [one.identity for one in candidates]
+    shown = names[: names.index(truth) + 1] if truth in names else names[:1]  # what figures are made of; all would fill the memory
+    return Answer(truth, tuple(shown), candidates[0].score, average_precision=precision)

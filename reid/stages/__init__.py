@@ -4,16 +4,16 @@ Everything computed is stored, so each can be interrupted and goes on where it s
 nothing here prints.
 """
 
+from ..listener import Listener
 from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
-from .extract import copies, extract, features_of, read
-from .identify import Judges, identify, judge
-from .leave_one_out import Recall, evidence, health, learn, recall, trials
-from .listener import Listener
+from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
+from .identify import Judges, identified, identify, judge
+from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
-from .results import IndexSummary, PairView
+from .results import IndexSummary, PairView, about
 from .score import Compared, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
 from .select import Selection, Stage, stage
@@ -21,9 +21,10 @@ from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Compared", "Damage", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView", "Pipeline",
-    "Recall", "Selection", "Stage", "Workspace", "calibrate", "cluster", "collect", "compare", "copies", "damages", "evidence", "extract",
-    "features_of", "grouping", "health", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again",
-    "match_pair", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "stage", "strongest", "trials", "update_index",
-    "without_encounter",
+    "Compared", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores", "PairView",
+    "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect", "compare",
+    "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified", "identify",
+    "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing", "needed",
+    "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip

@@ -6,15 +6,28 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
+from .. import store
 from ..errors import PhotoError
-from ..records import Failure, Features, Indexed, Photo, PhotoRef
-from ..store import Digests
-from .listener import Listener
+from ..listener import Listener
+from ..records import UNKNOWN, Failure, Features, Indexed, Photo, PhotoRef
+from ..store import Digests, Seen
 from .pipeline import Pipeline
+from .workspace import Workspace
 
 AHEAD = 3  # photos decoded ahead of the network, for each thread that decodes
 AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}  # photos of one size that go through the network together
+
+
+def seen(paths: Sequence[Path]) -> Iterator[Seen | None]:
+    """The files by their content; None for one that cannot be read, which whoever asks for it is told."""
+    for path in paths:
+        try:
+            yield store.seen(path)
+        except PhotoError:
+            yield None
 
 
 def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: bool = False) -> tuple[list[Indexed], list[Failure]]:
@@ -41,48 +54,93 @@ def copies(items: Sequence[Indexed], references: Sequence[Indexed]) -> Iterator[
             yield item, others[0]
 
 
-def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
-    """Store the features of every photo that has none yet, by every pipeline; photos that one cannot use are failures.
+def tell_names(items: Sequence[Indexed], listener: Listener) -> None:
+    """A note of each photo that stands in a gallery under two names."""
+    for item, other in copies(items, items):
+        names = item.ref.identity, other.ref.identity
+        if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
+            pair = f"{item.ref.image_id} ({names[0] or UNKNOWN}) and {other.ref.image_id} ({names[1] or UNKNOWN})"
+            listener.note(f"{pair} are one photo; one of the names is wrong")
 
-    With `check` stored files are read to see that they are whole; otherwise a damaged one is found when it is needed.
-    Returns what can be used in the order of `items`, the failures, and how many photos were extracted now."""
-    usable = list(items)
-    failures: list[Failure] = []
-    n_extracted = 0
+
+@dataclass(frozen=True)
+class Extracted:
+    """A photo whose features are stored."""
+
+    is_new: bool = False  # whether they were extracted now
+    flaws: tuple[str, ...] = ()  # what was forgiven in reading it then
+
+
+def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> tuple[list[Indexed], list[Failure], int]:
+    """Store the features of every photo that has none yet, by every pipeline; what is returned is that of `settle`."""
+    return settle(items, items, list(extracted(items, pipelines)), pipelines[0].listener)
+
+
+def missing(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> list[Indexed]:
+    """The photos whose features some pipeline has not stored."""
+    return [item for item in items if not all(item.digest in pipeline.features for pipeline in pipelines)]
+
+
+def extracted_in(items: Sequence[Indexed], work: Workspace, check: bool = False) -> Iterator[Extracted | Failure]:
+    """`extracted` by all pipelines of a workspace."""
+    return extracted(items, work.pipelines, check)
+
+
+def extracted(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool = False) -> Iterator[Extracted | Failure]:
+    """Store the features of every photo that has none yet, by every pipeline; a photo that one cannot use is a failure.
+
+    With `check` stored files are read to see that they are whole; otherwise a damaged one is found when it is needed."""
+    found: list[Extracted | Failure] = [Extracted()] * len(items)
     for pipeline in pipelines:
-        bad, n = _store_missing(usable, pipeline, check)
-        failures += [Failure(item.ref.image_id, str(error)) for item, error in bad]
-        left_out = {item.digest for item, _ in bad}
-        usable = [item for item in usable if item.digest not in left_out]
-        n_extracted = max(n_extracted, n)
-    return usable, failures, n_extracted
+        usable = [(place, item) for place, item in enumerate(items) if isinstance(found[place], Extracted)]
+        wanted = {
+            id(item): place
+            for place, item in usable
+            if not (pipeline.stored(item) is not None if check else item.digest in pipeline.features)
+        }
+        what = f"photos extracted by {pipeline.settings.extract.extractor}"
+        flaws: dict[int, tuple[str, ...]] = {}
+        for done, (item, features) in enumerate(features_of([items[place] for place in wanted.values()], pipeline, flaws)):
+            pipeline.listener.progress(what, done, len(wanted))
+            place = wanted[id(item)]
+            if isinstance(features, PhotoError):
+                found[place] = Failure(item.ref.image_id, str(features))
+            else:
+                pipeline.features.save(item.digest, features)
+                found[place] = Extracted(True, flaws.get(id(item), ()))
+        if wanted:
+            pipeline.listener.progress(what, len(wanted), len(wanted))
+    yield from found
 
 
-def _store_missing(items: Sequence[Indexed], pipeline: Pipeline, check: bool) -> tuple[list[tuple[Indexed, PhotoError]], int]:
-    """What cannot be used, and how many were extracted."""
-    missing = [item for item in items if not (pipeline.stored(item) is not None if check else item.digest in pipeline.features)]
-    what = f"photos extracted by {pipeline.settings.extract.extractor}"
-    bad: list[tuple[Indexed, PhotoError]] = []
-    flaws: dict[str, list[str]] = {}
-    for done, (item, found) in enumerate(features_of(missing, pipeline, flaws)):
-        pipeline.listener.progress(what, done, len(missing))
-        if isinstance(found, PhotoError):
-            bad.append((item, found))
-        else:
-            pipeline.features.save(item.digest, found)
-    if missing:
-        pipeline.listener.progress(what, len(missing), len(missing))
-    for flaw, names in flaws.items():
-        more = f" and {len(names) - 3} more photos" if len(names) > 3 else ""
-        pipeline.listener.note(f"{', '.join(names[:3])}{more}: {flaw}")
-    return bad, len(missing) - len(bad)
+def lost(item: Indexed, reason: str) -> Failure:
+    """Of a photo whose worker died of it, again and again."""
+    return Failure(item.ref.image_id, f"{item.ref.path} cannot be used: {reason}")
+
+
+def settle(
+    items: Sequence[Indexed], tried: Sequence[Indexed], found: Sequence[Extracted | Failure], listener: Listener
+) -> tuple[list[Indexed], list[Failure], int]:
+    """Of photos of which some were tried: those that can be used, in their order; the failures; how many were extracted now. Flaws are
+    noted."""
+    failed = {id(item) for item, one in zip(tried, found, strict=True) if isinstance(one, Failure)}
+    names: dict[str, list[str]] = {}
+    for item, one in zip(tried, found, strict=True):
+        for flaw in one.flaws if isinstance(one, Extracted) else ():
+            names.setdefault(flaw, []).append(item.ref.image_id)
+    for flaw, photos in names.items():
+        more = f" and {len(photos) - 3} more photos" if len(photos) > 3 else ""
+        listener.note(f"{', '.join(photos[:3])}{more}: {flaw}")
+    failures = [one for one in found if isinstance(one, Failure)]
+    usable = [item for item in items if id(item) not in failed]
+    return usable, failures, sum(isinstance(one, Extracted) and one.is_new for one in found)
 
 
 def features_of(
-    items: Sequence[Indexed], pipeline: Pipeline, flaws: dict[str, list[str]] | None = None
+    items: Sequence[Indexed], pipeline: Pipeline, flaws: dict[int, tuple[str, ...]] | None = None
 ) -> Iterator[tuple[Indexed, Features | PhotoError]]:
     """The features of each photo, or why it cannot be used, as they are ready: on a GPU photos of one size go together. What was forgiven
-    in reading them is added to `flaws`, with the ids of the photos."""
+    in reading them is added to `flaws`, by the `id` of the item."""
     at_once = AT_ONCE[pipeline.device]
     waiting: dict[tuple[int, int], list[tuple[Indexed, Photo]]] = {}
 
@@ -95,8 +153,8 @@ def features_of(
         except PhotoError as error:
             yield item, error
             continue
-        for flaw in photo.flaws if flaws is not None else ():
-            flaws.setdefault(flaw, []).append(item.ref.image_id)  # type: ignore[union-attr]
+        if flaws is not None and photo.flaws:
+            flaws[id(item)] = photo.flaws
         waiting.setdefault(photo.size, []).append((item, photo))
         size = max(waiting, key=lambda size: len(waiting[size]))
         if len(waiting[size]) >= at_once or sum(map(len, waiting.values())) >= 4 * at_once:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from .. import decision, imaging, scoring
@@ -16,6 +16,8 @@ from .second_look import look_again
 from .select import Stage
 from .workspace import Workspace
 
+KEPT = 20  # individuals of an answer that are kept where there are many answers
+
 
 @dataclass(frozen=True)
 class Judges:
@@ -24,6 +26,16 @@ class Judges:
     impostors: ImpostorDistribution
     calibration: Calibration | None = None
     losses: Mapping[Stage, int] | None = None  # how many of the calibration's queries lost their animal at each stage
+
+
+def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[IdentityRanking]:
+    """`identify` of each query, with its first individuals alone, `top` or `KEPT` of them, so that any number of answers fits in memory."""
+    most = max(work.settings.top, KEPT)
+    for done, query in enumerate(queries):
+        work.listener.progress("queries identified", done, len(queries))
+        found = identify(query, references, work, judges)
+        yield replace(found, candidates=found.candidates[:most])
+    work.listener.progress("queries identified", len(queries), len(queries))
 
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:

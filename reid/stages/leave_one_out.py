@@ -87,13 +87,10 @@ def tried(
 ) -> Iterator[Tried]:
     """Every calibration query, or the first so many."""
     update_index(references, work.first)
-    about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
-    score, most = work.settings.score, most or work.settings.decide.calibration_queries
-    chosen = decision.calibration_queries(about, most, whole_encounters=score.encounters)
-    for done, places in enumerate(chosen):
+    score, chosen = work.settings.score, calibration_queries(references, work, most)
+    for done, query in enumerate(chosen):
         work.listener.progress("calibration queries", done, len(chosen))
-        photos = tuple(references[place] for place in places)
-        pool = without_encounter(photos, references)
+        photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
             compared = [compare(photo, pool, work, impostors) for photo in photos]
             selections, first_look = [one.selection for one in compared], [one.scores for one in compared]
@@ -101,9 +98,31 @@ def tried(
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            query = Query(photos[0].ref.encounter or photos[0].digest, photos)
             yield Tried(query, pool, first_look, columns, candidates, sum(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
+
+
+def calibration_queries(references: Sequence[Indexed], work: Workspace, most: int | None = None) -> list[Query]:
+    """The gallery's own photos that are queries of its calibration, or the first so many."""
+    about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
+    most = most or work.settings.decide.calibration_queries
+    chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)
+    found = (tuple(references[place] for place in places) for places in chosen)
+    return [Query(photos[0].ref.encounter or photos[0].digest, photos) for photos in found]
+
+
+def match_apart(
+    queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> Iterator[None]:
+    """Store the matches of each query with the references that are not of its encounter, and what a second look finds, with its animal and
+    without, for whoever asks for them afterwards."""
+    for query in queries:
+        pool = without_encounter(query.photos, references)
+        if pool:
+            columns = [compare(photo, pool, work, impostors).scores for photo in query.photos]
+            columns = look_again(query.photos, pool, columns, work, impostors)
+            look_again(query.photos, pool, columns, work, impostors, without=query.photos[0].ref.identity)
+        yield None
 
 
 def evidence(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Iterator[decision.Evidence]:
@@ -143,12 +162,12 @@ def health(
     references: Sequence[Indexed],
     work: Workspace,
     judges: Judges,
-    most: int,
+    most: int | None,
     decisions: Sequence[Decision],
     settled: Container[tuple[str, ...]],
 ) -> Health:
-    """What at most so many calibration queries say about the gallery's labels; photos that have none say nothing. `decisions` are those
-    that count, `settled` pairs of names, sorted, that are not suspected again."""
+    """What the calibration queries, or the first so many, say about the gallery's labels; photos that have none say nothing. `decisions`
+    are those that count, `settled` pairs of names, sorted, that are not suspected again."""
     assert judges.calibration is not None
     named = n_encounters(references)
     new = {photo.digest for one in decisions if one.kind is Kind.NEW for photo in one.photos}

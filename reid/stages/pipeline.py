@@ -10,11 +10,11 @@ from pathlib import Path
 
 from .. import devices, extractors, imaging, matchers
 from ..imaging import segmentation
+from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
 from ..settings import Settings
 from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore
-from .listener import Listener
 
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 Read = Callable[[], Features | None]

@@ -11,8 +11,8 @@ from .. import catalogue, imaging
 from ..catalogue import Gallery
 from ..catalogue.values import counted, some
 from ..errors import PhotoError
+from ..listener import Listener
 from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
-from .listener import Listener
 
 
 def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..decision import Calibration
-from ..records import Failure, Features, PairMatches, PhotoRef
+from ..records import Failure, Features, Indexed, PairMatches, PhotoRef
 from ..scoring import ImpostorDistribution
+from .identify import Judges
 from .leave_one_out import Recall
 from .select import Stage
 
@@ -37,3 +38,13 @@ class PairView:
     features: tuple[Features, Features]
     matches: PairMatches
     pipeline: str  # its name
+
+
+def about(searched: Sequence[Indexed], judges: Judges) -> dict[str, object]:
+    """What was searched, and by what it was judged, as JSON."""
+    return {
+        "n_references": len(searched),
+        "n_individuals": len({item.ref.identity for item in searched if item.ref.identity}),
+        "impostors": judges.impostors.source,
+        "calibration": None if judges.calibration is None else judges.calibration.about(),
+    }

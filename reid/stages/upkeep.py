@@ -9,14 +9,14 @@ from pathlib import Path
 
 from .. import retrieval
 from ..errors import PhotoError, StoreError
+from ..listener import Listener
 from ..records import PhotoRef
 from ..store import LEFTOVER_AGE, DamagedFile, Digests, is_old, is_sound, leftovers, read_json, read_tensors, remove, sha256_of
-from .listener import Listener
 
 DAY = 86400.0  # seconds
 BY_PHOTO = ("features", "matches", "second", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
-BY_GALLERY = ("impostors", "recall")  # <kind>/<name>.json
+BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
 OF_CALIBRATION = "calibration"  # what `reid calibrate` has learned, which `collect` leaves alone
 DECISIONS = "decisions.sqlite"
 AGAIN = "is damaged; --repair deletes it, and it is computed again when it is needed"

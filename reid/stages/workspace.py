@@ -1,18 +1,25 @@
-"""What stages work with: settings, their pipelines, and the folder where everything computed is stored."""
+"""What stages work with: settings, their pipelines, and the folder where everything computed is stored.
+
+A workspace that is sent to another process, of this machine or of another that sees the same folder, is opened there, once.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import secrets
+import tempfile
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import decision, retrieval, scoring
+from .. import decision, devices, retrieval, scoring
 from ..errors import SettingsError
+from ..listener import EAR, Listener
 from ..settings import Settings
 from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, SecondStore, fingerprint, remove_leftovers
 from ..store.description import constants
-from .listener import Listener
 from .pipeline import Pipeline
 
 Value = TypeVar("Value")
@@ -58,6 +65,18 @@ class Workspace:
         matches = [self.first.fingerprints.of_matches, *sorted(one.fingerprints.of_matches for one in counted)]
         return SecondStore(self.folder, fingerprint(matches, constants(SECOND_LOOK)))
 
+    @property
+    def computes(self) -> dict[str, str]:
+        """What has to be equal in two processes that share the work: they then compute the same, and find what the other has stored."""
+        described = {one.name: one.fingerprints for one in self.pipelines}
+        numerics = {
+            f"{what} of {name}": str(getattr(one, what)["numerics"]) for name, one in described.items() for what in ("features", "matches")
+        }
+        return {**devices.versions(), **numerics, "fingerprint": self.fingerprints.of_answers}
+
+    def __reduce__(self) -> tuple[Callable[..., Workspace], tuple[object, ...]]:
+        return _opened_elsewhere, (self.settings, Path(os.path.abspath(self.folder)), tuple(self.computes.items()))
+
     def results(self, kind: str) -> JsonStore:
         """Small results of one kind, by name."""
         return JsonStore(self.folder / kind)
@@ -77,3 +96,21 @@ class Workspace:
 
     def close(self) -> None:
         self.digests.close()
+
+
+@lru_cache(maxsize=1)
+def _opened_elsewhere(settings: Settings, folder: Path, computes: tuple[tuple[str, str], ...]) -> Workspace:
+    """A workspace as another process has it, its networks loaded once for all that is asked of this one. Raises SettingsError where this
+    process would compute something else.
+
+    Its digests are its own: SQLite does not bear processes of several machines on one file."""
+    found = Workspace(settings, folder, EAR)
+    here = found.computes
+    for name, there in computes:
+        if here.get(name) != there:
+            raise SettingsError(
+                f"{platform.node()} would not compute what the process that asks does ({name}: {here.get(name)}, there {there}); give "
+                "both the same versions, weights and kind of device: --device cpu, --precision full, --gpus-per-worker are ways to that"
+            )
+    found.digests = Digests(Path(tempfile.gettempdir()) / f"reid-digests-{secrets.token_hex(8)}")
+    return found

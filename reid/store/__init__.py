@@ -3,7 +3,7 @@
 Files are written beside their place and moved there whole, carry a checksum, and are safe to delete at any time.
 """
 
-from .digests import Digests, is_sound, sha256_of
+from .digests import Digests, Seen, is_sound, seen, sha256_of
 from .features import FeatureStore
 from .files import (
     LEFTOVER_AGE,
@@ -26,6 +26,6 @@ from .values import JsonStore
 
 __all__ = [
     "FORMAT", "LEFTOVER_AGE", "SAVE_EVERY", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints",
-    "JsonStore", "MatchStore", "SecondStore", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers", "read_json",
-    "read_tensors", "remove", "remove_leftovers", "sha256_of", "used", "write_atomically", "write_tensors",
+    "JsonStore", "MatchStore", "SecondStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers", "read_json",
+    "read_tensors", "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically", "write_tensors",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {DIGESTS} (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT, checksum INT)",
     f"CREATE TABLE IF NOT EXISTS {FACTS} (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT, checksum INT)",
 )
+Seen = tuple[bytes, int, int, str]  # the file that a path leads to, its size, its time of change, its sha256
 
 
 class Digests:
@@ -63,6 +64,22 @@ class Digests:
         taken = None if found.taken is None else found.taken.isoformat()
         self._keep(FACTS, (key, size, changed, *found.size, taken))
         return found
+
+    def unread(self, refs: Iterable[PhotoRef]) -> list[Path]:
+        """The photos' files that `of` would have to read; not those that are gone."""
+        found: dict[Path, None] = {}
+        for path in dict.fromkeys(ref.path for ref in refs):
+            try:
+                key, size, changed = _state(path)
+            except PhotoError:
+                continue
+            if self._row(DIGESTS, key)[:2] != (size, changed):
+                found[path] = None
+        return list(found)
+
+    def learn(self, seen: Seen) -> None:
+        """What another process has read."""
+        self._keep(DIGESTS, seen)
 
     def photos(self) -> Iterator[tuple[Path, str]]:
         """Every photo and mask whose size and time of change are as they were, with the sha256 that it had."""
@@ -196,6 +213,12 @@ def _to_read(file: Path) -> sqlite3.Connection:
     """Also where nothing can be written beside the file."""
     way = "mode=ro" if os.access(file.parent, os.W_OK) else "immutable=1"
     return sqlite3.connect(f"{file.absolute().as_uri()}?{way}", timeout=PATIENCE, uri=True)
+
+
+def seen(path: Path) -> Seen:
+    """For `Digests.learn`. Raises PhotoError."""
+    key, size, changed = _state(path)
+    return key, size, changed, sha256_of(path)
 
 
 def sha256_of(path: Path) -> str:

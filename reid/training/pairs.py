@@ -65,8 +65,8 @@ class Mapped(Pair):
 
     def elsewhere(self, other: Pair) -> NDArray[np.bool_] | None:
         """Beside the animal, and on another individual of its species."""
-        impostor = isinstance(other, Mapped) and other.who[0] == self.who[0] and other.who[1] != self.who[1]
-        masks = self.beside if other is self else other.valid if impostor else (None, None)
+        others = isinstance(other, Mapped) and other.who[0] == self.who[0] and other.who[1] != self.who[1]
+        masks = self.beside if other is self else other.valid if others else (None, None)
         return masks[1]
 
 

@@ -1,0 +1,138 @@
+"""Engines: the same results wherever the work is done, and what happens where it cannot be."""
+
+import os
+import pickle
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import reid
+from reid import Settings, engines
+from reid.engines import cluster, worker
+from reid.engines.cluster import shards
+from reid.engines.status import Told
+from reid.errors import EngineError, SettingsError
+from reid.listener import EAR
+from reid.stages import Listener, Workspace
+
+QUICK = Settings.of(extractor="sift", max_keypoints=60, resize=160, matcher="nearest", fuse="none")
+
+
+def test_the_local_engine_gives_what_the_stage_gives_when_it_gives_it(tmp_path):
+    asked = []
+
+    def work(items):
+        for item in items:
+            asked.append(item)
+            yield item * item
+
+    engine = engines.local(tmp_path, Listener())
+    results = engine.map(work, [3, 1, 2], "squares", key=str)
+    assert next(results) == 9 and asked == [3]
+    assert list(results) == [1, 4] and list(tmp_path.iterdir()) == []
+    engine.ahead(work, lambda: [5], "squares", key=str)
+    assert asked == [3, 1, 2]
+
+
+def test_shards_hold_what_is_of_one_content_together():
+    assert shards(range(6), ["a", "b", "c", "a", "d", "b"], 2) == [(0, 3), (1, 5), (2, 4)]
+    assert shards(range(3), ["a", "b", "c"], 2) == [(0, 1), (2,)]
+    assert shards((4, 1, 3), ["-", "a", "-", "a", "b"], 1) == [(4,), (1, 3)]
+    assert shards((), [], 4) == []
+
+
+def test_a_workspace_that_travels_is_opened_once(tmp_path, monkeypatch):
+    work = Workspace(QUICK, tmp_path / ".reid", Listener())
+    sent = pickle.dumps(work)
+    first, again = pickle.loads(sent), pickle.loads(pickle.dumps(work))
+    assert first is again and first is not work
+    assert (first.settings, first.folder, first.listener) == (work.settings, work.folder, EAR)
+    assert first.digests.folder != work.digests.folder  # SQLite does not bear several machines
+    assert pickle.loads(pickle.dumps(Workspace(QUICK.replace(resize=200), tmp_path, Listener()))) is not first
+    pickle.loads(sent)
+    first.listener.note("seen")
+    assert (EAR.heard(), EAR.heard()) == (["seen"], [])
+    monkeypatch.setattr(Workspace, "computes", work.computes | {"torch": "1.0"})
+    other = pickle.dumps(Workspace(QUICK, tmp_path / "other", Listener()))
+    monkeypatch.undo()
+    with pytest.raises(SettingsError, match=r"would not compute what the process that asks does \(torch"):
+        pickle.loads(other)
+
+
+def test_a_worker_sees_what_the_others_see(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "PATIENCE", 0.0)
+    monkeypatch.chdir(tmp_path)
+    sign = tmp_path / ".reid" / "runs" / "now.json"
+    with pytest.raises(EngineError, match=f"does not see what is written in {tmp_path}/.reid here; put the gallery and --cache"):
+        worker.Worker().hello(str(tmp_path), str(sign))
+    with pytest.raises(EngineError, match="run reid in a folder that every machine sees"):
+        worker.Worker().hello(str(tmp_path / "gone"), str(sign))
+    sign.parent.mkdir(parents=True)
+    sign.touch()
+    assert worker.Worker().hello(str(tmp_path), str(sign))[1] == os.getpid()
+
+
+def test_what_a_cluster_lacks_is_said_in_one_line(animals, call, tmp_path, monkeypatch):
+    status, _, err = call("index", "--gallery", animals, "--workers", 2)
+    assert (
+        status == 2
+        and err == "reid: --address, --workers, --cpus-per-worker and --gpus-per-worker are of a cluster; say --engine ray, too\n"
+    )
+    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(is_initialized=lambda: False, init=nobody_there))
+    with pytest.raises(EngineError, match=r"no Ray cluster answers at node-a:6379 \(nobody there\); `ray start --head` starts one"):
+        next(engines.ray("node-a:6379")(tmp_path, Listener()).map(list, [1], "items", key=str))
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, _, err = call("index", "--gallery", animals, "--engine", "ray", "--extractor", "sift", "--matcher", "nearest", "--fuse", "none")
+    assert status == 2 and err.splitlines()[-1] == "reid: Ray is not installed; `pip install 'animal-reid[ray]'` brings it"
+
+
+def nobody_there(**options):
+    raise ConnectionError("nobody there\nat all")
+
+
+def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch):
+    status, out, _ = call("status", "--gallery", animals)
+    assert status == 0 and out == f"nothing that was run with --engine ray has stored anything in {animals / '.reid'}\n"
+    now = [1e9]
+    clock = SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic)
+    monkeypatch.setattr("reid.engines.status.time", clock)
+    monkeypatch.setattr("reid.cli.screen.time", clock)
+    told = Told(animals / ".reid")
+    told.begin("photos extracted", 64)
+    now[0] += 10
+    told.finished("node-a", 32)
+    told.failed("a.jpg is empty")
+    told.lose("node-b, process 7", "0123abcd", 32, "out of memory")
+    told.tell([{"worker": "node-a, process 5", "shard": "89ef", "n": 16, "since": now[0] - 3}])
+    assert call("status", "--gallery", animals)[1].splitlines() == [
+        f"{told.run.name}: photos extracted: 32 of 64, 3.2/s (node-a 3.2/s); heard of 0 s ago",
+        "  node-a, process 5: shard 89ef, 16 of them, for 3 s",
+        "  lost 0 s ago: node-b, process 7 with shard 0123abcd, 32 of them: out of memory",
+        "  not used: a.jpg is empty",
+    ]
+    before = told.file.read_bytes()
+    now[0] += 1
+    told.tell([])  # too soon
+    assert told.file.read_bytes() == before
+    now[0] += 120
+    assert "ago: killed, or its machine is gone. If it is killed, run the same" in call("status", "--gallery", animals)[1]
+    told.finished("node-a", 32)
+    told.tell([])
+    now[0] += 120
+    assert "the process that asks works by itself, or is killed" in call("status", "--gallery", animals)[1]
+    now[0] += 120
+    told.tell([], ended="done")
+    assert ": 64 of 64, 0.489/s (node-a 0.489/s); done, 0 s ago" in call("status", "--gallery", animals)[1].splitlines()[0]
+    assert call("check", "--gallery", animals)[0] == 0
+
+
+def test_answers_of_many_queries_are_kept_short(animals, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["reid.stages.identify"], "KEPT", 3)
+    with reid.open(animals, QUICK.replace(top=2)) as opened:
+        report = opened.identify(tmp_path / "photos")
+        whole, _ = opened.answer(opened.queries_in([tmp_path / "photos" / "known.png"])[0][0])
+    assert [len(one.candidates) for one in report.rankings] == [3, 3]
+    assert report.rankings[0].candidates == whole.candidates[:3] and len(whole.candidates) == 8
