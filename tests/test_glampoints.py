@@ -16,7 +16,7 @@ from reid.imaging import noise, warps
 from reid.records import Photo, PhotoRef
 from reid.settings import ExtractSettings
 from reid.training import glampoints, loop, pairs, validation
-from reid.training.pairs import Pair
+from reid.training.pairs import Warped
 from reid.training.photos import Crops
 
 PHOTO = (471, 313)  # width, height
@@ -217,7 +217,7 @@ def test_what_both_images_show_by_hand():
     move = np.array([[1.0, 0, 10], [0, 1, -4], [0, 0, 1]])
     valid = np.ones((2, 60, 80), bool)
     valid[1, :, 70:] = False
-    found = glampoints.shared(Pair(np.zeros((2, 60, 80), np.float32), valid, move))
+    found = glampoints.shared(Warped(np.zeros((2, 60, 80), np.float32), valid, move))
     expected = np.zeros_like(valid)
     expected[0, 4:, :60] = expected[1, :56, 10:70] = True
     assert np.array_equal(found, expected)
@@ -257,7 +257,7 @@ def flat(points, size):
 def test_the_loss_by_hand(monkeypatch):
     """One point is found in both images, one 5 px away: those two are each other's nearest, and wrong."""
     light = cv2.cvtColor(draw_animal(1, 0, (160, 120)), cv2.COLOR_RGB2GRAY) / np.float32(255)
-    one = Pair(np.stack((light, light)), np.ones((2, 120, 160), bool), np.eye(3))
+    one = Warped(np.stack((light, light)), np.ones((2, 120, 160), bool), np.eye(3))
     own = flat({(40, 40): 0.6, (120, 80): 0.7}, (160, 120)).requires_grad_()
     other = flat({(40, 40): 0.9, (125, 80): 0.8}, (160, 120)).requires_grad_()
     monkeypatch.setattr(glampoints, "single_peaks", lambda scores, valid, radius: peaks_of(scores, radius, valid & (scores > 0.2)))
@@ -270,7 +270,7 @@ def test_the_loss_by_hand(monkeypatch):
         assert scores.grad[40, 40] < 0 < scores.grad[80, wrong]
     twice = glampoints.loss(torch.stack((own, own)).detach(), torch.stack((other, other)).detach(), [one, one], torch.Generator())
     assert float(twice["loss"]) == pytest.approx(2 * float(parts["loss"].detach()), rel=1e-5)  # a sum over the pairs, not their mean
-    away = Pair(one.images, one.valid, np.array([[1.0, 0, 30], [0, 1, 0], [0, 0, 1]]))
+    away = Warped(one.images, one.valid, np.array([[1.0, 0, 30], [0, 1, 0], [0, 0, 1]]))
     nothing = glampoints.loss(own[None], other[None], [away], torch.Generator())
     assert float(nothing["loss"].detach()) == float(nothing["right"]) == 0
     nothing["loss"].backward()  # nothing to learn is no mistake
