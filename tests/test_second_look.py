@@ -12,6 +12,7 @@ from conftest import draw_animal, save
 
 import reid
 from reid import Settings, stages
+from reid.matchers import strongest
 from reid.records import PhotoRef
 from reid.scoring import averaged
 
@@ -96,6 +97,24 @@ def test_no_motion_leaves_the_first_look_as_it_is(animals, tmp_path):
         looks = [stages.second_look.second(query, item, work, impostors.weights) for item in references]
         unseen = [place for place, one in enumerate(looks) if one is None]
         assert unseen and np.array_equal(again.parts[:, unseen], first.parts[:, unseen])
+
+
+def test_a_photo_that_is_gone_is_answered_by_the_first_look(animals, known, monkeypatch):
+    with looked_at(animals, known) as (work, query, references, first, impostors):
+        notes = []
+        monkeypatch.setattr(work.listener, "note", notes.append)
+        known.unlink()
+        [again] = stages.look_again((query,), references, [first], work, impostors)
+        assert np.array_equal(again.parts, first.parts)
+    assert len(notes) == 1 and "known.png" in notes[0] and notes[0].endswith("not looked at again")
+
+
+def test_a_photo_in_which_nothing_is_found_again_matches_nothing(animals, known, monkeypatch):
+    with looked_at(animals, known) as (work, query, references, first, impostors):
+        empty = strongest(work.first.load(query), 0)
+        monkeypatch.setattr(work.first.extractor, "extract", lambda photo: empty)
+        best = int(np.argmax(first.by("joint")))
+        assert stages.second_look.second(query, references[best], work, impostors.weights).size == 0
 
 
 def test_the_mean_leaves_what_others_hold(animals, known):

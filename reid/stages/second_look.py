@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import scoring
+from ..errors import PhotoError
 from ..imaging.geometry import Points, estimate
 from ..records import Indexed, Photo
 from ..scoring import ImpostorDistribution, Scores
 from ..store import DamagedFile
-from .match import match, match_pair
+from .match import NONE, match, match_pair
 from .pipeline import Pipeline
 from .score import rank
 from .workspace import Workspace
@@ -91,7 +92,11 @@ def _looked(
     most, least = np.linalg.svd(motion[:2, :2], compute_uv=False)
     if max(most, 1 / least, most / least) > MOST_STRETCH:
         return None
-    prepared = pipeline.prepare(shown.ref)
+    try:
+        prepared = pipeline.prepare(shown.ref)
+    except PhotoError as error:
+        work.listener.note(f"{error}; it was not looked at again")
+        return None
     pixels = cv2.warpAffine(prepared.pixels, motion[:2], target.size, flags=cv2.INTER_CUBIC if most > 1 else cv2.INTER_LINEAR)
     whole = np.ones(prepared.pixels.shape[:2], bool) if prepared.mask is None else prepared.mask
     covered = cv2.warpAffine(whole.astype(np.uint8), motion[:2], target.size, flags=cv2.INTER_NEAREST)
@@ -99,6 +104,8 @@ def _looked(
     if mask.mean() < LEAST_SEEN:
         return None
     laid = pipeline.extractor.extract(Photo(shown.ref.image_id, pixels, mask))
+    if not len(laid):
+        return NONE
     [(_, (rows, confidence))] = pipeline.matcher.match(laid, [target])
     away = np.linalg.norm(laid.keypoints[rows[:, 0]] - target.keypoints[rows[:, 1]], axis=1)
     stay = away < IN_PLACE * longer
