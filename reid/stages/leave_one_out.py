@@ -71,8 +71,7 @@ class Tried:
 
     query: Query
     pool: Sequence[Indexed]  # the references that are not of its encounter
-    first_look: Sequence[Scores]  # of each of its photos with them
-    columns: Sequence[Scores]  # the same after a second look
+    columns: Sequence[Scores]  # of each of its photos with them
     candidates: tuple[Candidate, ...]  # best first
     n_compared: int  # pairs; where nothing can be compared nothing is decided, here as for a new photo
     stage: Stage
@@ -85,7 +84,7 @@ class Tried:
 def tried(
     references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution, most: int | None = None, second_look: bool = True
 ) -> Iterator[Tried]:
-    """Every calibration query, or the first so many."""
+    """Every calibration query, or the first so many; by the first look alone without a `second_look`."""
     update_index(references, work.first)
     score, chosen = work.settings.score, calibration_queries(references, work, most)
     for done, query in enumerate(chosen):
@@ -93,12 +92,13 @@ def tried(
         photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
             compared = [compare(photo, pool, work, impostors) for photo in photos]
-            selections, first_look = [one.selection for one in compared], [one.scores for one in compared]
-            columns = look_again(photos, pool, first_look, work, impostors) if second_look else first_look
+            selections, columns = [one.selection for one in compared], [one.scores for one in compared]
+            if second_look:
+                columns = look_again(photos, pool, columns, work, impostors)
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            yield Tried(query, pool, first_look, columns, candidates, sum(len(one.comparable) for one in selections), reached)
+            yield Tried(query, pool, columns, candidates, sum(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 
@@ -129,9 +129,9 @@ def evidence(references: Sequence[Indexed], work: Workspace, impostors: Impostor
     """What each pipeline finds in the calibration queries at the first look."""
     weights = np.array(work.settings.pipeline_weights())
     for one in tried(references, work, impostors, second_look=False):
-        excess = np.concatenate([scores.parts for scores in one.first_look], axis=1) / weights[:, None]
+        excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
         names = [item.ref.identity or item.digest for item in one.pool]
-        yield decision.Evidence(excess, tuple(names * len(one.first_look)), one.identity)
+        yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
 
 
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:

@@ -87,7 +87,7 @@ def update_index(references: Sequence[Indexed], pipeline: Pipeline) -> None:
 
 def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[Matches]:
     """The matches of one photo with each of these references in full, in their order."""
-    stored = _stored(pipeline.matches, query, pipeline)
+    stored = known_of(pipeline.matches, query, pipeline)
     missing = list({item.digest: item for item in references if item.digest not in stored}.values())
     if missing:
         saved = time.monotonic()
@@ -108,7 +108,7 @@ def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> 
 
 def coarse(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[float]:
     """How alike a coarse look finds one photo and each of these references."""
-    stored = _stored(pipeline.coarse, query, pipeline)
+    stored = known_of(pipeline.coarse, query, pipeline)
     missing = list({item.digest: item for item in references if item.digest not in stored}.values())
     if missing:
         try:
@@ -119,7 +119,8 @@ def coarse(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) ->
     return [stored[item.digest] for item in references]
 
 
-def _stored(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
+def known_of(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
+    """What a store of pairs holds of a query, by the reference's digest; nothing, and a note, where it is damaged."""
     assert isinstance(store, (MatchStore, CoarseStore))
     try:
         found: dict[str, Any] = store.load(query.digest)

@@ -18,8 +18,7 @@ from ..errors import PhotoError
 from ..imaging.geometry import Points, estimate
 from ..records import Indexed, Photo
 from ..scoring import ImpostorDistribution, Scores
-from ..store import DamagedFile
-from .match import NONE, match, match_pair
+from .match import NONE, known_of, match, match_pair
 from .pipeline import Pipeline
 from .score import rank
 from .workspace import Workspace
@@ -65,18 +64,15 @@ def second(photo: Indexed, reference: Indexed, work: Workspace, weights: Sequenc
     pair, and of which pipelines count anything by their `weights`."""
     counted = [pipeline for pipeline, weight in zip(work.pipelines, weights, strict=True) if weight]
     store = work.second_looks(counted)
-    try:
-        stored = store.load(photo.digest)
-    except DamagedFile as error:
-        work.listener.note(f"{error} is damaged; the best references of {photo.ref.image_id} are looked at again")
-        stored = {}
+    stored = known_of(store, photo, work.first)
     if reference.digest not in stored:
         found = _looked(photo, reference, work, counted)
         if found is None:
             return None
         stored[reference.digest] = found
         store.save(photo.digest, stored)
-    return stored[reference.digest][1]
+    confidence: Confidences = stored[reference.digest][1]
+    return confidence
 
 
 def _looked(
