@@ -266,7 +266,7 @@ def test_no_verdict_stands_beside_a_probability_that_denies_it(calibration):
 # -- many queries together
 
 
-def test_the_share_of_new_animals_is_found_whatever_each_answer_counts_with():
+def test_the_share_of_new_animals_is_found_whatever_each_answer_assumes():
     """Evidence is normal about 1 for known and -1 for new ones: its logarithm of odds is twice itself."""
     is_new = np.arange(400) < 280
     evidence = np.random.default_rng(0).normal(np.where(is_new, -1.0, 1.0))
@@ -274,13 +274,13 @@ def test_the_share_of_new_animals_is_found_whatever_each_answer_counts_with():
         found = share_of_new(1 / (1 + np.exp(2 * evidence - log_odds(prior))), prior)
         assert found.low < 0.7 < found.high and found.high - found.low < 0.16, prior
         assert found.estimate == pytest.approx(0.7, abs=0.06) and (found.prior, found.n_queries) == (prior, 400)
-    assert of_share(found).endswith(f"and `--prior-new {found.estimate:.2g}` has them count with what these photos say")
+    assert of_share(found).endswith(f"and `--prior-new {found.estimate:.2g}` assumes what all of them say")
 
 
 def test_evidence_that_says_nothing_leaves_the_share_open():
     nothing = share_of_new([0.3] * MANY, 0.3)
     assert (nothing.low, nothing.high) == (0.0, 1.0)
-    assert of_share(nothing).endswith("each answer counts with 30.0 %")
+    assert of_share(nothing).endswith("the probabilities of each assume 30 %")
     assert share_of_new([0.3] * (MANY - 1), 0.3) is None
     sure = share_of_new([1.0] * 30, 0.3)
     assert sure.high == 1.0 and sure.low > 0.85

@@ -55,14 +55,14 @@ def of_several(seen: Mapping[str, str]) -> str:
 
 
 def of_share(share: NewShare) -> str:
-    """How many of many photos are of new animals, beside what each answer counts with, and what to do where the two do not agree."""
+    """How many of many photos are of new animals, beside what each answer assumes, and what to do where the two do not agree."""
     said = (
-        f"taken together, {percent(share.estimate)} of these {share.n_queries} queries look as if their animal had never been seen (95 %: "
-        f"{percent(share.low)} to {percent(share.high)}); each answer counts with {percent(share.prior)}"
+        f"taken together, {100 * share.estimate:.0f} % of these {share.n_queries} queries look as if their animal had never been seen "
+        f"(95 %: {100 * share.low:.0f} to {100 * share.high:.0f} %); the probabilities of each assume {100 * share.prior:.0f} %"
     )
     if share.low <= share.prior <= share.high:
         return said
-    return f"{said}, and `--prior-new {min(max(share.estimate, 0.001), 0.999):.2g}` has them count with what these photos say"
+    return f"{said}, and `--prior-new {min(max(share.estimate, 0.001), 0.999):.2g}` assumes what all of them say"
 
 
 def of_twins(pairs: Sequence[tuple[str, str]]) -> str | None:

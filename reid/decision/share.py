@@ -14,7 +14,7 @@ REACH = 1.92  # below the greatest log likelihood the interval of 95 % ends: hal
 
 
 def share_of_new(p_new: Sequence[float], prior: float) -> NewShare | None:
-    """From P(new) of each query, which counts with `prior`; None of fewer than MANY.
+    """From P(new) of each query, which assumes `prior`; None of fewer than MANY.
 
     The share of greatest likelihood, which is what expectation and maximisation converge to (Saerens et al. 2002, Neural Computation), and
     its profile's interval. Queries are taken for independent: where many are of one animal the interval is too narrow."""

@@ -80,7 +80,7 @@ class NewShare:
     estimate: float
     low: float  # ends of its interval of 95 %
     high: float
-    prior: float  # what each answer counts with
+    prior: float  # what each answer assumes
     n_queries: int
 
 
