@@ -115,6 +115,21 @@ def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch
     assert any("is damaged" in note for note in listener.notes)
 
 
+def test_pipelines_of_one_extractor_keep_its_features_once(animals, monkeypatch):
+    work = stages.Workspace(FAST.replace(fuse="sift+adalam,goodpoint+nearest"), animals / "alone", reid.Listener())
+    first, other, second = work.pipelines
+    assert first.kept is second.kept is not other.kept
+    with reid.open(animals, FAST.replace(fuse="sift+adalam")) as opened:
+        items = opened.references
+        first, second = opened.work.pipelines
+        assert second.load(items[0]) is first.load(items[0])
+        monkeypatch.setattr("reid.stages.pipeline.KEPT", 2)
+        small = stages.Workspace(FAST, animals / ".reid", reid.Listener()).first
+        for item in (*items[:2], items[0], items[2]):
+            small.load(item)
+        assert [item.digest in small.kept for item in items[:3]] == [True, False, True]  # what was not asked for longest is gone
+
+
 def test_pairs_get_the_same_however_many_threads_match_them(animals, monkeypatch, threads):
     photos, used = animals.parent / "photos", set()
     matched = NearestMatcher.match

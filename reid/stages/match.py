@@ -209,7 +209,7 @@ class _Loaded(Sequence[Features]):
             return
         with ThreadPoolExecutor(n_threads) as pool:
             load = self.pipeline.features.load
-            begun = ((item, None if self.pipeline.kept(item) else pool.submit(load, item.digest)) for item in self.items)
+            begun = ((item, None if item.digest in self.pipeline.kept else pool.submit(load, item.digest)) for item in self.items)
             waiting = deque(islice(begun, 4 * n_threads))
             while waiting:
                 item, reading = waiting.popleft()
