@@ -1,4 +1,4 @@
-"""Small files that would unpack to much: refused, or read for what they are, within 100 MB and five seconds."""
+"""Small files that would unpack to much: refused, or read for what they are, within 100 MB and ten seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reid.errors import PhotoError
 from reid.formats import xmp
 from reid.imaging import decode, exif, facts
 
-MEMORY, SECONDS = 100 << 20, 5.0  # bytes beyond what the process had, seconds of a processor
+MEMORY, SECONDS = 100 << 20, 10.0  # bytes beyond what the process had, seconds of a processor
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
