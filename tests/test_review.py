@@ -465,3 +465,10 @@ def test_the_worker_stands_back_behind_requests(tmp_path):
 def test_the_command_refuses_an_open_network(animals, call):
     status, _, error = call("review", "--gallery", animals, "--host", "192.0.2.1", "--no-browser")
     assert status == 2 and "--without-tls" in error and not DecisionLog(animals).path.exists()
+
+
+def test_the_command_refuses_photos_that_are_not_there(animals, call, monkeypatch):
+    monkeypatch.setattr("reid.review.serve.serve", lambda *_, **__: pytest.fail("it was served"))
+    status, _, error = call("review", animals / "crads", "--gallery", animals, "--no-browser")
+    assert status == 2 and "no photo to identify: there is no " in error and "crads" in error
+    assert not (animals / ".reid" / "review" / "photos.json").exists()
