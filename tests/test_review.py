@@ -472,3 +472,10 @@ def test_the_command_refuses_photos_that_are_not_there(animals, call, monkeypatc
     status, _, error = call("review", animals / "crads", "--gallery", animals, "--no-browser")
     assert status == 2 and "no photo to identify: there is no " in error and "crads" in error
     assert not (animals / ".reid" / "review" / "photos.json").exists()
+
+
+def test_health_says_what_it_waits_for(app):
+    app.desk.worker.is_ready = False
+    app.desk.worker.progress.change(said="photos checked", finished=False)
+    page = app.browser.get("/health").text
+    assert "looked up once the gallery is ready" in page and "Doubtful labels are looked for once the gallery is ready" in page
