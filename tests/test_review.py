@@ -479,3 +479,9 @@ def test_health_says_what_it_waits_for(app):
     app.desk.worker.progress.change(said="photos checked", finished=False)
     page = app.browser.get("/health").text
     assert "looked up once the gallery is ready" in page and "Doubtful labels are looked for once the gallery is ready" in page
+
+
+def test_who_has_no_link_is_told_where_to_find_one(app):
+    answer = app.another().get("/review", headers={"Accept": "text/html"})
+    assert answer.status_code == 401 and "/static/app.css" in answer.text and "the last line in the terminal" in answer.text
+    assert app.desk.name not in answer.text and app.door.csrf not in answer.text
