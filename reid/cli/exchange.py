@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import replace
 from enum import StrEnum
@@ -50,8 +51,6 @@ def _import(
     or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
-    import sys
-
     from ..formats import importing
     from ..formats.source import Options
     from ..imaging import facts
