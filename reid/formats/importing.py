@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,6 +22,7 @@ from ..catalogue.draft import Draft
 from ..catalogue.folders import read_folders
 from ..catalogue.gallery import assemble
 from ..catalogue.rows import read_rows
+from ..catalogue.sides import SAY_IT, side_in_name
 from ..catalogue.table import TABLE, read_table
 from ..catalogue.values import counted, some
 from ..errors import GalleryError, PhotoError
@@ -49,6 +51,7 @@ class Plan:
     rows: tuple[tuple[str, ...], ...]
     before: bytes | None  # the table as it is now
     n_new: int
+    new: frozenset[Path]  # photos of new rows
     n_filled: int  # rows that were there and get what they lacked
     copies: tuple[tuple[Path, Path], ...]
     notes: tuple[str, ...]
@@ -120,6 +123,7 @@ def plan(
         rows=rows,
         before=before,
         n_new=len(merged.new()),
+        new=frozenset(entry.draft.path for entry in merged.new()),
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
         notes=(*notes, *found.notes, *found.derived),
@@ -296,11 +300,12 @@ def _digest(path: Path) -> bytes:
 
 
 def _headers(merged: Merged, problems: list[str]) -> list[str]:
-    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and notes of those names,
-    and of keywords that say two things.
+    """What new photos say themselves, by their headers, then by a date and a side in their names, where nothing else does; and notes of
+    those names, of keywords that say two things, and of photos whose side nothing says.
 
     Another animal is a problem."""
     by_name: list[str] = []
+    sides: Counter[str] = Counter()
     notes: list[str] = []
     said: dict[Path, dict[str, str]] = {}
     for entry in merged.new():
@@ -316,8 +321,18 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
         if not entry.cells["date"] and when is not None:
             merged.fill(entry, {"date": written(when)}, problems)
             by_name.append(f"{entry.cells['path']} is {written(when)}")
-    dates = counted(len(by_name), "date is", "dates are")
-    return [*notes, *([f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else [])]
+        if not entry.cells["orientation"] and (view := side_in_name(path.stem)):
+            merged.fill(entry, {"orientation": view}, problems)
+            sides[view] += 1
+    if by_name:
+        notes.append(f"{counted(len(by_name), 'date is', 'dates are')} taken from names of files or folders: {some(by_name)}")
+    if sides:
+        of_each = ", ".join(f"{n:,} {view}" for view, n in sorted(sides.items()))
+        notes.append(f"{counted(sides.total(), 'side is', 'sides are')} taken from names of files: {of_each}")
+    if without := sum(not entry.cells["orientation"] for entry in merged.new()):
+        of = f"{without:,} of {counted(len(merged.new()), 'new photo')} {'has' if without == 1 else 'have'} no side"
+        notes.append(f"{of}; where an animal's sides differ, say it {SAY_IT}")
+    return notes
 
 
 def _alike(entries: Sequence[Entry]) -> list[str]:

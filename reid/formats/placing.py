@@ -55,6 +55,8 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
             if done.before is not None:
                 backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
                 write_atomically(backup, done.before)
+                _sync(backup)
+                _sync(done.gallery)
             write_atomically(done.table, write)
             _sync(done.gallery)
         except BaseException:
