@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -62,15 +63,16 @@ class World:
     """A gallery, two photos to identify, and the stores and the answer of a run that nothing disturbed."""
 
     def __init__(self, folder: Path):
-        self.folder, self.root = folder, folder / "gallery"
+        self.folder, self.root, self.photos, self.config = folder, folder / "gallery", folder / "photos", folder / "config.toml"
+        self.mine = ""  # how the files of this process begin that others have, too
         rows = ["path,identity,encounter"]
         for identity, view in product(range(12), range(2)):
             save(self.root / f"{identity}-{view}.png", draw_animal(identity, view))
             rows.append(f"{identity}-{view}.png,animal-{identity},{identity}-{view}")
         (self.root / "metadata.csv").write_text("\n".join(rows))
         for name, identity in (("known", 3), ("new", 99)):
-            save(folder / "photos" / f"{name}.png", draw_animal(identity, 5))
-        (folder / "config.toml").write_text(CONFIG)
+            save(self.photos / f"{name}.png", draw_animal(identity, 5))
+        self.config.write_text(CONFIG)
         self.before: dict[str, Path] = {}  # the store as each command finds it
         self.seconds: dict[str, float] = {}
         store = folder / "store"
@@ -89,44 +91,56 @@ class World:
         shutil.rmtree(place, ignore_errors=True)
         return shutil.copytree(store, place)
 
-    def reid(self, command: str, store: Path, *words: str, before: Callable[[], None] | None = None, kill: float | None = None) -> Ended:
-        words = (command, "--gallery", str(self.root), "--cache", str(store), *words)
+    def reid(self, command: str, store: Path, *words: object, before: Callable[[], None] | None = None, kill: float | None = None) -> Ended:
+        words = (command, "--gallery", self.root, "--cache", store, *words)
         if command in COMMANDS:
-            words += ("--config", str(self.folder / "config.toml"))
+            words += ("--config", self.config)
         if command == "identify":
-            words += (str(self.folder / "photos"), "--json", str(self.folder / "answer.json"))
-        return self._forked(words, before, kill)
+            words += (self.photos, "--json", self.folder / f"{self.mine}answer.json")
+        return self.run(*words, before=before, kill=kill)
 
-    def _forked(self, words: tuple[str, ...], before: Callable[[], None] | None, kill: float | None) -> Ended:
-        said = self.folder / "said.txt"
-        sys.stdout.flush()
+    def run(self, *words: object, before: Callable[[], None] | None = None, kill: float | None = None) -> Ended:
+        """A command, killed after so many seconds."""
         started = time.monotonic()
-        child = os.fork()
-        if not child:
-            status = 99
-            try:
-                place = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                os.dup2(place, 1), os.dup2(place, 2)
-                sys.argv = ["reid", *words]
-                if before:
-                    before()
-                cli.main()
-            except SystemExit as end:
-                status = int(end.code or 0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush(), sys.stderr.flush()
-                os._exit(status)
+        child = self.begin(*words, before=before)
         if kill is not None:
             time.sleep(kill)
             os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return Ended(status, said.read_text(errors="replace") if said.exists() else "", time.monotonic() - started)
+        return Ended(status, self.said.read_text(errors="replace"), time.monotonic() - started)
+
+    def begin(self, *words: object, before: Callable[[], None] | None = None) -> int:
+        """The process of a command, which writes what it says to the file `said`."""
+        self.said.write_text("")
+        sys.stdout.flush()
+        if child := os.fork():
+            return child
+        status = 99
+        try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # it ends with the campaign
+            place = os.open(self.said, os.O_WRONLY)
+            os.dup2(place, 1), os.dup2(place, 2)
+            sys.stdout.reconfigure(line_buffering=True)
+            sys.argv = ["reid", *map(str, words)]
+            if before:
+                before()
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(status)
+
+    @property
+    def said(self) -> Path:
+        return self.folder / f"{self.mine}said.txt"
 
     def answered(self) -> object:
         """What the last `identify` has found."""
-        value = json.loads((self.folder / "answer.json").read_text())
+        value = json.loads((self.folder / f"{self.mine}answer.json").read_text())
         return [value[name] for name in ("queries", "lists", "failures")]
 
     def goes_on(self, store: Path, command: str) -> list[str]:
