@@ -121,7 +121,7 @@ class DecisionLog:
         `check` is given what counts so far, while no other writer can add to it; what it raises keeps the decision from being written.
 
         `evidence` is JSON without nan and infinities, otherwise ValueError."""
-        value = checked(kind, photos, value)
+        value = _checked(kind, photos, value)
         with self.together() as connection:
             if check is not None:
                 check(effective(_read(connection, self.path)))
@@ -260,7 +260,7 @@ def _takes_back_a_decision(undo: Decision, history: Sequence[Decision]) -> bool:
     return any(one.number == undo.undoes and one.kind is not Kind.UNDO for one in history)
 
 
-def checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
+def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
     """The value as it is kept. Raises DecisionError."""
     if kind is Kind.UNDO:
         raise ValueError("DecisionLog.undo takes decisions back")

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import httpx
-from world import World
+from world import World, clock, cut_off
 
 from reid.catalogue import DecisionLog
 from reid.catalogue.decisions import fingerprint
@@ -29,6 +29,7 @@ class Reviewer:
 
     def __init__(self, world: World, gallery: Path, store: Path):
         words = (world.photos, "--gallery", gallery, "--cache", store, "--config", world.config, "--observer", "zoe")
+        self.killer: threading.Thread | None = None
         self.child = world.begin("review", *words, "--no-browser", "--port", 0)
         address, code = wait(lambda: re.search(r"^open (\S+)/open#(\S+)$", world.said.read_text(), re.MULTILINE), world.said).groups()
         self.browser = httpx.Client(base_url=address, headers={"Origin": address}, timeout=PATIENCE, trust_env=False)
@@ -50,11 +51,17 @@ class Reviewer:
         said = self.browser.post("/answers", data={**answer, "seen": seen}) if answer else self.browser.post("/undo")
         assert said.status_code in (200, 409), said.text  # 409: there is a reason why not
 
-    def kill(self) -> int:
-        """Its exit status."""
+    def cut_off(self, seconds: float) -> None:
+        """Let it be killed in so many seconds of a processor."""
+        self.killer = threading.Thread(target=cut_off, args=(self.child, clock(self.child) + seconds))
+        self.killer.start()
+
+    def kill(self) -> None:
         os.kill(self.child, signal.SIGKILL)
+        if self.killer:
+            self.killer.join()
+        os.waitpid(self.child, 0)
         self.browser.close()
-        return os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
 
 
 def wait(look: Callable[[], object], what: object) -> object:
@@ -92,35 +99,35 @@ def of_review(world: World, rng: random.Random) -> Callable[[random.Random], tup
     questions += (reviewer.question("/review")["task"],)
     pages = [reviewer.question(f"/review/{question}?choice={choice}") for question in questions for choice in (1, 2)]
     answers = [answer(pages, rng) for _ in range(N_ANSWERS)]
-    states, started = [state()], time.monotonic()
+    states, started = [state()], clock(reviewer.child)
     for one in answers:
         reviewer.say(one)
         states.append(state())
-    seconds = time.monotonic() - started
+    seconds = clock(reviewer.child) - started
     reviewer.kill()
 
     def run(rng: random.Random) -> tuple[list[int], list[str]]:
         nonlocal store
         log.path.unlink(missing_ok=True)
         store = world.copy(world.whole, "of the review")
-        acknowledged, statuses, wrong = 0, [], []
-        for kill in (rng.uniform(0, seconds), rng.uniform(0, seconds / 2), None):
+        acknowledged, statuses = 0, list[int]()
+        for kill in (*(rng.uniform(0, seconds / 2) for _ in range(3)), None):
             reviewer = opened()
-            clock = threading.Timer(kill or 10 * PATIENCE, os.kill, (reviewer.child, signal.SIGKILL))
-            clock.start()
+            if kill:
+                reviewer.cut_off(kill)
             try:
                 for one in answers[acknowledged:]:
                     reviewer.say(one)
                     acknowledged += 1
             except httpx.TransportError:
                 pass
-            clock.cancel(), clock.join()
-            statuses.append(-signal.SIGKILL if kill and acknowledged < N_ANSWERS else 0)
+            statuses.append(-signal.SIGKILL if acknowledged < N_ANSWERS else 0)
             reviewer.kill()
-            if state() not in states[acknowledged : acknowledged + 2]:
-                return statuses, [*wrong, f"{acknowledged} acknowledged, {states[acknowledged : acknowledged + 2]} expected, {state()} there"]
-            acknowledged += state() != states[acknowledged]
-        return statuses, wrong
+            there, known = state(), states[acknowledged : acknowledged + 2]
+            if there not in known:
+                return statuses, [f"{acknowledged} acknowledged: {known} expected, {there} there"]
+            acknowledged += there != known[0]
+        return statuses, []
 
     return run
 
