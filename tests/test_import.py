@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 from reid import formats
 from reid.catalogue.table import read_table
 from reid.errors import GalleryError, StoreError
-from reid.formats import importing, xmp
+from reid.formats import importing, placing, xmp
 from reid.formats.archive import unpack
 from reid.formats.source import Options
 from reid.imaging import facts
@@ -31,7 +31,7 @@ def bring(tmp_path):
         root = gallery or tmp_path / "gallery"
         plan = importing.plan(list(sources), root, facts, Options(**options), unpacked, copy=copy, form=form, skip_bad=skip_bad)
         if plan.changes:
-            importing.carry_out(plan, facts)
+            placing.carry_out(plan, facts)
         return read(root), plan
 
     return run
@@ -354,7 +354,7 @@ def test_an_interrupted_import_leaves_the_old_table(tmp_path, bring, monkeypatch
     class Killed(BaseException):
         pass
 
-    real, calls = importing.write_atomically, []
+    real, calls = placing.write_atomically, []
     for stop in range(1, 5):  # the first copy, the second, the backup, the table
 
         def failing(path, data, stop=stop):
@@ -364,11 +364,11 @@ def test_an_interrupted_import_leaves_the_old_table(tmp_path, bring, monkeypatch
             real(path, data)
 
         calls.clear()
-        monkeypatch.setattr(importing, "write_atomically", failing)
+        monkeypatch.setattr(placing, "write_atomically", failing)
         with pytest.raises(Killed):
             bring(tmp_path / "new", copy=True)
-        assert {k: v for k, v in files(gallery).items() if not k.startswith("metadata.before-")} == before, stop
-    monkeypatch.setattr(importing, "write_atomically", real)
+        assert {k: v for k, v in files(gallery).items() if not k.startswith(("metadata.before-", ".reid"))} == before, stop
+    monkeypatch.setattr(placing, "write_atomically", real)
     assert bring(tmp_path / "new", copy=True)[0].identities == ["Luna", "Nala"]
 
 
@@ -379,8 +379,24 @@ def test_a_table_that_another_program_changes_meanwhile_stays(tmp_path):
     plan = importing.plan([tmp_path / "new"], gallery, facts, Options(), tmp_path / "unpacked")
     (gallery / "metadata.csv").write_text("path,identity\nold.jpg,Zoë\n")
     with pytest.raises(StoreError, match="changed by another program meanwhile"):
-        importing.carry_out(plan, facts)
+        placing.carry_out(plan, facts)
     assert read(gallery).identities == ["Zoë"]
+
+
+def test_an_import_that_comes_too_late_touches_no_photo_of_the_one_before(tmp_path):
+    gallery = tmp_path / "gallery"
+    for name, colour in (("first", "red"), ("second", "blue")):
+        photo = tmp_path / name / "Nala" / "1.png"
+        photo.parent.mkdir(parents=True)
+        Image.new("RGB", (60, 40), colour).save(photo)
+    first, second = (
+        importing.plan([tmp_path / name], gallery, facts, Options(), tmp_path / "unpacked", copy=True) for name in ("first", "second")
+    )
+    placing.carry_out(first, facts)
+    before = files(gallery)
+    with pytest.raises(StoreError, match="changed by another program meanwhile; run again"):
+        placing.carry_out(second, facts)
+    assert files(gallery) == before
 
 
 def test_only_a_csv_is_extended(tmp_path, bring):

@@ -51,7 +51,7 @@ def _import(
     or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
-    from ..formats import importing
+    from ..formats import importing, placing
     from ..formats.source import Options
     from ..imaging import facts
 
@@ -73,7 +73,7 @@ def _import(
         elif dry_run:
             print(f"dry run, nothing was written: {did} for {plan.table}")
         else:
-            backup = importing.carry_out(plan, facts)
+            backup = placing.carry_out(plan, facts)
             before = f"; the table before is {backup.name}" if backup else ""
             print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{before}")
     raise typer.Exit(1 if plan.left_out else 0)

@@ -1,16 +1,14 @@
 """Sources -> one table of the gallery: looked at whole, checked whole, and only then written whole.
 
-`plan` reads and checks and writes nothing; `carry_out` copies photos where that was asked for, and puts the table in its place."""
+`plan` reads and checks and writes nothing; `placing.carry_out` copies photos where that was asked for, and puts the table in its place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -25,16 +23,14 @@ from ..catalogue.gallery import assemble
 from ..catalogue.rows import read_rows
 from ..catalogue.table import TABLE, read_table
 from ..catalogue.values import counted, some
-from ..errors import GalleryError, PhotoError, StoreError
+from ..errors import GalleryError, PhotoError
 from ..records import PhotoFacts
-from ..store import write_atomically
 from . import READERS
 from .archive import unpacked_if_zip
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
 from .source import Look, Options, Source
-from .writing import csv_bytes
 
 PHOTOS = "photos"  # the folder of a gallery that photos are copied into
 REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
@@ -132,47 +128,6 @@ def plan(
     )
 
 
-def carry_out(done: Plan, facts: Facts) -> Path | None:
-    """Copy the photos, back the old table up, put the new one in its place; the backup, where there was a table.
-
-    A table that would not read is not put there, and what was copied is taken away again. Raises StoreError, GalleryError."""
-    copied: list[Path] = []
-    data = csv_bytes(done.columns, done.rows)
-
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            catalogue.read(done.gallery, facts, table=part)
-        except BaseException:
-            part.unlink()
-            raise
-
-    try:
-        done.gallery.mkdir(parents=True, exist_ok=True)
-        for source, target in done.copies:
-            write_atomically(target, lambda part, source=source: _copy(source, part))  # type: ignore[misc]
-            copied.append(target)
-        if _bytes(done.table) != done.before:
-            raise StoreError(f"{done.table} was changed by another program meanwhile; run again")
-        backup = None
-        if done.before is not None:
-            backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
-            write_atomically(backup, done.before)
-        write_atomically(done.table, write)
-    except BaseException as error:
-        for path in copied:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, StoreError):
-            raise StoreError(f"cannot write {done.gallery}: {error.strerror or error}") from error
-        raise
-    if done.remember:
-        write_atomically(done.gallery / REMEMBERED, (json.dumps(dict(done.remember), indent=1) + "\n").encode())
-    return backup
-
-
 def remembered(gallery: Path) -> dict[str, str]:
     """Which column meant what at imports before; nothing where that cannot be read."""
     try:
@@ -180,18 +135,6 @@ def remembered(gallery: Path) -> dict[str, str]:
     except (OSError, ValueError, RecursionError):
         return {}
     return {key: name for key, name in value.items() if key in COLUMNS and isinstance(name, str)} if isinstance(value, dict) else {}
-
-
-def _copy(source: Path, part: Path) -> None:
-    shutil.copyfile(source, part)
-    shutil.copystat(source, part)
-
-
-def _bytes(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes: list[str]) -> tuple[bytes | None, tuple[str, ...]]:
