@@ -30,10 +30,8 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
     data = csv_bytes(done.columns, done.rows)
 
     def write(part: Path) -> None:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_bytes(data)
+        _sync(part)
         try:
             catalogue.read(done.gallery, facts, table=part)
         except BaseException:
@@ -50,12 +48,15 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
             for source, target in done.copies:
                 write_atomically(target, lambda part, source=source: _copy(source, part))  # type: ignore[misc]
                 copied.append(target)
+            for folder in {folder for target in copied for folder in target.parents if folder.is_relative_to(done.gallery)}:
+                _sync(folder)
             check()
             backup = None
             if done.before is not None:
                 backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
                 write_atomically(backup, done.before)
             write_atomically(done.table, write)
+            _sync(done.gallery)
         except BaseException:
             for path in copied:
                 path.unlink(missing_ok=True)
@@ -84,7 +85,20 @@ def _alone(gallery: Path) -> Iterator[None]:
 
 def _copy(source: Path, part: Path) -> None:
     shutil.copyfile(source, part)
+    _sync(part)
     shutil.copystat(source, part)
+
+
+def _sync(path: Path) -> None:
+    """What a file or a folder holds is on the disk when this returns: whoever empties a camera's card next has the photos, whatever happens
+    to the power."""
+    if path.is_dir() and os.name != "posix":
+        return  # a folder cannot be opened there
+    place = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _bytes(file: Path) -> bytes | None:

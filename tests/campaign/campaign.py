@@ -16,7 +16,7 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
-OF_A_GALLERY = ("bits", "kills", "calls", "company")  # which is laid out and searched once, undisturbed
+OF_A_GALLERY = ("bits", "kills", "calls", "company", "places", "crashes", "power")  # which is laid out and searched once, undisturbed
 OF_FILES = ("photos", "bombs", "decisions", "networks")
 
 
