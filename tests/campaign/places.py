@@ -35,7 +35,9 @@ def locked(world: World, store: Path) -> None:
 
     class Connection(sqlite3.Connection):
         def execute(self, *args: object) -> sqlite3.Cursor:
-            raise sqlite3.OperationalError("database is locked")
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
 
     connect = sqlite3.connect
     sqlite3.connect = lambda *args, **options: connect(*args, **options | {"factory": Connection})
@@ -75,7 +77,7 @@ def decomposed(world: World, store: Path) -> None:
     """Photos whose names are decomposed on the disk and composed in the table, as of a Mac."""
     called("decomposed")(world, store)
     place = world.folder / "named" / "decomposed"
-    for photo in place.glob("[!é]*.png"):
+    for photo in place.glob("[0-9]*.png"):
         photo.rename(place / normalize("NFD", f"é{photo.name}"))
     head, *rows = (world.root / "metadata.csv").read_text().splitlines()
     (place / "metadata.csv").write_text("\n".join([head, *(normalize("NFC", f"é{row}") for row in rows)]), "utf-8")
