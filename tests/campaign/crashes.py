@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import cycle, islice
@@ -18,19 +19,17 @@ from world import COMMANDS, Runs, World
 
 def crashes(world: World, rng: random.Random, runs: int) -> Runs:
     """At every point of every command, by name and folder, in turn: the other writer finishes, and so does who comes after them."""
-    noted, points = world.folder / "points", dict[tuple[str, str], list[int]]()
+    noted, points = world.folder / "points", Counter[tuple[str, str]]()
     for command in COMMANDS:
         world.reid(command, store := world.copy(world.before[command], "crashing"), before=partial(watch, noted, store))
-        for number, name in enumerate(noted.read_text().splitlines()):
-            points.setdefault((command, name), []).append(number)
-    for (command, name), numbers in islice(cycle(points.items()), runs):
+        points.update((command, name) for name in noted.read_text().splitlines())
+    for (command, name), n in islice(cycle(points.items()), runs):
         store, died = world.copy(world.before[command], "crashing"), world.folder / "died"
         died.unlink(missing_ok=True)
-        hook = partial(watch, noted, store, rng.choice(numbers), died)
+        hook = partial(watch, noted, store, name, rng.randint(1, (1 + n) // 2), died)  # the other does some of its work
         wrong = at_once(world, [partial(writer, world, command, store, hook), partial(writer, world, command, store)])
         wrong += world.goes_on(store, command)
-        what = died.read_text() if died.exists() else "no point reached, the other was quicker"
-        yield f"{command}: {what}", [f"{command}, {name}: {one}" for one in wrong]
+        yield f"{command}: {name}{'' if died.exists() else ', not reached'}", [f"{command}, {name}: {one}" for one in wrong]
 
 
 def writer(world: World, command: str, store: Path, hook: Callable[[], None] | None = None) -> list[str]:
@@ -40,20 +39,19 @@ def writer(world: World, command: str, store: Path, hook: Callable[[], None] | N
     return [] if hook and ended.status == 0 else [f"a writer ends with {ended.status}: {ended.err}"]
 
 
-def watch(noted: Path, store: Path, deadly: int = -1, died: Path | None = None) -> None:
-    """From now on note the name of every point that is passed, and die at one of them."""
+def watch(noted: Path, store: Path, deadly: str = "", after: int = 0, died: Path | None = None) -> None:
+    """From now on note the name of every point that is passed, and die at one of them, when it is passed for the so-and-so-many-th time."""
     notes = os.open(noted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    n = 0
 
     def point(name: str, path: object) -> None:
-        nonlocal n
+        nonlocal after
         path = Path(os.fsdecode(path))
         name = f"{name}, {path.relative_to(store).parts[0] if path.is_relative_to(store) else path.suffix}"
         os.write(notes, f"{name}\n".encode())
-        if n == deadly:
-            died.write_text(name)
+        after -= name == deadly
+        if name == deadly and not after:
+            died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        n += 1
 
     def passing(function: Callable[..., object], name: str, place: int) -> Callable[..., object]:
         def run(*args: object, **options: object) -> object:

@@ -7,12 +7,11 @@ import random
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from answers import of_review
 from world import COMMANDS, Ended, Runs, World
-
-from reid.training import validation
 
 N_KILLS = 3  # at most, of each run
 Killed = Callable[[random.Random], tuple[list[int], list[str]]]  # how the killed processes ended, and what is wrong afterwards
@@ -20,11 +19,14 @@ Killed = Callable[[random.Random], tuple[list[int], list[str]]]  # how the kille
 
 def kills(world: World, rng: random.Random, runs: int) -> Runs:
     """Of each command; then everything is as if nothing had happened."""
-    validation.N_HELD_OUT = 1
-    of: dict[str, Killed] = {command: of_store(world, command) for command in COMMANDS}
-    of |= {"import": of_import(world), "review": of_review(world, rng), "train": of_train(world, "glampoints", "goodpoint")}
+    begin: dict[str, Callable[[], Killed]] = {command: partial(of_store, world, command) for command in COMMANDS}
+    begin |= {"import": partial(of_import, world), "review": partial(of_review, world, rng)}
+    begin["train"] = partial(of_train, world, "glampoints", "goodpoint")
+    of: dict[str, Killed] = {}
     for number in range(runs):
-        command = list(of)[number % len(of)]
+        command = list(begin)[number % len(begin)]
+        if command not in of:
+            of[command] = begin[command]()
         statuses, wrong = of[command](rng)
         yield f"{command}: killed {statuses.count(-signal.SIGKILL)} times", [f"{command}, run {number}: {one}" for one in wrong]
 
@@ -78,6 +80,9 @@ def of_import(world: World) -> Killed:
 
 def of_train(world: World, *networks: str) -> Killed:
     """Of one of the networks."""
+    from reid.training import validation
+
+    validation.N_HELD_OUT = 1
     out, whole, seconds = world.folder / "trained", {}, {}
 
     def train(network: str, *words: str, **options: float) -> Ended:
