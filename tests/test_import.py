@@ -399,6 +399,27 @@ def test_an_import_that_comes_too_late_touches_no_photo_of_the_one_before(tmp_pa
     assert files(gallery) == before
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells what is synced by /proc")
+def test_photos_are_on_the_disk_before_the_table_names_them(tmp_path, bring, monkeypatch):
+    foreign.pictures(tmp_path / "new" / "Nala", ["1.jpg"])
+    fsync, replace, events = os.fsync, os.replace, []
+
+    def syncing(place):
+        events.append(os.readlink(f"/proc/self/fd/{place}").removeprefix(f"{tmp_path}/"))
+        fsync(place)
+
+    def moving(source, target):
+        events.append(f"-> {os.path.relpath(target, tmp_path)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", moving)
+    bring(tmp_path / "new", copy=True)
+    photo, table = (events.index(f"-> gallery/{name}") for name in ("photos/Nala/1.jpg", "metadata.csv"))
+    assert events[photo - 1].startswith("gallery/photos/Nala/.1.jpg.") and events[table - 1].startswith("gallery/.metadata.csv.")
+    assert set(events[photo + 1 : table - 1]) == {"gallery/photos/Nala", "gallery/photos", "gallery"} and events[table + 1] == "gallery"
+
+
 def test_only_a_csv_is_extended(tmp_path, bring):
     import pandas as pd
 
