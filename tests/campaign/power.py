@@ -14,7 +14,8 @@ HOW = ("whole", "empty", "cut", "zeros", "absent")
 
 
 def power(world: World, rng: random.Random, runs: int) -> Runs:
-    """After any number of files were moved to their place, whichever of them have reached the disk: the commands give what they gave."""
+    """After any number of files were moved to their place, whichever of them have reached the disk: the commands give what they gave, and
+    `check --repair` leaves a sound store."""
     written = {}
     for command in COMMANDS:
         written[command] = world.folder / f"written by {command}"
@@ -42,7 +43,7 @@ def power(world: World, rng: random.Random, runs: int) -> Runs:
             (store / file.name).write_bytes(rows[: rng.choice((len(rows), rng.randrange(len(rows) or 1)))])
         lost = len(outcomes) - outcomes.count("whole")
         what = f"{command}, {stop} of {len(moved)} files moved, {lost} of them lost"
-        yield command, [f"{what}: {one}" for one in world.goes_on(store, command)]
+        yield command, [f"{what}: {one}" for one in world.goes_on(store, command, repair=True)]
 
 
 def record(folder: Path) -> None:

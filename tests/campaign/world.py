@@ -161,7 +161,7 @@ class World:
         value = json.loads((self.folder / f"{self.mine}answer.json").read_text())
         return [value[name] for name in ("queries", "lists", "failures")]
 
-    def goes_on(self, store: Path, command: str) -> list[str]:
+    def goes_on(self, store: Path, command: str, repair: bool = False) -> list[str]:
         """What is wrong after this command and those after it have been run, undisturbed, on a store: nothing, let us hope."""
         for one in COMMANDS[COMMANDS.index(command) :]:
             ended = self.reid(one, store)
@@ -172,5 +172,7 @@ class World:
             sorted((file.name, file.read_text()) for file in (place / "calibration").rglob("*.json")) for place in (store, self.whole)
         ]
         wrong += [] if learned[0] == learned[1] else ["another calibration"]
+        if repair:
+            self.reid("check", store, "--repair")  # what nobody has read may be damaged still
         ended = self.reid("check", store)
         return wrong + ([] if ended.status == 0 else [ended.err])
