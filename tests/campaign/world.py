@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -73,6 +74,7 @@ class World:
 
     def __init__(self, folder: Path):
         self.folder, self.root, self.photos, self.config = folder, folder / "gallery", folder / "photos", folder / "config.toml"
+        tempfile.tempdir = str(folder)  # what a killed command leaves goes with it
         self.mine = ""  # how the files of this process begin that others have, too
         rows = ["path,identity,encounter"]
         for identity, view in product(range(12), range(2)):
