@@ -20,7 +20,7 @@ from reid import formats
 from reid.catalogue import Kind
 from reid.catalogue.values import disarmed, is_given, rearmed
 from reid.errors import GalleryError, SettingsError
-from reid.formats import importing
+from reid.formats import importing, placing
 from reid.formats.described import photos, whens
 from reid.formats.source import Options
 from reid.formats.writing import ExportOptions, plain_names
@@ -34,7 +34,7 @@ def write(gallery, form, out, **options):
 
 def bring(source, gallery, unpacked, **options):
     plan = importing.plan([source], gallery, facts, Options(**options), unpacked)
-    importing.carry_out(plan, facts)
+    placing.carry_out(plan, facts)
     return read(gallery)
 
 
