@@ -32,6 +32,7 @@ CONFIG = """
 extractor = "sift"
 max_keypoints = 60
 resize = 160
+segment = false
 [match]
 matcher = "nearest"
 shortlist = 8
