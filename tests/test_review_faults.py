@@ -32,10 +32,10 @@ def test_who_judges_blind_sees_nothing_that_others_have_said(folder):
     app.answer(app.task("known.png"), "same")
     first = app.desk.gallery.references[0]
     app.desk.log.append(Kind.NAME, [app.session.key(first)], observer="zoe", value="Zora")
-    app.desk.log.append(Kind.SIDE, [app.session.key(first)], observer="zoe", value="ventral")
+    app.desk.log.append(Kind.SIDE, [app.session.key(first)], observer="zoe", value="belly")
     blind = App(folder / "gallery", observer="ben", blind=True)
     for path, text in pages(blind, "animal-0", "animal-1", "Zora").items():
-        assert not [word for word in ("zoe", "Zora", "ventral", "same animal") if word in text], path
+        assert not [word for word in ("zoe", "Zora", "belly", "same animal") if word in text], path
     catalogue = blind.browser.get("/catalogue").text
     assert catalogue.count("<strong>animal-0") == 1 and catalogue.count("<strong>animal-1") == 1 and "<strong>unnamed" in catalogue
     [task] = blind.desk.waiting()

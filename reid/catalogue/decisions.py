@@ -60,7 +60,7 @@ class Kind(StrEnum):
     MERGE = "merge"  # the animals of all photos are one, called `value`, or as the larger one was
     SPLIT = "split"  # these photos are not of the animal that they stand under, but all of another one, called `value`, or unnamed
     NOT_THIS_ANIMAL = "not_this_animal"  # each of these photos leaves the animal that it stands under, and stands by itself
-    SIDE = "side"  # the photos show the side or view `value`
+    SIDE = "side"  # the photos show the side or view `value`; empty: nobody can tell which
     DATE = "date"  # the photos were taken on `value`: 2021-11-28, with a time behind it or without, or 2021-11, or 2021
     PHOTOBOMB = "photobomb"  # what these photos have in common is another animal in the picture; says nothing of identities
     SCENERY = "scenery"  # what they have in common is the background; says nothing of identities
@@ -268,8 +268,9 @@ def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
     if len({photo.digest for photo in photos}) < least:
         raise DecisionError(f"'{kind}' is decided of {'two different photos' if least == 2 else 'a photo'} or more, not of {len(photos)}")
     if kind is Kind.SIDE:
-        if (found := side(value)) is None:
-            raise DecisionError(f"{value!r} is no side or view; write left, right, top, ...")
+        found = side(value) if value.strip() else ""
+        if found is None:
+            raise DecisionError(f"{value!r} is no side or view; write left, right, top, ..., or nothing where nobody can tell")
         return found
     if kind is Kind.DATE:
         if not ISO.fullmatch(value) or not read_dates("date", [("", value)])[0]:

@@ -12,6 +12,7 @@ OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "b
              ("dorsal", "ventral"))  # fmt: skip
 ORDER = ("top", "above", "bottom", "below", "dorsal", "ventral", "front", "back", "rear", "left", "right")  # topleft, not lefttop
 WORDS = frozenset(ORDER)
+VIEWS = tuple(dict.fromkeys(("left", "right", "dorsal", "ventral", *ORDER)))  # as they are offered to people, the usual ones first
 PLAIN = frozenset(("left", "right", "dorsal", "ventral"))  # they mean a side wherever they stand
 FILLERS = frozenset(("flank", "side", "view", "lateral", "lado", "flanco", "flanc", "cote", "seite", "flanke"))
 OTHER_WORDS = {

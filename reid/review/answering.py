@@ -8,7 +8,7 @@ from enum import StrEnum
 from ..catalogue import Decision, Kind, PhotoKey
 from ..errors import DecisionError
 from ..records import Indexed
-from .book import JUDGES, NAMES, Book
+from .book import JUDGES, NAMES, Book, Card
 from .desk import Desk
 from .tasks import Choice, Task, Topic
 
@@ -94,6 +94,14 @@ def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice) -> No
     raise DecisionError(f"this is {card.animal} {by}; with this answer {card.animal} and {animal} would become one animal")
 
 
+def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str, object]) -> Decision | None:
+    """Write down which side photos show, of those that do not stand so yet; None where all do. An empty side: nobody can tell which.
+
+    Raises DecisionError, StoreError."""
+    keys = [PhotoKey(card.digest, card.ref.image_id) for card in cards if card.digest and (card.ref.orientation or "") != side]
+    return desk.log.append(Kind.SIDE, keys, observer=desk.observer, value=side, evidence=evidence) if keys else None
+
+
 def take_back(desk: Desk) -> Decision | None:
     """Take back this observer's last answer, with what it was written down together with; None where there is none."""
     with desk.log.together():
@@ -104,7 +112,8 @@ def take_back(desk: Desk) -> Decision | None:
         follows = taken.evidence.get("follows")
         if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
             desk.log.undo(desk.observer, follows)
-    desk.n_answers = max(0, desk.n_answers - 1)
+    if taken.kind is not Kind.SIDE:
+        desk.n_answers = max(0, desk.n_answers - 1)
     return taken
 
 
