@@ -189,6 +189,19 @@ def test_mark_has_a_line_an_animal(season, tmp_path):
     assert parsed_inp((tmp_path / "r.inp").read_bytes()) == {"Luna": "0100", "Nala b": "0001"}
 
 
+@pytest.mark.parametrize("form", ["mark", "rmark", "secr"])
+def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
+    words = ("export", "--gallery", season, "--to", form, "--occasions", "year", "--epsg", "auto")
+    _, out, _ = call(*words, "--out", tmp_path / "linked", "--side", "linked")
+    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
+    _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
+    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
+    assert (
+        "1 photo of a named animal is left out, since the side is not known; say it in `reid review`, or in the column orientation" in out
+    )
+
+
 def parsed_inp(data):
     """As RMark's convert.inp reads it: comments are names of rows, which must be unique; one width; frequencies are numbers."""
     text = data.decode("ascii")

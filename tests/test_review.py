@@ -453,7 +453,7 @@ def test_what_stops_the_worker_is_told(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
 def test_the_worker_stands_back_behind_requests(tmp_path):
-    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), (), lambda *_: None)
+    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), lambda *_: None)
     here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     worker.start()
     deadline, there = time.monotonic() + 60, here

@@ -13,6 +13,7 @@ OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "b
 ORDER = ("top", "above", "bottom", "below", "dorsal", "ventral", "front", "back", "rear", "left", "right")  # topleft, not lefttop
 WORDS = frozenset(ORDER)
 SAY_IT = "in `reid review`, or in the column orientation of metadata.csv"
+VIEWS = tuple(dict.fromkeys(("left", "right", "dorsal", "ventral", *ORDER)))  # as they are offered to people, the usual ones first
 FILLERS = frozenset(("flank", "side", "view", "lateral", "lado", "flanco", "flanc", "cote", "seite", "flanke"))
 OTHER_WORDS = {
     "l": "left", "lhs": "left", "izquierda": "left", "izquierdo": "left", "izq": "left", "links": "left", "linke": "left",

@@ -58,11 +58,12 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
                 _sync(backup)
                 _sync(done.gallery)
             write_atomically(done.table, write)
-            _sync(done.gallery)
         except BaseException:
-            for path in copied:
-                path.unlink(missing_ok=True)
+            if _bytes(done.table) == done.before:  # else a table may name them
+                for path in copied:
+                    path.unlink(missing_ok=True)
             raise
+        _sync(done.gallery)
     if done.remember:
         write_atomically(done.gallery / REMEMBERED, (json.dumps(dict(done.remember), indent=1) + "\n").encode())
     return backup
@@ -93,14 +94,17 @@ def _copy(source: Path, part: Path) -> None:
 
 def _sync(path: Path) -> None:
     """What a file or a folder holds is on the disk when this returns: whoever empties a camera's card next has the photos, whatever happens
-    to the power."""
-    if path.is_dir() and os.name != "posix":
-        return  # a folder cannot be opened there
-    place = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    to the power. Not every system can do so for a folder."""
+    is_folder = path.is_dir()
     try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+        place = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+    except OSError:
+        if not is_folder:
+            raise
 
 
 def _bytes(file: Path) -> bytes | None:

@@ -12,10 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..errors import ReidError
-from ..records import Failure, Health, IdentityRanking, Query
+from ..records import Failure, Health, IdentityRanking, PhotoRef, Query
 from ..session import Session
 from ..stages import Listener
 
@@ -62,13 +61,12 @@ class Stopped(Exception):
 class Worker:
     """Answers queries one after the other. `told` is called with each answer, from the worker's thread."""
 
-    def __init__(
-        self, session: Session, progress: Progress, photos: Sequence[Path], told: Callable[[Query, IdentityRanking], None]
-    ) -> None:
-        self.session, self.progress, self.photos, self.told = session, progress, list(photos), told
+    def __init__(self, session: Session, progress: Progress, told: Callable[[Query, IdentityRanking], None]) -> None:
+        self.session, self.progress, self.told = session, progress, told
         self.health: Health | None = None
         self.is_ready = False  # whether the gallery's features are stored
-        self._batches = deque([list(photos)] if photos else [])
+        self.has_photos = False  # whether any were ever given
+        self._batches: deque[Sequence[PhotoRef]] = deque()
         self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
         self._stop = threading.Event()
@@ -80,10 +78,11 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def add(self, photos: Sequence[Path]) -> None:
-        """Further photos, after those that wait."""
-        self.photos += photos
-        self._batches.append(list(photos))
+    def add(self, photos: Sequence[PhotoRef], failures: Sequence[Failure]) -> None:
+        """Further photos, after those that wait, and what could not be found of those that were named, as `stages.photos` tells them."""
+        self.has_photos = True
+        self._batches.append(photos)
+        self._fail(failures)
         self.progress.change(finished=False)
         self._more.set()
 
@@ -124,8 +123,8 @@ class Worker:
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
 
-    def _answer(self, photos: Sequence[Path]) -> None:
-        queries, failures = self.session.queries_in(photos)
+    def _answer(self, photos: Sequence[PhotoRef]) -> None:
+        queries, failures = self.session.queries_of(photos)
         self._fail(failures)
         self.progress.is_quiet = True
         try:
