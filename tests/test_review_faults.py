@@ -7,6 +7,7 @@ from conftest import draw_animal, save
 from reviewing import App
 
 from reid.catalogue import DecisionLog, Kind, PhotoKey
+from reid.errors import StoreError
 from reid.review.guard import Door
 from reid.review.tasks import Topic, opaque
 
@@ -41,6 +42,23 @@ def test_who_judges_blind_sees_nothing_that_others_have_said(folder):
     blind.answer(task, "same")
     assert blind.desk.book().of_photo[task.photos[0].digest].animal == "animal-1"  # their own word counts for them
     assert "ben" in blind.browser.get("/agreement").text
+
+
+def test_an_answer_that_cannot_be_written_leaves_the_one_that_it_replaces(folder, monkeypatch):
+    app = App(folder / "gallery", folder / "photos")
+    task = app.task("known.png")
+    app.answer(task, "different")
+    before = app.desk.log.history()
+
+    def full(*args, **options):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.desk.log, "append", full)
+        assert app.answer(task, "same").status_code == 500
+    assert app.desk.log.history() == before
+    assert app.answer(task, "same").status_code == 200
+    assert [one.kind for one in app.desk.log.effective()] == ["same"]
 
 
 def test_two_blind_answers_join_no_animals_that_have_names(folder):

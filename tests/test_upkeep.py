@@ -14,7 +14,7 @@ from safetensors.numpy import save as as_bytes
 import reid
 from reid.errors import GalleryError, StoreError
 from reid.settings import Settings
-from reid.store import DamagedFile, JsonStore, read_tensors
+from reid.store import DamagedFile, JsonStore, digests, read_tensors
 from reid.store.files import write_tensors
 
 SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4)
@@ -170,6 +170,16 @@ def test_a_row_of_digests_that_is_not_what_was_written_is_found_and_read_again(w
     assert status == 1 and f"reid: {table} is damaged" in errors
     assert search(world) == answer  # each photo is read once more, and its row written anew
     assert call("check", "--gallery", world / "gallery")[0] == 0
+
+
+def test_a_table_that_others_keep_to_themselves_is_not_called_damaged(world, call, monkeypatch):
+    monkeypatch.setattr(digests, "PATIENCE", 0.1)
+    with sqlite3.connect(world / "gallery" / ".reid" / "digests.sqlite") as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        status, _, errors = call("check", "--gallery", world / "gallery")
+    assert status == 2 and "database is locked" in errors and "damaged" not in errors
+    connection.close()
 
 
 def test_what_is_of_photos_that_are_gone_is_freed_and_nothing_else(world, call):
