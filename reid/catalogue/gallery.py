@@ -183,7 +183,7 @@ def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[st
 def _decide(
     drafts: Sequence[Draft], names: Sequence[str | None], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str]
 ) -> tuple[Labels, dict[str, str | None]]:
-    """The labels of table and decisions together, and what `Gallery.tabled_sides` is; decided sides and dates are written into the drafts."""
+    """The labels of table and decisions together, and `Gallery.tabled_sides`; decided sides and dates are written into the drafts."""
     known = {photo.digest for one in decisions for photo in one.photos}
     since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
     n_boxes = Counter(draft.path for draft in drafts)
