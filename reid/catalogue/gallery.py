@@ -108,7 +108,8 @@ def assemble(
     names, said = identities([draft.name for draft in drafts], join, names_as_written)
     notes = [*notes, *said]
     tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
-    found, tabled_sides = None, {}
+    found: Labels | None = None
+    tabled_sides: dict[str, str | None] = {}
     if decisions and digest is not None:
         found, tabled_sides = _decide(drafts, names, decisions, digest)
         names, notes = list(found.identities), [*notes, *found.notes]
