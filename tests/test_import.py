@@ -441,9 +441,7 @@ def test_sides_are_read_from_names_and_those_without_are_counted(tmp_path, bring
         ("IMG_0001.jpg", None), ("luna-left.jpg", "left"), ("zoe_top_2.jpg", "top"),
     ]  # fmt: skip
     assert "2 sides are taken from names of files: 1 left, 1 top" in plan.notes
-    assert any(
-        note.startswith("1 of 3 new photos has no side; where an animal's sides differ, say it in") for note in plan.notes
-    )
+    assert any(note.startswith("1 of 3 new photos has no side; where an animal's sides differ, say it in") for note in plan.notes)
 
 
 def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
