@@ -197,9 +197,7 @@ def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
     _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
     assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
-    assert (
-        "1 photo of a named animal is left out, since the side is not known; say it in `reid review`" in out
-    )
+    assert "1 photo of a named animal is left out, since the side is not known; say it in `reid review`" in out
 
 
 def parsed_inp(data):

@@ -68,7 +68,8 @@ def test_a_side_is_a_decision_that_ctrl_z_takes_back_to_where_it_was_said(app):
     undone = app.browser.post("/undo")
     assert "<title>a1.png" in undone.text and "which side?" in undone.text and shown(app, "a1.png") is None and app.desk.n_answers == 1
     assert say(app, "a1.png", "</option>?").status_code == 200 and "&lt;/option&gt;?" in app.browser.get(f"/review/{task.id}").text
-    assert say(app, "a1.png", "?").status_code == 400 and app.browser.post(f"/review/{task.id}/sides", data={"side": "left"}).status_code == 404
+    assert say(app, "a1.png", "?").status_code == 400
+    assert app.browser.post(f"/review/{task.id}/sides", data={"side": "left"}).status_code == 404
 
 
 def test_pages_of_animals_and_encounters_say_sides_and_take_them_back(app):

@@ -13,6 +13,8 @@ from safetensors.numpy import save as as_bytes
 
 import reid
 from reid.errors import GalleryError, StoreError
+from reid.records import PhotoRef
+from reid.review.pictures import Size, picture
 from reid.settings import Settings
 from reid.store import DamagedFile, JsonStore, digests, read_tensors
 from reid.store.files import write_tensors
@@ -203,10 +205,12 @@ def test_what_is_of_photos_that_are_gone_is_freed_and_nothing_else(world, call):
 def test_a_query_keeps_what_is_stored_of_it_as_long_as_it_is_there(world):
     store = world / "gallery" / ".reid"
     n = len(stored(store / "features"))
+    with reid.open(world / "gallery", SETTINGS) as opened:
+        picture(PhotoRef("q", world / "query.png"), Size.SMALL, opened.work)
     age(store, 1)
     assert free(world) == {} and len(stored(store / "features")) == n == 7
     (world / "query.png").unlink()
-    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1, "second": 1}
+    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1, "second": 1, "pictures": 1}
     assert len(stored(store / "features")) == 6
 
 

@@ -108,9 +108,12 @@ def assemble(
     names, said = identities([draft.name for draft in drafts], join, names_as_written)
     notes = [*notes, *said]
     tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
-    found, tabled_sides = None, {}
+    found: Labels | None = None
+    tabled_sides: dict[str, str | None] = {}
     if decisions and digest is not None:
         found, tabled_sides = _decide(drafts, names, decisions, digest)
+        if n_named := sum(one is None and other is not None for one, other in zip(names, found.identities, strict=True)):
+            notes.append(f"of the unnamed photos {n_named:,} {'is' if n_named == 1 else 'are'} named by decisions")
         names, notes = list(found.identities), [*notes, *found.notes]
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
@@ -183,7 +186,7 @@ def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[st
 def _decide(
     drafts: Sequence[Draft], names: Sequence[str | None], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str]
 ) -> tuple[Labels, dict[str, str | None]]:
-    """The labels of table and decisions together, and what `Gallery.tabled_sides` is; decided sides and dates are written into the drafts."""
+    """The labels of table and decisions together, and `Gallery.tabled_sides`; decided sides and dates are written into the drafts."""
     known = {photo.digest for one in decisions for photo in one.photos}
     since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
     n_boxes = Counter(draft.path for draft in drafts)

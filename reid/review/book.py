@@ -87,7 +87,8 @@ def read(
     of_photo: dict[str, Card] = {}
     for ref in gallery.references:
         digest = digests.get(ref.image_id)
-        card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, ref.identity if digest is None else identity[digest])
+        animal = ref.identity if digest is None else identity[digest]
+        card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, animal)
         cards[card.id] = card
         if digest is not None:
             of_photo[digest] = card

@@ -62,7 +62,7 @@ class Desk:
         Raises PhotoError where none of them is there."""
         n, root = self._list(photos), self.session.root.resolve()
         paths = [path.resolve() for path in ([keep] if keep else photos)]
-        own = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]  # a copy of the gallery knows them, too
+        own = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]  # so that a copy knows them
         write_atomically(self._memory, json.dumps(list(dict.fromkeys((*self._remembered(), *own)))).encode())
         return n
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ..records import Failure, Health, IdentityRanking, PhotoRef, Query
 from ..session import Session
 from ..stages import Listener
 
+PACE = 2.0  # seconds after which a pace says something
 NICER = 10  # by so much the worker, and the threads that it starts, stand back behind requests and the browser
 
 
@@ -25,9 +27,10 @@ NICER = 10  # by so much the worker, and the threads that it starts, stand back 
 class State:
     """What the worker is at; replaced as a whole, so that any thread may read it."""
 
-    said: str = "starting"
+    said: str = "the gallery is being opened"
     done: int = 0
     total: int = 0  # 0 where nobody knows
+    left: float | None = None  # seconds until this step is done, at the pace that it has had so far; None before there is one
     finished: bool = False  # until further photos come
     error: str | None = None  # why it stopped
     notes: tuple[str, ...] = ()
@@ -41,10 +44,21 @@ class Progress(Listener):
         self.state = State()
         self.is_quiet = False  # while each query has bars of its own
         self._lock = threading.Lock()
+        self._began = "", 0, 0.0  # what is being done, how much of it was done when that was first told, and when that was
 
     def progress(self, what: str, done: int, total: int) -> None:
         if not self.is_quiet:
-            self.change(said=what, done=done, total=total)
+            self.step(what, done, total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """As `progress`, whether or not that is heard."""
+        now, (before, first, began) = time.monotonic(), self._began
+        if what != before or done <= first:
+            self._began = what, done, now
+            self.change(said=what, done=done, total=total, left=None)
+            return
+        left = (now - began) / (done - first) * (total - done) if now - began >= PACE else None
+        self.change(said=what, done=done, total=total, left=left)
 
     def note(self, text: str) -> None:
         self.change(notes=(*self.state.notes, text))
@@ -130,7 +144,7 @@ class Worker:
         try:
             for done, query in enumerate(queries):
                 self._check()
-                self.progress.change(said="queries answered", done=done, total=len(queries))
+                self.progress.step("queries answered", done, len(queries))
                 ranking, failed = self.session.answer(query)
                 self._fail(failed)
                 if ranking is not None:
