@@ -57,9 +57,11 @@ document.addEventListener("htmx:afterRequest", event => { // what a list shows i
 });
 document.addEventListener("htmx:sendError", () => tell("reid does not answer: it was stopped. Nothing was recorded; start it again and go on here."));
 document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
+document.addEventListener("htmx:afterSettle", event => { // its links are htmx's from here on, not before
+  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
+});
 document.addEventListener("htmx:afterSwap", event => {
   if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();
-  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
   if (event.detail.target.id === "main") {
     window.scrollTo(0, 0);
     document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
