@@ -251,7 +251,7 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
         if name not in asked:  # a slip here, too; what is zoomed stays so
             for key in ("z", "s", "r", "Control+z", "s", "l"):
                 (page.keyboard.press if key in "zs" else partial(press, page))(key)
-            assert page.locator("figcaption button.side").inner_text().split() == ["left", "S"]
+            assert page.locator("figcaption button[data-key=s]").inner_text().split() == ["left", "S"]
             assert page.locator(".stage.zoomed").count() == 2
             page.keyboard.press("z")
         asked.append(name)
