@@ -39,6 +39,7 @@ KEYS = (
     (("L",), "move both photos together, or each by itself"),
     (("M",), "lines and marks, marks alone, neither"),
     (("E",), "marks of the other features"),
+    (("C",), "contour: where the animal was found; if that is wrong, reid review --no-segment uses whole photos"),
     (("R", "Shift + R"), "rotate the query, the candidate"),
     (("F", "Shift + F"), "mirror the query, the candidate"),
     (("0",), "everything as it was"),
