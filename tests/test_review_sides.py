@@ -79,6 +79,7 @@ def test_the_side_of_the_candidate_is_said_beside_it(app):
     assert [photo.digest for photo in one.photos] == [task.choices[1].reference.digest] and one.value == "right"
     page = app.browser.get(f"/review/{task.id}").text
     assert re.findall(r'"shift\+s".*?</span>(\w+)', page) == ["right"] and re.findall(r'"s" .*?</span>(which side)', page)
+    assert page.count("matched by it once the app is started again") == 2
     assert shown(app, "a1.png") is None
     assert "Candidate" in app.browser.post("/undo").text and not [one for one in app.desk.log.effective() if one.kind is Kind.SIDE]
 
