@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..catalogue.values import counted
 from ..errors import SettingsError
 from ..formats import READERS, WRITERS
 from .options import Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined
@@ -87,6 +86,8 @@ def _import(
 
 def _next_step(plan: Plan) -> str | None:
     """Who is on new photos that nobody has named: the command that asks; None where there are none, or no folder holds them alone."""
+    from ..catalogue.values import counted
+
     bare = [ref for ref in (*plan.found.references, *plan.found.queries) if ref.path in plan.new and ref.identity is None]
     root = os.path.realpath(plan.gallery)
     folders = {os.path.dirname(os.path.realpath(os.path.join(root, ref.columns["path"]))) for ref in bare}
