@@ -48,6 +48,8 @@ class Grid(extractors.Extractor):
     def extract(self, photo):
         width, height = photo.size
         x, y = (one.ravel() for one in np.meshgrid(np.arange(4, width - 4, 8), np.arange(4, height - 4, 8)))
+        if photo.mask is not None:
+            x, y = (one[photo.mask[y, x]] for one in (x, y))
         around = np.concatenate([photo.pixels[y + dy, x + dx] for dy in (-3, 0, 3) for dx in (-3, 0, 3)], axis=1).astype(np.float32)
         around -= around.mean(axis=1, keepdims=True)
         around /= np.linalg.norm(around, axis=1, keepdims=True) + 1e-6
@@ -149,6 +151,8 @@ def test_partners_lie_on_the_same_skin_and_two_individuals_have_none(few, scenes
         own, others = one.partners
         rows = np.flatnonzero(own >= 0)
         assert (others[own[rows]] == rows).all() and set(own[own < 0]) <= {UNMATCHED, IGNORED}
+    for one in couples[:20]:  # what lies beside the animal is not described
+        assert all(0 < len(features) < (features.size[0] // 8) * (features.size[1] // 8) for features in one.features)
     again = Species(scenes, Mute(), tmp_path).of(0)
     for one, other in zip(couples, again):
         assert one.same == other.same and all(np.array_equal(a, b) for a, b in zip(one.partners, other.partners))
