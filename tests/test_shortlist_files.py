@@ -11,7 +11,7 @@ import pytest
 from test_shortlist import asked, crowd, digest, filled, silent
 
 from reid.errors import StoreError
-from reid.retrieval import shortlist
+from reid.retrieval import lists, shortlist
 from reid.retrieval.shortlist import Shortlist
 
 
@@ -63,12 +63,12 @@ import sys
 import numpy as np
 from pathlib import Path
 from reid.records import Features
-from reid.retrieval import shortlist
+from reid.retrieval import lists, shortlist
 
 rng = np.random.default_rng(0)
 photos = rng.normal(size=(60, 30, 16))
 photos /= np.linalg.norm(photos, axis=2, keepdims=True)
-shortlist.SAVE_EVERY, shortlist.AT_ONCE, shortlist.EXACT_BELOW = -1, 4, 0
+shortlist.SAVE_EVERY, lists.AT_ONCE, lists.EXACT_BELOW = -1, 4, 0
 first, last = map(int, sys.argv[2:])
 numbers = {f"{i:064x}": i for i in range(first, last)}
 
@@ -96,7 +96,7 @@ def test_processes_that_index_at_once_do_not_take_each_others_files(tmp_path):
 def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_path, monkeypatch):
     photos, again = crowd(20)
     stale = filled(tmp_path, *photos[:10])
-    read = shortlist.read_tensors
+    read = lists.read_tensors
     before = [read(file) for file in stale.root.rglob("photos.safetensors")]
     grown = filled(tmp_path, *photos)
     for file in list(grown.root.rglob("*.faiss")):
@@ -108,7 +108,7 @@ def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_p
         reads.append(file)
         return before[0] if len(reads) == 1 else read(file)
 
-    monkeypatch.setattr(shortlist, "read_tensors", late)
+    monkeypatch.setattr(lists, "read_tensors", late)
     index = Shortlist(tmp_path, "features")
     assert [int(np.argmax(asked(index, query, *range(20)))) for query in again] == list(range(20))
     assert len(reads) == 2
@@ -153,12 +153,12 @@ def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_pa
 
 
 def read_digests(folder):
-    return [row.tobytes().hex() for row in shortlist.read_tensors(folder / "photos.safetensors")[0]["digests"]]
+    return [row.tobytes().hex() for row in lists.read_tensors(folder / "photos.safetensors")[0]["digests"]]
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(shortlist, "SAVE_EVERY", -1)
-    monkeypatch.setattr(shortlist, "AT_ONCE", 8)
+    monkeypatch.setattr(lists, "AT_ONCE", 8)
     photos, again = crowd(40)
     loaded = []
 

@@ -3,7 +3,8 @@ among them."""
 
 from . import coarse, shortlist
 from .coarse import finalists
-from .shortlist import Shortlist, is_whole, unneeded
+from .lists import is_whole, unneeded
+from .shortlist import Shortlist
 
 __all__ = ["Shortlist", "describe", "finalists", "is_whole", "unneeded"]
 

@@ -1,24 +1,20 @@
 """Which references are worth matching: the query's descriptors vote in an index of the gallery's own.
 
-The index holds every descriptor of every reference in a few bytes (inverted lists of product-quantised residuals, Jegou et al. 2011,
-TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
-the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
+A keypoint of the query votes for each photo among its nearest neighbours in the index, by how much nearer that neighbour is than the last
+of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
-    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and the name of its file
-    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         the index; it is mapped into memory, not read, when it is searched
+    <folder>/shortlist/<fingerprint>/<key>/   an index, see `lists`
 
 Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
-share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
+share it, too.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,82 +22,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
 from ..records import Features
-from ..store import (
-    LEFTOVER_AGE,
-    SAVE_EVERY,
-    DamagedFile,
-    checksum_of,
-    fingerprint,
-    is_old,
-    read_tensors,
-    remove,
-    write_atomically,
-    write_tensors,
-)
+from ..store import SAVE_EVERY, DamagedFile, fingerprint, remove
+from . import lists
+from .lists import PHOTOS, Growing, Index, Load, read, unneeded
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
-PER_CODE = 4  # dimensions that share a code of 4 bits
-EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
-TRAINING = 64  # descriptors for each inverted list, to find its centre
-AT_ONCE = 64  # photos added at a time
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
-PHOTOS = "photos.safetensors"
-
-Load = Callable[[str], Features]
 
 
 def describe() -> dict[str, object]:
     """All that changes votes, features given. JSON-able."""
-    return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": TRAINING}
-
-
-@dataclass(frozen=True)
-class _Index:
-    """An index as it is stored. Once it is built nothing of it changes, so several threads may search it."""
-
-    folder: Path
-    numbers: dict[str, int]  # of its photos, by digest
-    n_trained: int  # photos that there were when the lists were laid out
-    file: str = ""
-    n_bytes: int = 0  # of the file; 0 where no photo has a keypoint, and there is none
-    checksum: int = 0  # of the file
-    faiss: Any = None  # once it is opened
-
-    def shared(self, wanted: Iterable[str]) -> int:
-        return len(self.numbers.keys() & wanted)
-
-    def fits(self, wanted: Iterable[str]) -> bool:
-        """Whether two in three of its photos are wanted. The others may be another gallery's."""
-        return 3 * self.shared(wanted) >= 2 * len(self.numbers)
-
-    def is_whole(self) -> bool:
-        """Whether the file is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
-        path = self.folder / self.file
-        return not self.n_bytes or (path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum)
-
-    def opened(self, writable: bool = False) -> _Index:
-        """Raises FileNotFoundError where the file is gone or is not what was written."""
-        import faiss
-
-        path = self.folder / self.file
-        try:
-            if not self.is_whole():  # a file cut short must not be mapped
-                raise FileNotFoundError(path)
-            found = faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP) if self.n_bytes else None
-        except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(path) from error
-        return replace(self, faiss=found)
+    return {"neighbours": NEIGHBOURS, "probed": PROBED, **lists.describe()}
 
 
 class Shortlist:
     """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads."""
 
     def __init__(self, folder: Path, features_fingerprint: str):
-        self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
-        self._index: _Index | None = None
+        self.root = folder / "shortlist" / fingerprint(features_fingerprint, lists.describe())
+        self._index: Index | None = None
         self._lock = threading.Lock()  # of who opens or updates
 
     @property
@@ -123,31 +64,34 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            before = self._index.opened(writable=True) if self._index is not None and fits else None
+            before = self._index.opened(to_grow=True) if self._index is not None and fits else None
         except FileNotFoundError:
             before = None
-        index = before or _Index(self._free(wanted), {}, len(wanted))
-        index = replace(index, numbers=dict(index.numbers))
+        index = before or Index(self._free(wanted), {}, len(wanted))
         new = [digest for digest in wanted if digest not in index.numbers]
-        saved, made = time.monotonic(), set[str]()
-        for start in range(0, len(new), AT_ONCE):
-            progress(start, len(new))
-            index = _added(index, new, start, load)
+        growing = Growing(index, new, load)
+        saved, done = time.monotonic(), 0
+        while done < len(new):
+            progress(done, len(new))
+            done += growing.add(done)
             if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
-                index = _saved(index, made)
+                growing.save()
                 saved = time.monotonic()
         progress(len(new), len(new))
-        self._index = _saved(index, made)
+        stored = growing.save()
+        try:
+            self._index = stored.opened()
+        except FileNotFoundError:  # a process that has made the same files, too, is further already
+            self._index = self._best(dict.fromkeys(wanted))
         self._collect()
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
         import faiss
 
-        index = self._holding(digests)
+        index, numbers = self._holding(digests)
         if index is None or index.faiss is None or not len(query) or not len(digests):
             return np.zeros(len(digests), np.float32)
-        numbers = np.array([index.numbers[digest] for digest in digests], int)
         votes = np.zeros(len(index.numbers), np.float32)
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
@@ -164,19 +108,25 @@ class Shortlist:
         of_wanted: NDArray[np.float32] = votes[numbers]
         return of_wanted
 
-    def _holding(self, digests: Sequence[str]) -> _Index | None:
-        """The open index, or where it lacks one of these photos the stored one that has most of them."""
+    def _holding(self, digests: Sequence[str]) -> tuple[Index | None, NDArray[np.int64]]:
+        """The open index, or where it lacks one of these photos the stored one that has most of them, and the photos' numbers in it."""
         index = self._index
-        if index is None or not all(digest in index.numbers for digest in digests):
+        for again in (False, True):
+            try:
+                if index is not None:
+                    return index, np.fromiter(map(index.numbers.__getitem__, digests), np.int64, len(digests))
+            except KeyError:
+                if again:
+                    raise
             with self._lock:
                 index = self._index = self._best(dict.fromkeys(digests)) or self._index
-        return index
+        return None, np.zeros(0, np.int64)
 
     # -- files
 
-    def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> _Index | None:
+    def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> Index | None:
         """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
-        for again in (False, True):  # another process may replace an index between the list of its photos and its file
+        for again in (False, True):  # another process may replace an index between the list of its photos and its files
             found = [one for one in self._stored() if one.shared(wanted) and (not fitting or one.fits(wanted))]
             for one in sorted(found, key=lambda one: (-one.shared(wanted), len(one.numbers), one.folder)):
                 try:
@@ -192,10 +142,10 @@ class Shortlist:
                 return None
         return None
 
-    def _stored(self) -> Iterator[_Index]:
+    def _stored(self) -> Iterator[Index]:
         for folder in sorted(self.root.glob("*/")):
             try:
-                yield _read(folder)
+                yield read(folder)
             except (FileNotFoundError, DamagedFile):
                 continue
 
@@ -209,109 +159,3 @@ class Shortlist:
         """Delete what nobody needs: files that were replaced an hour ago, indexes that nobody has opened for a month."""
         for path in unneeded(self.root, UNUSED_FOR):
             remove(path)
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether the index of a folder and the list of its photos, where there is one, are what was written."""
-    for _ in range(2):  # another process may replace an index between the list of its photos and its file
-        try:
-            return _read(folder).is_whole()
-        except FileNotFoundError:
-            continue
-        except DamagedFile:
-            return False
-    return not (folder / PHOTOS).exists()
-
-
-def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = None) -> Iterator[Path]:
-    """Of the indexes under `root` the folders of those that nobody has opened for so many seconds, of those that fit no gallery of the
-    `wanted` photos, and files that were replaced; nothing that was touched in the last hour."""
-    for folder in sorted(root.glob("*/")):
-        try:
-            index = _read(folder)
-        except (FileNotFoundError, DamagedFile):
-            index = None
-        unused = unused_for if wanted is None or index is None or index.fits(wanted) else LEFTOVER_AGE
-        if index is not None and is_old(folder / PHOTOS, unused):
-            yield folder
-        else:
-            yield from (file for file in sorted(folder.glob("*.faiss")) if (index is None or file.name != index.file) and is_old(file))
-
-
-def _read(folder: Path) -> _Index:
-    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile."""
-    tensors, about = read_tensors(folder / PHOTOS)
-    try:
-        numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
-        return _Index(folder, numbers, about["n_trained"], about["file"], about["bytes"], about["checksum_of_file"])
-    except KeyError as error:  # of an earlier version
-        raise DamagedFile(folder / PHOTOS) from error
-
-
-def _added(index: _Index, digests: list[str], start: int, load: Load) -> _Index:
-    """The index with the next photos added to it; laid out first, if need be, for all that are to come. Its table of photos is changed."""
-    part = digests[start : start + AT_ONCE]
-    descriptors = [load(digest).descriptors for digest in part]
-    places = np.arange(len(index.numbers), len(index.numbers) + len(part))
-    index.numbers.update(zip(part, places.tolist()))
-    if not any(map(len, descriptors)):
-        return index
-    if index.faiss is None:
-        index = replace(index, faiss=_laid_out(digests, load, sum(map(len, descriptors)) / len(part)))
-    owners = np.repeat(places, [len(one) for one in descriptors])
-    index.faiss.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
-    return index
-
-
-def _saved(index: _Index, made: set[str]) -> _Index:
-    """The index, stored under a name of its content, and then the list of its photos in the place of the one before. The file that it named
-    before becomes a leftover; if this run has `made` it, it goes at once."""
-    name, n_bytes, checksum = "none.faiss", 0, 0
-    if index.faiss is not None:
-        part = index.folder / f"{secrets.token_hex(8)}.faiss"
-        write_atomically(part, lambda file: _write(index.faiss, file))
-        n_bytes, checksum = part.stat().st_size, checksum_of(part)
-        name = f"{fingerprint(list(index.numbers), index.n_trained, checksum)}.faiss"
-        try:
-            os.replace(part, index.folder / name)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if not (index.folder / name).exists():  # else Windows, where another process maps a file of this name, and so of this content
-                reason = f"cannot write {index.folder / name}: {error.strerror}"
-                raise StoreError(f"{reason}; mend that and run again, what is stored stays") from error
-    digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
-    about = {"file": name, "bytes": n_bytes, "checksum_of_file": checksum, "n_trained": index.n_trained}
-    write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
-    try:
-        if index.file in made - {name}:
-            (index.folder / index.file).unlink()
-        elif index.file not in ("", name):
-            os.utime(index.folder / index.file)
-    except OSError:
-        pass  # it has gone, or a process maps it
-    made.add(name)
-    return replace(index, file=name, n_bytes=n_bytes, checksum=checksum)
-
-
-def _write(index: Any, file: Path) -> None:
-    import faiss
-
-    try:
-        faiss.write_index(index, str(file))
-    except RuntimeError as error:
-        raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
-
-
-def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
-    """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
-    import faiss
-
-    n = n_each * len(digests)
-    n_dims = load(digests[0]).descriptors.shape[1]
-    if n < EXACT_BELOW:
-        return faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT)
-    n_lists = 2 ** round(np.log2(n) / 2)
-    sample = np.unique(np.linspace(0, len(digests) - 1, int(TRAINING * n_lists / n_each) + 1).astype(int))
-    index = faiss.index_factory(n_dims, f"IVF{n_lists},PQ{n_dims // PER_CODE}x4fs", faiss.METRIC_INNER_PRODUCT)
-    index.train(np.concatenate([load(digests[i]).descriptors for i in sample], dtype=np.float32))
-    return index
