@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -132,6 +133,72 @@ def test_threads_ask_while_the_index_grows(tmp_path):
         thread.join()
     assert not wrong
     assert np.argmax(asked(index, again[59], *range(60))) == 59
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Lists, and a file for each eight photos."""
+    monkeypatch.setattr(lists, "EXACT_BELOW", 0)
+    monkeypatch.setattr(lists, "AT_ONCE", 4)
+    monkeypatch.setattr(lists, "SHARD", 8)
+
+
+def test_votes_are_the_same_in_shards_and_only_the_last_is_written_for_new_photos(tmp_path, small_shards, monkeypatch):
+    photos, again = crowd(60)
+    index = filled(tmp_path / "shards", *photos[:57])
+    before = {file.name for file in index.root.rglob("*.faiss")}
+    assert len(before) == 1 + 8  # where the lists are, seven full shards and one photo
+    index = filled(tmp_path / "shards", *photos)
+    after = {file.name for file in index.root.rglob("*.faiss")}
+    assert len(after - before) == 1 and len(after) == 10  # what it replaced stays for an hour
+    votes = [asked(Shortlist(tmp_path / "shards", "features"), query, *range(60)) for query in again]
+    assert np.argmax(votes, axis=1).tolist() == list(range(60))
+    kept = next(index.root.glob("*/photos.safetensors"))
+    assert len(lists.read(kept.parent).files) == 1 + 8
+
+
+def test_a_full_shard_is_read_again_if_its_time_has_changed_and_always_by_a_check(tmp_path, small_shards):
+    photos, _ = crowd(60)
+    index = filled(tmp_path, *photos)
+    [folder] = index.root.glob("*/")
+    shard = folder / lists.read(folder).files[1].name
+    content, times = shard.read_bytes(), shard.stat()
+    shard.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not lists.is_whole(folder)
+    lists.read(folder).opened()
+    os.utime(shard)
+    with pytest.raises(FileNotFoundError):
+        lists.read(folder).opened()
+    shard.write_bytes(content)
+    lists.read(folder).opened()
+    shard.write_bytes(content[:-1])
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(FileNotFoundError):
+        lists.read(folder).opened()
+
+
+def test_lists_hold_the_strongest_descriptors_in_eight_bytes(tmp_path, small_shards, monkeypatch):
+    monkeypatch.setattr(lists, "KEPT", 10)
+    photos, _ = crowd(40)
+    strong = [replace(photo, scores=np.arange(30.0)) for photo in photos]
+    index = filled(tmp_path, *strong)
+    only = [
+        replace(photo, scores=photo.scores[20:], keypoints=photo.keypoints[20:], descriptors=photo.descriptors[20:]) for photo in strong
+    ]
+    shards = lists.read(next(index.root.glob("*/"))).files[1:]
+    assert sum(file.n_bytes for file in shards) < 40 * 10 * 16 + len(shards) * 1000
+    assert np.argmax([asked(index, one, *range(40)) for one in only], axis=1).tolist() == list(range(40))
+
+
+def test_an_index_of_an_earlier_version_is_no_damage_and_goes_after_an_hour(tmp_path):
+    photos, _ = crowd(20)
+    [folder] = filled(tmp_path, *photos).root.glob("*/")
+    tensors, _ = lists.read_tensors(folder / "photos.safetensors")
+    lists.write_tensors(folder / "photos.safetensors", tensors, {"file": "x.faiss", "bytes": 1, "checksum_of_file": 1, "n_trained": 20})
+    assert lists.is_whole(folder) and list(lists.unneeded(folder.parent, 1e9)) == []
+    os.utime(folder / "photos.safetensors", (0, 0))
+    assert list(lists.unneeded(folder.parent, 1e9)) == [folder]
 
 
 def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_path):

@@ -30,7 +30,7 @@ from ..store import LEFTOVER_AGE, DamagedFile, checksum_of, fingerprint, is_old,
 KEPT = 256  # descriptors of a reference, the strongest
 BYTES = 8  # of a descriptor in the lists; the number of its photo takes as many
 EXACT_BELOW = 2**16  # descriptors; so few are all kept, and compared as they are
-GROWTH = 4 / 7  # of the number of lists, as a power of the number of descriptors: 2^10 for 500 photos, 2^16 for a million
+GROWTH = 0.575  # of the number of lists, as a power of the number of descriptors: 2^9 for 500 photos, 2^16 for a million
 TRAINING = 40  # descriptors for each list, to find its centre
 COMPARED = 2**12  # lists; the nearest of more are found by a graph (HNSW, Malkov and Yashunin 2018, TPAMI), and laid out in two levels
 LINKS = 32  # of a list in that graph
@@ -266,7 +266,7 @@ def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
     if n_each * len(digests) < EXACT_BELOW:
         return faiss.index_factory(n_dims, "IDMap,Flat", kind)
     n_each = min(n_each, KEPT)
-    n_lists = 2 ** round(GROWTH * np.log2(n_each * len(digests)))
+    n_lists = 2 ** int(GROWTH * np.log2(n_each * len(digests)))
     sample = np.unique(np.linspace(0, len(digests) - 1, int(TRAINING * n_lists / n_each) + 1).astype(int))
     descriptors = np.concatenate([_strongest(load(digests[i])) for i in sample], dtype=np.float32)
     centres = faiss.IndexFlatIP(n_dims)
