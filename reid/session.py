@@ -206,10 +206,9 @@ class Session(AbstractContextManager["Session"]):
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work
         given = [photos] if isinstance(photos, (str, Path)) else list(photos)
-        where = [where] if isinstance(where, str) else where
         if not given:
             raise PhotoError("no photo to identify")
-        chosen, said = catalogue.restrict(self.gallery, where, orientation)
+        chosen, said = catalogue.restrict(self.gallery, [where] if isinstance(where, str) else where, orientation)
         refs, failures = stages.photos(given, self.gallery, work.listener)
         references = self.references
         wanted = {ref.image_id for ref in chosen.references}
@@ -232,7 +231,8 @@ class Session(AbstractContextManager["Session"]):
         about = {"path": str(self.root), **stages.about(searched, judges), "filter": said, "decisions": self._decided()}
         everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
         listed = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
-        return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC))
+        share, now = stages.new_share(rankings, work, judges), datetime.now(UTC)
+        return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), now, share)
 
     def _unusable(self) -> GalleryError:
         return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))

@@ -43,6 +43,16 @@ def _drawn(identity: int, view: int, size: tuple[int, int]) -> np.ndarray:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
+@pytest.fixture
+def threads():
+    """Sets how many threads of the processor PyTorch has, for one test."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def random_features(n: int, n_dims: int, seed: int, size=(471, 313)) -> Features:
     rng = np.random.default_rng(seed)
     descriptors = rng.normal(size=(n, n_dims))

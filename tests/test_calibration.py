@@ -12,6 +12,7 @@ import reid
 from reid import stages
 from reid.errors import GalleryError
 from reid.records import Indexed, PhotoRef, Query
+from reid.report import html, tables
 from reid.settings import Settings
 from reid.stages import Judges, Stage
 
@@ -86,6 +87,21 @@ def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, 
     assert new.p_new > 0.5
     assert report.gallery["calibration"]["n_new"] == 2 * N
     assert calibrate(herd, cache=store).as_json() == calibration.as_json()
+
+
+def test_the_share_of_new_animals_is_estimated_from_many_photos_together(herd, tmp_path, store):
+    calibrate(herd, cache=store)
+    for number in range(24):
+        save(tmp_path / "q" / f"{number:02}.png", draw_animal(number if number < 6 else 70 + number, 9))
+    with reid.open(herd, FAST.replace(prior_new=0.1), cache=store) as opened:
+        report = opened.identify(tmp_path / "q")
+        few = opened.identify(sorted((tmp_path / "q").iterdir())[:12])
+        page = html.as_html(report, {}, opened.impostors)
+    share = report.new_share
+    assert (share.n_queries, share.prior) == (24, 0.1) and share.low < 0.75 < share.high and share.low > 0.1
+    assert "Taken together, " in page and "`--prior-new 0." in page
+    assert json.loads(tables.as_json(report))["new_share"]["estimate"] == round(share.estimate, 6)
+    assert few.new_share is None and json.loads(tables.as_json(few))["new_share"] is None
 
 
 def test_a_verdict_and_the_probability_beside_it_agree(herd, tmp_path, store):

@@ -21,6 +21,7 @@ from reid.decision import (
     calibration_queries,
     good_turing,
     listed,
+    share_of_new,
     standing,
     trials_of,
     uncalibrated,
@@ -29,8 +30,10 @@ from reid.decision import (
 from reid.decision import calibration as calibrating
 from reid.decision.conformal import FOLDS, Fold, Ranked, fold_of, jackknife, p_values
 from reid.decision.model import Logistic, OpenSetModel, fit_logistic, table
-from reid.decision.reasons import NOTHING_COMPARED, of_quality, of_sides, reasons
+from reid.decision.prior import log_odds
+from reid.decision.reasons import NOTHING_COMPARED, of_quality, of_share, of_sides, reasons
 from reid.decision.sampling import weighed
+from reid.decision.share import MANY
 from reid.decision.verdicts import verdict_of
 from reid.errors import SettingsError
 from reid.records import Candidate, IdentityRanking
@@ -258,6 +261,30 @@ def test_no_verdict_stands_beside_a_probability_that_denies_it(calibration):
     assert (likely.p_if_new, likely.p_if_known) == (unlikely.p_if_new, unlikely.p_if_known)  # the prior does not touch ranks
     why = reasons(unlikely, calibration, 0.05, 0.05)[-1]
     assert why.startswith("By its rank alone it would be a match, but P(match), which takes the prior into account, is only ")
+
+
+# -- many queries together
+
+
+def test_the_share_of_new_animals_is_found_whatever_each_answer_assumes():
+    """Evidence is normal about 1 for known and -1 for new ones: its logarithm of odds is twice itself."""
+    is_new = np.arange(400) < 280
+    evidence = np.random.default_rng(0).normal(np.where(is_new, -1.0, 1.0))
+    for prior in (0.05, 0.5, 0.9):
+        found = share_of_new(1 / (1 + np.exp(2 * evidence - log_odds(prior))), prior)
+        assert found.low < 0.7 < found.high and found.high - found.low < 0.16, prior
+        assert found.estimate == pytest.approx(0.7, abs=0.06) and (found.prior, found.n_queries) == (prior, 400)
+    assert of_share(found).endswith(f"and `--prior-new {found.estimate:.2g}` assumes what all of them say")
+
+
+def test_evidence_that_says_nothing_leaves_the_share_open():
+    nothing = share_of_new([0.3] * MANY, 0.3)
+    assert (nothing.low, nothing.high) == (0.0, 1.0)
+    assert of_share(nothing).endswith("the probabilities of each assume 30 %")
+    assert share_of_new([0.3] * (MANY - 1), 0.3) is None
+    sure = share_of_new([1.0] * 30, 0.3)
+    assert sure.high == 1.0 and sure.low > 0.85
+    assert share_of_new([0.0] * 30, 0.3).low == 0.0
 
 
 def test_verdicts_where_nothing_is_calibrated():

@@ -2,6 +2,9 @@
 
 import ast
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,37 @@ def test_work_that_the_memory_is_too_small_for_is_done_in_halves():
         devices.in_halves(lambda items: work(items, 2), [1, 2, 3, 4, 5, 6], "take fewer")
     with pytest.raises(SettingsError, match="take fewer"):
         devices.in_halves(lambda items: work(items, 0), [1], "take fewer")
+
+
+def test_items_are_worked_at_by_threads_that_compute_alone(threads):
+    threads(2)
+    at_work = threading.Barrier(2, timeout=30)
+
+    def work(item):
+        at_work.wait()  # for the other thread, which is at work at the same time
+        return item, torch.get_num_threads()
+
+    assert list(devices.abreast(work, [3, 1, 2, 0])) == [(3, 1), (1, 1), (2, 1), (0, 1)]
+    with ThreadPoolExecutor(1) as pool:
+        assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == 2  # this thread, and those that begin later
+    assert list(devices.abreast(lambda item: torch.get_num_threads(), [1])) == [2]  # one item has all threads
+
+
+def test_what_goes_wrong_beside_others_is_told_and_stops_them(threads):
+    threads(2)
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            raise ValueError("bad")
+        time.sleep(0.01)
+        return item
+
+    with pytest.raises(ValueError, match="bad"):
+        list(devices.abreast(work, range(1000)))
+    assert len(begun) < 900
+    assert torch.get_num_threads() == 2
 
 
 def test_photos_are_extracted_in_halves_where_the_memory_is_too_small():

@@ -10,9 +10,9 @@ import torch
 from conftest import draw_animal, save
 
 from reid.errors import SettingsError
-from reid.extractors.goodpoint import GoodPoint, heatmap
+from reid.extractors.goodpoint import GoodPoint
 from reid.records import PhotoRef
-from reid.training import Choices, goodpoint, method, validation
+from reid.training import Choices, method, validation
 from reid.training import pairs as two
 from reid.training.loop import Plan, train
 from reid.training.rendered import album
@@ -86,10 +86,15 @@ def test_photos_that_share_nothing_are_cropped_all_the_same():
     view = View(np.zeros(nothing.depth.shape, np.uint8), nothing, SIDE)
     one = album.crops((view, view), CROP, np.random.default_rng(0), (0, 0))
     assert not one.valid.any() and (one.maps == two.OUTSIDE).all()
+    logits, descriptors = outputs([one])
+    parts = rendered.loss(logits, descriptors, logits, [one])
+    assert float(parts["loss"]) == pytest.approx(0, abs=1e-6) and float(parts["right"]) == 0
+
+
+def outputs(batch):
+    torch.manual_seed(0)
     with torch.inference_mode():
-        outputs = GoodPoint().eval()(torch.from_numpy(one.images[:, None]))
-        parts = goodpoint.loss(*outputs, [one], "paper", torch.Generator())
-    assert float(parts["loss"]) == 0
+        return GoodPoint().eval()(torch.from_numpy(np.concatenate([one.images for one in batch])[:, None]))
 
 
 def test_pairs_repeat_and_the_next_of_a_species_is_another_individual(photos):
@@ -110,43 +115,66 @@ def pair(who):
 
 def test_another_individual_and_the_background_are_elsewhere():
     one, same, impostor, species = (pair(who) for who in ((0, 0), (0, 0), (0, 1), (1, 1)))
-    assert np.array_equal(one.elsewhere(one), one.beside[1]) and np.array_equal(one.elsewhere(impostor), impostor.valid[1])
+    assert np.array_equal(one.elsewhere(one), one.beside) and np.array_equal(one.elsewhere(impostor), impostor.valid)
     assert one.elsewhere(same) is None and one.elsewhere(species) is None
     warped = two.Warped(one.images, one.valid, np.eye(3))
     assert warped.elsewhere(warped) is None and warped.elsewhere(one) is None and one.elsewhere(warped) is None
 
 
-def test_what_is_more_alike_elsewhere_is_pushed_away_by_hand():
-    """Of two places, whose own cosines are 0.8, only the one that an impostor is more like (1.0) is pushed away."""
+def peaked(*places):
+    """Logits of two images whose only peaks are at these pixels (x, y), in the middle of their cells."""
+    logits = torch.zeros((2, 64, 8, 8))
+    for x, y in places:
+        logits[:, (y % 8) * 8 + x % 8, y // 8, x // 8] = 9.0
+    return logits
+
+
+def test_the_cross_entropy_by_hand(monkeypatch):
+    """Three keypoints far apart, at the same places of both images; each has its own descriptor, but two look alike in the second one."""
+    monkeypatch.setattr(rendered, "POINTS", 3)
+    places = ((12, 12), (36, 12), (12, 36))
+    one = pair((0, 0))
     descriptors = torch.zeros((2, 256, 8, 8))
-    descriptors[0, 0], descriptors[1, 0], descriptors[1, 1] = 1, 0.8, 0.6
-    descriptors[0, :2, :, 4:] = torch.tensor([0.6, 0.8])[:, None, None]
-    descriptors[1, :2, :, 4:] = torch.tensor([0.0, 1.0])[:, None, None]
-    at = torch.tensor([[12.0, 12.0], [52.0, 12.0]])
-    nearest = torch.arange(2)
-    matched = {"own": at, "others": at, "projected": at, "by_place": nearest, "by_descriptor": nearest, "distance": torch.zeros(2)}
+    descriptors[:, 3] = 1  # everywhere else
+    for number, (x, y) in enumerate(places):
+        rows, columns = slice(y // 8 - 1, y // 8 + 2), slice(x // 8 - 1, x // 8 + 2)
+        descriptors[:, :, rows, columns] = 0
+        descriptors[0, number, rows, columns] = 1
+        descriptors[1, (0, 0, 2)[number], rows, columns] = 1
+    logits = peaked(*places)
+    parts = rendered.loss(logits, descriptors, logits, [replace(one, beside=np.zeros_like(one.beside))])
+    t = 1 / rendered.TEMPERATURE
+    # cosines of each keypoint: its own place; two others of the other image; two others of its own image
+    there = [[1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
+    back = [[1, 0, 0, 1, 0], [0, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
+    rows = np.array(there + back, float) * t
+    expected = np.mean(np.log(np.exp(rows - rows[:, :1]).sum(axis=1)))
+    assert float(parts["descriptors"]) == pytest.approx(expected, rel=1e-4) and float(parts["right"]) == pytest.approx(
+        5 / 6
+    )  # a tie is right
 
-    def contrast(*strange):
-        rows = torch.zeros((len(strange), 256))
-        for row, values in zip(rows, strange):
-            row[:2] = torch.tensor(values)
-        return float(goodpoint._contrast(descriptors, matched, rows, torch.Generator().manual_seed(0)))
 
-    before = contrast()
-    assert contrast((1.0, 0.0)) - before == pytest.approx(1, abs=1e-5)  # cosines 1 and 0.6
-    assert contrast((-1.0, 0.0)) == before
-    assert contrast((1.0, 0.0), (0.6, 0.8)) - before == pytest.approx(1, abs=1e-5)  # 1 and 1, the mean
+def test_heatmaps_are_held_where_they_were():
+    one, logits = pair((0, 0)), peaked((12, 12), (36, 12))
+    descriptors = torch.nn.functional.normalize(torch.ones((2, 256, 8, 8)), dim=1)
+    same, moved = (rendered.loss(now, descriptors, logits, [one]) for now in (logits, peaked((13, 12), (36, 12))))
+    assert float(same["heatmaps"]) == pytest.approx(0, abs=1e-6) and float(moved["heatmaps"]) > 0.01
+    assert float(moved["loss"] - same["loss"]) == pytest.approx(rendered.HELD * float(moved["heatmaps"]), rel=1e-4)
 
 
-def test_an_impostor_in_the_batch_counts(photos):
+def test_an_impostor_in_the_batch_and_the_background_are_rivals(photos):
     batch = [photos.pair(0), photos.pair(1)]
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        outputs = GoodPoint().eval()(torch.from_numpy(np.concatenate([one.images for one in batch])[:, None]))
-    kept = [len(goodpoint._elsewhere(batch[0], some, heatmap(outputs[0]), outputs[1])) for some in (batch[:1], batch)]
-    assert kept[1] > kept[0]
-    filled = replace(batch[0], beside=np.zeros_like(batch[0].beside))
-    assert goodpoint._elsewhere(filled, [filled], heatmap(outputs[0]), outputs[1]).shape == (0, 256)
+    logits, descriptors = outputs(batch)
+    bare = [replace(one, beside=np.zeros_like(one.beside)) for one in batch]
+
+    def told(some, rows):
+        return float(rendered.loss(logits[rows], descriptors[rows], logits[rows], some)["descriptors"])
+
+    alone = [told(bare[:1], slice(2)), told(bare[1:], slice(2, 4))]
+    strangers = [replace(bare[0], who=(0, 0)), replace(bare[1], who=(1, 0))]  # of two species, of which nothing is known
+    covered = [replace(one, beside=np.ones_like(one.beside)) for one in batch]
+    apart, together, everything = (told(some, slice(4)) for some in (strangers, bare, covered))
+    assert min(alone) <= apart <= max(alone) and apart < together < everything
 
 
 def test_crops_are_no_larger_than_photos(tmp_path):

@@ -20,6 +20,7 @@ import reid
 from reid import session as sessions
 from reid import stages
 from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
+from reid.matchers.nearest import NearestMatcher
 from reid.records import PhotoRef, Query
 from reid.settings import Settings
 from reid.stages import Judges
@@ -112,6 +113,37 @@ def test_features_that_are_read_ahead_give_the_same_answers(animals, monkeypatch
     ahead = identify(photos, animals, FAST, cache=animals / "alone", listener=listener)
     assert ahead.rankings == alone.rankings
     assert any("is damaged" in note for note in listener.notes)
+
+
+def test_pipelines_of_one_extractor_keep_its_features_once(animals, monkeypatch):
+    work = stages.Workspace(FAST.replace(fuse="sift+adalam,goodpoint+nearest"), animals / "alone", reid.Listener())
+    first, other, second = work.pipelines
+    assert first.kept is second.kept is not other.kept
+    with reid.open(animals, FAST.replace(fuse="sift+adalam")) as opened:
+        items = opened.references
+        first, second = opened.work.pipelines
+        assert second.load(items[0]) is first.load(items[0])
+        monkeypatch.setattr("reid.stages.pipeline.KEPT", 2)
+        small = stages.Workspace(FAST, animals / ".reid", reid.Listener()).first
+        for item in (*items[:2], items[0], items[2]):
+            small.load(item)
+        assert [item.digest in small.kept for item in items[:3]] == [True, False, True]  # what was not asked for longest is gone
+
+
+def test_pairs_get_the_same_however_many_threads_match_them(animals, monkeypatch, threads):
+    photos, used = animals.parent / "photos", set()
+    matched = NearestMatcher.match
+    monkeypatch.setattr(NearestMatcher, "match", lambda *given: used.add(threading.get_ident()) or matched(*given))
+    monkeypatch.setattr(stages.match, "AT_ONCE", 2)
+    threads(1)
+    alone = identify(photos, animals, FAST, cache=animals / "alone")
+    assert used == {threading.get_ident()}
+    threads(3)
+    used.clear()
+    assert identify(photos, animals, FAST, cache=animals / "together").rankings == alone.rankings
+    assert len(used - {threading.get_ident()}) > 1
+    kept = [sorted((animals / cache / "matches").rglob("*.safetensors")) for cache in ("alone", "together")]
+    assert [file.read_bytes() for file in kept[0]] == [file.read_bytes() for file in kept[1]] and kept[0]
 
 
 def test_what_is_stored_is_not_extracted_again(animals, monkeypatch):

@@ -82,11 +82,14 @@ def _identify(
 def _remark(found: Report, lacking: str | None) -> None:
     """What stands below the table."""
     from .. import imaging
+    from ..decision import reasons
 
     for ranking in found.rankings:
         faults = min(map(imaging.shortcomings, ranking.quality), key=len, default=())  # of the best photo
         if faults:
             print(f"{ranking.query_id} is {', '.join(faults)}: known animals are recognised on fewer of such photos")
+    if found.new_share is not None:
+        print(reasons.of_share(found.new_share))
     if found.gallery["calibration"] is None:
         way_out = "`reid calibrate`, with the same options for features, matching and --encounter, gives that"
         if lacking:

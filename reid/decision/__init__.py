@@ -4,7 +4,8 @@ A calibration query is a photo of the gallery that is identified again without t
 through another encounter, a query of a known animal, and once without its animal, a query of a new one. In the order of use:
 `sampling` (which photos, and what each gives), `weights` (what each fused pipeline is worth), `health` (which labels to distrust), `model`
 (evidence and probabilities), `conformal` (ranks and what they promise), `calibration` (all of it, learned once), `verdicts` (match,
-unsure, new, odd, and lists), `prior`, `reasons`. `groups` needs no calibration: it sorts photos that nobody has named.
+unsure, new, odd, and lists), `prior`, `share` (how many of many photos are new), `reasons`. `groups` needs no calibration: it sorts photos
+that nobody has named.
 """
 
 from ..store.description import constants
@@ -14,6 +15,7 @@ from .health import health
 from .model import LEAST, Standing, standing, standing_of
 from .prior import good_turing
 from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, trials_of
+from .share import share_of_new
 from .verdicts import MATCH, NEW, ODD, UNSURE, Decision, listed, uncalibrated, with_lists
 from .weights import Evidence
 from .weights import learn as learn_weights
@@ -27,6 +29,6 @@ def describe() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
-    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "health", "learn_weights", "listed", "standing",
-    "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
+    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "health", "learn_weights", "listed", "share_of_new",
+    "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from ..errors import SettingsError
 from ..records import PhotoRef
@@ -56,6 +55,8 @@ class Calibration:
     def _interval(self, evidence: Floats, prior: float, p_match: float) -> tuple[float, float]:
         """Of P(match): delete-a-group jackknife over the folds, on the logit. It tells what the calibration queries leave open, not what
         the prior does."""
+        from scipy.special import expit
+
         without = [float(fold.model.logit_match(evidence, prior)[0]) for fold in self.folds]
         low, high = expit(jackknife(float(self.model.logit_match(evidence, prior)[0]), without))
         return min(float(low), p_match), max(float(high), p_match)  # they hold it anyway, but for rounding

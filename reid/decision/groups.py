@@ -6,10 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
 NEVER = 1e6  # the distance of photos that are kept apart: no mean with one of them in it comes near a threshold
 METHOD = "average"  # linkage: two groups are joined by the mean over all pairs between them
@@ -28,6 +24,11 @@ def groups(
     `scores` (N, N) is symmetric, larger is more alike, nan where a pair cannot be compared: such a pair speaks neither for one animal nor
     against it. Groups are joined from the most alike down (hierarchical clustering) as long as what they have in common is above the
     `threshold`. Photos of `must` are one animal, those of `cannot` are not; who gives both for one pair gets them apart."""
+    from scipy.cluster.hierarchy import fcluster, linkage  # a tenth of a second, which other commands need not wait for
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial.distance import squareform
+
     n = len(scores)
     if n < 2:
         return np.zeros(n, np.intp)

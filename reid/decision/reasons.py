@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..records import NewShare
 from .calibration import Calibration
 from .verdicts import MATCH, ODD, Decision, verdict_of
 
@@ -51,6 +52,17 @@ def of_several(seen: Mapping[str, str]) -> str:
         photo_of.setdefault(individual, photo)
     named = ", ".join(f"{individual} ({photo})" for individual, photo in sorted(photo_of.items()))
     return f"Its photos clearly match several individuals, {named}: one encounter shows one animal, so identify them photo by photo."
+
+
+def of_share(share: NewShare) -> str:
+    """How many of many photos are of new animals, beside what each answer assumes, and what to do where the two do not agree."""
+    said = (
+        f"taken together, {100 * share.estimate:.0f} % of these {share.n_queries} queries look as if their animal had never been seen "
+        f"(95 %: {100 * share.low:.0f} to {100 * share.high:.0f} %); the probabilities of each assume {100 * share.prior:.0f} %"
+    )
+    if share.low <= share.prior <= share.high:
+        return said
+    return f"{said}, and `--prior-new {min(max(share.estimate, 0.001), 0.999):.2g}` assumes what all of them say"
 
 
 def of_twins(pairs: Sequence[tuple[str, str]]) -> str | None:

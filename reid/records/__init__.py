@@ -4,12 +4,12 @@ Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) a
 `size` is (width, height). A `query` is the photo asked about, a `reference` a photo of the gallery; LightGlue depends on the order.
 """
 
-from .answer import Candidate, Failure, Health, IdentityRanking, Mislabel, Report, Twins
+from .answer import Candidate, Failure, Health, IdentityRanking, Mislabel, NewShare, Report, Twins
 from .pair import PairMatches
 from .photo import UNKNOWN, Box, Features, Photo, PhotoFacts, PhotoRef, Quality
 from .query import Indexed, Query
 
 __all__ = [
-    "UNKNOWN", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Indexed", "Mislabel", "PairMatches", "Photo",
-    "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Twins",
+    "UNKNOWN", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Indexed", "Mislabel", "NewShare", "PairMatches",
+    "Photo", "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Twins",
 ]  # fmt: skip

@@ -74,6 +74,17 @@ class Health:
 
 
 @dataclass(frozen=True)
+class NewShare:
+    """The share of new animals among the queries of one run, taken together."""
+
+    estimate: float
+    low: float  # ends of its interval of 95 %
+    high: float
+    prior: float  # what each answer assumes
+    n_queries: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A photo that could not be used, and why."""
 
@@ -92,6 +103,7 @@ class Report:
     gallery: Mapping[str, object]  # photos and individuals searched, the filter that was used, what judged the answers
     versions: Mapping[str, str]
     created: datetime  # UTC
+    new_share: NewShare | None = None  # of a calibrated gallery, where there are enough queries
 
     def setting(self, name: str) -> object:
         """The value of a setting by its own name, whichever group it stands in. Raises KeyError."""

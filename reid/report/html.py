@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..decision.reasons import of_twins, percent
+from ..decision.reasons import of_share, of_twins, percent
 from ..records import Candidate, Health, IdentityRanking, Report
 from ..scoring import Floats, ImpostorDistribution
 from .tables import list_rates
@@ -93,6 +93,7 @@ def as_html(
         verdicts=VERDICTS,
         counts=Counter(ranking.verdict for ranking in report.rankings),
         lists=_lists(report),
+        share=None if report.new_share is None else of_share(report.new_share),
         notes=_notes(report.gallery.get("calibration")),
         n_calibrated=sum(ranking.p_new is not None for ranking in report.rankings),
         about=list(_flat({**report.gallery, **report.settings, **report.versions})),

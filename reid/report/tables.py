@@ -37,6 +37,7 @@ def as_json(report: Report) -> bytes:
             verdict: {"rate": rate, "queries": [one.query_id for one in report.rankings if one.listed and one.verdict == verdict]}
             for verdict, rate in list_rates(report).items()
         },
+        "new_share": report.new_share and {name: _rounded(value) for name, value in vars(report.new_share).items()},
         "queries": [_query(ranking, top) for ranking in report.rankings],
         "failures": [{"photo": failure.image_id, "reason": failure.reason} for failure in report.failures],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .. import decision, imaging, scoring
 from ..decision import Calibration, reasons
 from ..errors import PhotoError
-from ..records import Candidate, IdentityRanking, Indexed, Query
+from ..records import Candidate, IdentityRanking, Indexed, NewShare, Query
 from ..scoring import ImpostorDistribution, Scores
 from .match import compared
 from .score import compare, rank
@@ -36,6 +36,14 @@ def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Wo
         found = identify(query, references, work, judges)
         yield replace(found, candidates=found.candidates[:most])
     work.listener.progress("queries identified", len(queries), len(queries))
+
+
+def new_share(rankings: Sequence[IdentityRanking], work: Workspace, judges: Judges) -> NewShare | None:
+    """How many of these are of new animals, taken together; None where nothing is calibrated, or of too few."""
+    if judges.calibration is None:
+        return None
+    own = work.settings.decide.prior_new
+    return decision.share_of_new([one.p_new for one in rankings if one.p_new is not None], own if own >= 0 else judges.calibration.prior)
 
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:

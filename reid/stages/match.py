@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import catalogue, matchers, retrieval
+from .. import catalogue, devices, matchers, retrieval
 from ..records import Features, Indexed, PairMatches
 from ..scoring import Floats
 from ..store import SAVE_EVERY, CoarseStore, DamagedFile, Digests, MatchStore
@@ -24,6 +24,7 @@ from ..store.matches import Matches
 from .pipeline import Pipeline
 
 LOADERS = {"cpu": 0, "mps": 2, "cuda": 4}  # threads that read features ahead of the matcher; on the processor that computes they cost more
+AT_ONCE = 8  # pairs that a thread of the processor matches before it is given others
 NONE: Matches = (np.zeros((0, 2), np.int32), np.zeros(0, np.float16))
 
 
@@ -92,9 +93,8 @@ def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> 
     if missing:
         saved = time.monotonic()
         try:
-            results = pipeline.matcher.match(pipeline.load(query), _Loaded(pipeline, missing))
-            for done, (place, (indices, confidence)) in enumerate(results, start=1):
-                stored[missing[place].digest] = indices, confidence.astype(np.float16)
+            for done, (item, (indices, confidence)) in enumerate(_matched(query, missing, pipeline), start=1):
+                stored[item.digest] = indices, confidence.astype(np.float16)
                 pipeline.n_matched += 1
                 if len(missing) > 1:
                     pipeline.listener.progress("pairs", done, len(missing))
@@ -104,6 +104,21 @@ def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> 
         finally:  # also when interrupted
             pipeline.matches.save(query.digest, stored)
     return [stored[item.digest] for item in references]
+
+
+def _matched(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> Iterator[tuple[Indexed, Matches]]:
+    """Each reference with its matches, as they are ready; on a processor by several threads, each with pairs of its own."""
+    features, matcher = pipeline.load(query), pipeline.matcher
+
+    def part(items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Matches]]:
+        return ((items[place], found) for place, found in matcher.match(features, _Loaded(pipeline, items)))
+
+    if pipeline.device != "cpu":
+        yield from part(references)
+        return
+    parts = [references[start : start + AT_ONCE] for start in range(0, len(references), AT_ONCE)]
+    for found in devices.abreast(lambda items: list(part(items)), parts):
+        yield from found
 
 
 def coarse(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[float]:
@@ -194,7 +209,7 @@ class _Loaded(Sequence[Features]):
             return
         with ThreadPoolExecutor(n_threads) as pool:
             load = self.pipeline.features.load
-            begun = ((item, None if self.pipeline.kept(item) else pool.submit(load, item.digest)) for item in self.items)
+            begun = ((item, None if item.digest in self.pipeline.kept else pool.submit(load, item.digest)) for item in self.items)
             waiting = deque(islice(begun, 4 * n_threads))
             while waiting:
                 item, reading = waiting.popleft()

@@ -20,6 +20,28 @@ KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 Read = Callable[[], Features | None]
 
 
+class Kept:
+    """Features of the photos that were asked for last; for several threads, and for all pipelines of one extractor."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Features] = {}  # by digest, the oldest first
+        self._lock = threading.RLock()
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._found
+
+    def get(self, digest: str) -> Features | None:
+        return self._found.get(digest)
+
+    def add(self, digest: str, features: Features) -> None:
+        """As the newest; what is beyond `KEPT` goes."""
+        with self._lock:
+            self._found.pop(digest, None)
+            self._found[digest] = features
+            if len(self._found) > KEPT:
+                del self._found[next(iter(self._found))]
+
+
 class Pipeline:
     """The settings' extractor and matcher, and one folder of stored results; usable from several threads."""
 
@@ -28,8 +50,7 @@ class Pipeline:
         extractors.weights_digest(settings.extract)
         self.settings, self.folder, self.listener = settings, folder, listener
         self.n_matched = 0  # pairs matched now, stored ones not counted
-        self._kept: dict[str, Features] = {}  # the oldest first
-        self._lock = threading.RLock()
+        self.kept = Kept()
 
     @property
     def name(self) -> str:
@@ -94,23 +115,16 @@ class Pipeline:
             self.listener.note(f"{error} is damaged; the features of {item.ref.image_id} are extracted again")
             return None
 
-    def kept(self, item: Indexed) -> bool:
-        return item.digest in self._kept
-
     def load(self, item: Indexed, read: Read | None = None) -> Features:
         """The stored features, extracted again if the file has been deleted or is damaged. The last `KEPT` stay in memory.
 
         `read` as in `stored`. Raises PhotoError for a photo that is gone."""
-        with self._lock:
-            features = self._kept.pop(item.digest, None)
+        features = self.kept.get(item.digest)
         if features is None:
             features = self.stored(item, read)
         if features is None:
             self.features.save(item.digest, self.extractor.extract(self.prepare(item.ref)))
             features = self.features.load(item.digest)
             assert features is not None
-        with self._lock:
-            self._kept[item.digest] = features
-            if len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]
+        self.kept.add(item.digest, features)
         return features

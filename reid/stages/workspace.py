@@ -37,6 +37,8 @@ class Workspace:
             self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
+        for place, one in enumerate(self.pipelines):
+            one.kept = next(other for other in self.pipelines[: place + 1] if other.settings.extract == one.settings.extract).kept
         self.digests = Digests(folder)
 
     @cached_property

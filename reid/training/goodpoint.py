@@ -29,7 +29,7 @@ from ..imaging.warps import Strength
 from ..records import PhotoRef
 from . import Choices, pairs, validation
 from .loop import Forward, Task
-from .pairs import Pair, Warped, Way
+from .pairs import Pair, Warped, Way, inside
 from .photos import Crops
 
 CELLS = 32, 16  # px a side of the cells whose maxima are matched, of the first and of the second image
@@ -75,8 +75,8 @@ def targets(
     there, back = ways
     own, others = (maxima(one.detach(), ok, cell) for one, ok, cell in zip(scores, valid, CELLS))
     projected = there(own)
-    inside = _inside(projected, valid[1])
-    own, projected = own[inside], projected[inside]
+    seen = inside(projected, valid[1])
+    own, projected = own[seen], projected[seen]
     if not len(own) or not len(others):
         empty = own.new_zeros((0, 2))
         return empty, empty, {"own": own[:0], "projected": projected[:0], "others": others}
@@ -88,9 +88,9 @@ def targets(
     same, near = by_place == by_descriptor, distance <= NEAR
     keep = same & near if rule == "paper" else same | ~near
     second = ((projected + others[by_place]) / 2)[keep].round()
-    second = second[_inside(second, valid[1])]
+    second = second[inside(second, valid[1])]
     first = back(second).round()
-    both = _inside(first, valid[0])
+    both = inside(first, valid[0])
     about = {"own": own, "projected": projected, "others": others, "by_place": by_place, "by_descriptor": by_descriptor}
     return first[both], second[both], about | {"distance": distance}
 
@@ -108,8 +108,7 @@ def loss(logits: Tensor, descriptors: Tensor, batch: Sequence[Pair], rule: str, 
         zero = logits.sum() * 0
         parts["keypoints"].append(_likelihood(maps[place], own, theirs) if len(own) else zero)
         parts["heatmaps"].append(_difference(maps[place], valid, ways))
-        strange = _elsewhere(one, batch, maps, descriptors)
-        parts["descriptors"].append(_contrast(descriptors[place], matched, strange, generator) if "distance" in matched else zero)
+        parts["descriptors"].append(_contrast(descriptors[place], matched, generator) if "distance" in matched else zero)
     means = {name: torch.stack(values).mean() for name, values in parts.items()}
     total = KEYPOINTS * means["keypoints"] + DESCRIPTORS * means["descriptors"] + HEATMAPS * means["heatmaps"]
     return {"loss": total, **means, "kept": torch.tensor(n_kept / max(1, len(batch)))}
@@ -196,41 +195,22 @@ def _difference(maps: Tensor, valid: Tensor, ways: tuple[Way, Way]) -> Tensor:
         read = way(pixels)
         grid = ((read + 0.5) / maps.new_tensor([width, height]) * 2 - 1).reshape(1, height, width, 2)
         warped = F.grid_sample(smooth[here : here + 1], grid, align_corners=False)[0, 0]
-        seen = _inside(read, valid[here]).reshape(height, width) & valid[1 - here]
+        seen = inside(read, valid[here]).reshape(height, width) & valid[1 - here]
         if seen.any():
             total = total + ((warped - smooth[1 - here, 0]) ** 2)[seen].mean()
     return total
 
 
-def _elsewhere(one: Pair, batch: Sequence[Pair], maps: Tensor, descriptors: Tensor) -> Tensor:
-    """[N x 256] of what is known not to be in the pair's first image: the most striking places of second images of the batch."""
-    known = [(2 * place + 1, mask) for place, other in enumerate(batch) if (mask := one.elsewhere(other)) is not None]
-    found = [sample(descriptors[i], maxima(maps[i].detach(), torch.from_numpy(mask).to(maps.device), CELLS[1])) for i, mask in known]
-    return torch.cat([descriptors.new_zeros((0, descriptors.shape[1])), *found])
-
-
-def _contrast(descriptors: Tensor, matched: dict[str, Tensor], strange: Tensor, generator: torch.Generator) -> Tensor:
-    """Descriptors of one place alike; of places taken for each other, of what is more alike elsewhere, and of random places not."""
+def _contrast(descriptors: Tensor, matched: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    """Descriptors of one place alike; of places taken for each other, and of random places, not."""
     ours, theirs = sample(descriptors[0], matched["own"]), sample(descriptors[1], matched["others"])
     at_place = sample(descriptors[1], matched["projected"])  # the code takes the nearest keypoint, however far it is
     alike = (1 - (ours * at_place).sum(dim=1)).mean()
     wrong = (matched["by_place"] != matched["by_descriptor"]) & (matched["distance"] >= FAR)
     taken = (ours * theirs[matched["by_descriptor"]]).sum(dim=1)
     mistaken = taken[wrong].mean() if wrong.any() else alike * 0
-    if len(strange):
-        taken = (ours @ strange.T).amax(dim=1)
-        wrong = taken > (ours * at_place).sum(dim=1)
-        mistaken = mistaken + (taken[wrong].mean() if wrong.any() else alike * 0)
     orders = [torch.randperm(len(theirs), generator=generator)[: len(ours)].to(ours.device) for _ in range(SHUFFLES)]
     n = min(len(ours), len(theirs))
     chance = torch.stack([(ours[:n] * theirs[order[:n]]).sum(dim=1) for order in orders]).mean(dim=0)
     common = chance > LOOKALIKE
     return alike + mistaken + (chance[common].mean() if common.any() else alike * 0)
-
-
-def _inside(points: Tensor, valid: Tensor) -> Tensor:
-    """[N] whether the nearest pixel is one of the image, and valid."""
-    columns, rows = points.round().long().unbind(dim=1)
-    height, width = valid.shape
-    there = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
-    return there & valid[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]

@@ -35,8 +35,8 @@ class Pair(ABC):
         """From the first image to the second and back, in the precision and on the device of a tensor."""
 
     def elsewhere(self, other: Pair) -> NDArray[np.bool_] | None:
-        """(H, W) where the second image of `other`, which may be this pair, is known to show nothing of this one's first; None where that
-        is not known."""
+        """(2, H, W) where the images of `other`, which may be this pair, are known to show nothing that this one's images show as valid;
+        None where that is not known."""
         return None
 
 
@@ -66,8 +66,7 @@ class Mapped(Pair):
     def elsewhere(self, other: Pair) -> NDArray[np.bool_] | None:
         """Beside the animal, and on another individual of its species."""
         others = isinstance(other, Mapped) and other.who[0] == self.who[0] and other.who[1] != self.who[1]
-        masks = self.beside if other is self else other.valid if others else (None, None)
-        return masks[1]
+        return self.beside if other is self else other.valid if others else None
 
 
 def draw(crops: Crops, number: int, way: Callable[[Rng, tuple[int, int]], Matrix], change: Callable[[Image, Rng], Image]) -> Warped:
@@ -92,3 +91,11 @@ def read(points: Tensor, places: Tensor) -> Tensor:
     """[N x 2] what a map [H x W x 2] says at pixels."""
     columns, rows = points.long().unbind(dim=1)
     return places[rows, columns]
+
+
+def inside(points: Tensor, valid: Tensor) -> Tensor:
+    """[N] whether the nearest pixel is one of the image, and valid."""
+    columns, rows = points.round().long().unbind(dim=1)
+    height, width = valid.shape
+    there = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
+    return there & valid[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
