@@ -121,9 +121,7 @@ def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
     assert set(loaded) == set(range(60, 80))  # only what is new
     assert [np.argmax(asked(index, again[i], *range(5, 80))) + 5 for i in range(5, 80)] == list(range(5, 80))
     assert asked(Shortlist(tmp_path, "features"), again[7], *range(5, 80)) == asked(index, again[7], *range(5, 80))
-    assert len(list(index.root.rglob("*.faiss"))) == (
-        2 if exact_below else 3
-    )  # what was replaced may be about to be opened
+    assert len(list(index.root.rglob("*.faiss"))) == (2 if exact_below else 3)  # what was replaced may be about to be opened
     index.update([digest(i) for i in range(50, 80)], load, silent)  # most have left
     assert len(index.digests) == 30
     index.update([digest(i) for i in range(79)], load, silent)
