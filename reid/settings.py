@@ -138,7 +138,7 @@ class ScoreSettings(_Checked):
     """From matches to a ranking of individuals."""
 
     score: ScoreName = ScoreName.joint
-    fuse: str = "aliked-n16+nearest*0.5,goodpoint+nearest,sift+nearest*0.5"  # further pipelines whose scores are fused:
+    fuse: str = "aliked-n16+nearest*0.5,goodpoint+lightglue*0.5,goodpoint+nearest,sift+nearest*0.5"  # further pipelines, fused:
     # extractor+matcher*weight, what it counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn
     # weights from a gallery's animals
     min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn

@@ -331,7 +331,7 @@ def test_a_fused_pipeline_that_knows_nothing_of_these_animals_loses_its_say(herd
         calibration = opened.calibrate()
         assert [one.weight for one in opened.impostors.fused] == [4.0]
         own, (other,) = opened.judges.impostors.weight, [one.weight for one in opened.judges.impostors.fused]
-        assert own + other == pytest.approx(5) and other < 1  # the score keeps its scale
+        assert own + other == pytest.approx(5) and other < 2.1  # half of the way to nothing; the score keeps its scale
         share = 100 * other / 5
         assert calibration.notes[0] == (
             f"what counts on these animals: sift + nearest {100 - share:.0f} % (instead of 20), "

@@ -25,11 +25,11 @@ from reid.imaging import facts
 def bring(tmp_path):
     """Import into `gallery`: what the gallery is then, and the plan."""
 
-    def run(*sources, copy=False, form=None, gallery=None, **options):
+    def run(*sources, copy=False, form=None, gallery=None, skip_bad=False, **options):
         unpacked = tmp_path / f"unpacked{os.urandom(4).hex()}"
         unpacked.mkdir()
         root = gallery or tmp_path / "gallery"
-        plan = importing.plan(list(sources), root, facts, Options(**options), unpacked, copy=copy, form=form)
+        plan = importing.plan(list(sources), root, facts, Options(**options), unpacked, copy=copy, form=form, skip_bad=skip_bad)
         if plan.changes:
             importing.carry_out(plan, facts)
         return read(root), plan
@@ -461,3 +461,33 @@ def test_the_command(tmp_path, call):
         "import", foreign.table(tmp_path / "b"), "--gallery", gallery, "--column", "identity=", "--column", "site=Individual"
     )
     assert code == 0 and json.loads((gallery / ".reid" / "columns.json").read_text()) == {"site": "Individual"}
+
+
+def test_bad_photos_are_left_out_only_where_that_is_asked_for(tmp_path, call):
+    card, gallery = foreign.pictures(tmp_path / "card"), tmp_path / "gallery"
+    (card / "IMG_4998.JPG").write_text("no photo")
+    (card / "IMG_4999.JPG").touch()
+    code, _, err = call("import", card, "--gallery", gallery)
+    refused = "2 problems; nothing was written; --skip-bad leaves out 2 photos that cannot be used"
+    assert code == 2 and err.splitlines()[-1] == f"reid: {refused}" and not gallery.exists()
+    for words in (["--dry-run"], []):
+        code, _, err = call("import", card, "--gallery", gallery, "--skip-bad", *words)
+        bad, empty = err.splitlines()
+        assert code == 1 and "IMG_4998.JPG" in bad and "IMG_4999.JPG" in empty and empty.endswith("is empty")
+        assert gallery.exists() == (not words)
+    assert [ref.path.name for ref in read(gallery).references] == list(foreign.NAMES)
+
+
+def test_bad_rows_of_a_table_are_left_out_and_the_others_keep_their_cells(tmp_path, bring):
+    card = foreign.pictures(tmp_path / "card")
+    rows = [("none.jpg", "Nala", "a"), ("IMG_0002.jpg", "Luna", "b"), ("IMG_0002.jpg", "Kiara", "c"), ("IMG_0003.jpg", "Zoë", "d")]
+    who = foreign.write_csv(card / "who.csv", ("path", "identity", "note"), rows)
+    found, plan = bring(who, skip_bad=True)
+    assert [(ref.path.name, ref.identity, ref.columns["note"]) for ref in found.references] == [
+        ("IMG_0002.jpg", "Luna", "b"), ("IMG_0003.jpg", "Zoë", "d"),
+    ]  # fmt: skip
+    assert ["line 2" in plan.left_out[0], "line 4" in plan.left_out[1], len(plan.left_out)] == [True, True, 2]
+    twice = foreign.write_csv(tmp_path / "card" / "other.csv", ("path", "identity"), [("IMG_0002.jpg", "Nala")])
+    assert "identity is 'Nala', but 'Luna'" in problems(bring, twice, skip_bad=True)[-1]
+    (tmp_path / "card" / "IMG_0003.jpg").unlink()
+    assert "IMG_0003.jpg' is missing" in problems(bring, card / "IMG_0001.jpg", skip_bad=True)[-1]  # the gallery's own rows stay

@@ -132,6 +132,15 @@ def test_an_empty_column_does_not_hide_the_full_one(tmp_path):
     assert meanings(read_table(file)).name("identity") == "identity"
 
 
+def test_a_python_environment_beside_the_photos_holds_none(tmp_path):
+    for photo in ("amber/1.jpg", "venv/lib/a.png"):
+        save(tmp_path / photo, draw_animal(1, 1))
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    (tmp_path / "venv" / "lib64").symlink_to("lib")
+    found = contents(tmp_path)
+    assert found.photos == ["amber/1.jpg"] and any("venv" in note for note in found.notes())
+
+
 @pytest.mark.parametrize("name", ["a-link", "z-link", "amber/link"])
 def test_a_link_to_a_folder_of_the_gallery_is_named_as_the_link(tmp_path, name):
     for animal in ("amber", "luna"):

@@ -465,3 +465,23 @@ def test_the_worker_stands_back_behind_requests(tmp_path):
 def test_the_command_refuses_an_open_network(animals, call):
     status, _, error = call("review", "--gallery", animals, "--host", "192.0.2.1", "--no-browser")
     assert status == 2 and "--without-tls" in error and not DecisionLog(animals).path.exists()
+
+
+def test_the_command_refuses_photos_that_are_not_there(animals, call, monkeypatch):
+    monkeypatch.setattr("reid.review.serve.serve", lambda *_, **__: pytest.fail("it was served"))
+    status, _, error = call("review", animals / "crads", "--gallery", animals, "--no-browser")
+    assert status == 2 and "no photo to identify: there is no " in error and "crads" in error
+    assert not (animals / ".reid" / "review" / "photos.json").exists()
+
+
+def test_health_says_what_it_waits_for(app):
+    app.desk.worker.is_ready = False
+    app.desk.worker.progress.change(said="photos checked", finished=False)
+    page = app.browser.get("/health").text
+    assert "looked up once the gallery is ready" in page and "Doubtful labels are looked for once the gallery is ready" in page
+
+
+def test_who_has_no_link_is_told_where_to_find_one(app):
+    answer = app.another().get("/review", headers={"Accept": "text/html"})
+    assert answer.status_code == 401 and "/static/app.css" in answer.text and "the last line in the terminal" in answer.text
+    assert app.desk.name not in answer.text and app.door.csrf not in answer.text

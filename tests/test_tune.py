@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_animal, save
 
 import reid
-from reid.decision.weights import LEAST_ANIMALS, Evidence, learn, losses_of
+from reid.decision.weights import LEAST_ANIMALS, Evidence, half_way, learn, losses_of
 from reid.errors import GalleryError
 from reid.evaluation import tune as tuning_room
 from reid.evaluation.tune import Choice, choose
@@ -40,6 +40,10 @@ def test_a_weight_stays_where_few_animals_or_no_difference_speak_against_it():
     same = queries(5.0)
     twice = [Evidence(np.vstack((one.excess, one.excess)), one.individuals, one.animal) for one in same]
     assert learn(twice, (1.0, 1.0)) == (1.0, 1.0)  # the second repeats the first, so that every weight answers alike
+
+
+def test_a_calibration_goes_half_of_the_way():
+    assert half_way((1.0, 32.0, 0.125, 0.3), (1.0, 0.5, 0.5, 0.3)) == (1.0, 4.0, 0.25, 0.3)
 
 
 def test_what_is_found_does_not_depend_on_the_order_of_queries():

@@ -28,6 +28,7 @@ SYSTEM = frozenset(
     )
 )  # fmt: skip
 SYSTEM_FORMS = re.compile(r"found\.\d{3}|.+\.(lrdata|lrcat-data|cocatalog)", re.IGNORECASE)
+ENVIRONMENT = "pyvenv.cfg"  # what a Python environment has, as `python3 -m venv` makes it
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MASKS = frozenset(("mask", "masks", "segmentation", "segmentations", "segmentation mask", "segmentation masks"))
 
@@ -72,8 +73,9 @@ def contents(folder: Path) -> Contents:
     for path, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         here = "" if path == top else path.removeprefix(top).lstrip(os.sep) + os.sep
         seen.add(os.path.realpath(path))
-        system.update(name for name in (*folders, *names) if is_system(name) and name not in OWN)
-        folders[:] = sorted(name for name in folders if not is_system(name))
+        tools = {name for name in folders if os.path.exists(os.path.join(path, name, ENVIRONMENT))}
+        system.update(name for name in (*folders, *names) if (name in tools or is_system(name)) and name not in OWN)
+        folders[:] = sorted(name for name in folders if name not in tools and not is_system(name))
         for name in folders:
             child = os.path.join(path, name)
             real = os.path.realpath(child)

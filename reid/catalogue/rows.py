@@ -31,6 +31,7 @@ class Read:
     """What a table gives: photos, and what is wrong, each with the kind of problem that it is of."""
 
     drafts: list[Draft] = field(default_factory=list)
+    rows: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)  # that the drafts were read from, as the table has them
     problems: list[tuple[str, str, str]] = field(default_factory=list)  # kind, where, what
     notes: list[str] = field(default_factory=list)
 
@@ -80,6 +81,7 @@ def read_rows(root: Path, table: Table, columns: Columns, facts: Callable[[Path]
             draft.columns = _by_name(columns, row.cells)
             ids[row.given("image_id")] += 1
             found.drafts.append(draft)
+            found.rows.append((where, cells))
     found.notes += reader.notes(table)
     doubled = [name for name, n in ids.items() if n > 1 and name]
     if doubled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import replace
 from enum import StrEnum
@@ -40,10 +41,14 @@ def _import(
     photos: Annotated[Path | None, typer.Option(help="Folder of the photos. (default: where the source lies)")] = None,
     form: Annotated[Form | None, typer.Option("--as", help="What the sources are. (default: seen from what they hold)")] = None,
     min_confidence: Annotated[float, typer.Option(help="Boxes of a detector below this confidence are left out.", min=0, max=1)] = 0.2,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out photos and rows that cannot be used, instead of stopping.")
+    ] = False,
 ) -> None:
     """Bring photos, tables and other people's files into a gallery.
 
-    Everything is read and checked first, and every problem is listed with its file, row and column; nothing is written until there is none.
+    Everything is read and checked first, and every problem is listed with its file, row and column; nothing is written until there is none,
+    or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
     from ..formats import importing
@@ -54,20 +59,24 @@ def _import(
         raise SettingsError(f"--photos {photos} is not a folder")
     options = Options(photos, _chosen(column), min_confidence=min_confidence)
     with tempfile.TemporaryDirectory(prefix="reid-") as unpacked:
-        plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=None if form is None else str(form))
+        kind = None if form is None else str(form)
+        plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=kind, skip_bad=skip_bad)
         for note in plan.notes:
             print(f"note: {note}")
         _show_encounters(plan.found)
-        if not plan.changes:
-            print(f"nothing to add: {plan.table} holds all of it")
-            return
+        for line in plan.left_out:
+            print(f"reid: not used: {line}", file=sys.stderr)
         copied = f", {len(plan.copies)} photos copied" if plan.copies else ""
         did = f"{plan.n_new} new rows{f', {plan.n_filled} rows filled' if plan.n_filled else ''}{copied}"
-        if dry_run:
+        if not plan.changes:
+            print(f"nothing to add: {plan.table} holds all of it")
+        elif dry_run:
             print(f"dry run, nothing was written: {did} for {plan.table}")
-            return
-        backup = importing.carry_out(plan, facts)
-    print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{f'; the table before is {backup.name}' if backup else ''}")
+        else:
+            backup = importing.carry_out(plan, facts)
+            before = f"; the table before is {backup.name}" if backup else ""
+            print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{before}")
+    raise typer.Exit(1 if plan.left_out else 0)
 
 
 def _chosen(pairs: list[str] | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from .prior import good_turing
 from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, trials_of
 from .share import share_of_new
 from .verdicts import MATCH, NEW, ODD, UNSURE, Decision, listed, uncalibrated, with_lists
-from .weights import Evidence
+from .weights import Evidence, half_way
 from .weights import learn as learn_weights
 
 
@@ -29,6 +29,6 @@ def describe() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
-    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "health", "learn_weights", "listed", "share_of_new",
-    "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
+    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "half_way", "health", "learn_weights", "listed",
+    "share_of_new", "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
 A pipeline that knows nothing of these animals must not outvote one that does. The weights are those by which the calibration queries are
 answered best, told by a softmax over all individuals and one more that stands for "none of them" (open-set softmax): with its animal in the
 gallery a query should choose it, without its animal none. A weight leaves its default only where the queries say so beyond chance, by
-more than one standard error over animals (the one-standard-error rule of Breiman et al. 1984), so that few queries change nothing.
+more than one standard error over animals (the one-standard-error rule of Breiman et al. 1984), so that few queries change nothing. A
+calibration goes `half_way`, since what some dozens of animals say is half chance, and none goes to 0: finalists are chosen by all together.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LEVELS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # that a weight can have, beside the first pipeline's 1
+LEVELS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # that a weight can have, beside the first pipeline's 1
 ROUNDS = 3  # in which each weight is tried, at most
 LEAST_ANIMALS = 10  # with an encounter to be found; fewer say nothing of what a pipeline is worth
 PENALTY = 1e-3  # of the squared slope of the softmax
@@ -64,6 +65,11 @@ def learn(queries: Sequence[Evidence], default: Sequence[float], fixed: int = 0)
         if found == before:
             break
     return found
+
+
+def half_way(learned: Sequence[float], default: Sequence[float]) -> tuple[float, ...]:
+    """Geometric means of what was learned and the default: as much of the way as so few animals are believed."""
+    return tuple(own if weight == own else float(np.sqrt(own * weight)) for weight, own in zip(learned, default, strict=True))
 
 
 def is_better(losses: Floats, than: Floats) -> bool:

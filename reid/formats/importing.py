@@ -56,6 +56,7 @@ class Plan:
     n_filled: int  # rows that were there and get what they lacked
     copies: tuple[tuple[Path, Path], ...]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()  # photos that cannot be used, each with its reason, where that is no reason to stop
     remember: Mapping[str, str] = field(default_factory=dict)  # columns by meaning, for imports to come
 
     @property
@@ -68,14 +69,23 @@ class Plan:
 
 
 def plan(
-    sources: Sequence[Path], gallery: Path, facts: Facts, options: Options, unpacked: Path, *, copy: bool = False, form: str | None = None
+    sources: Sequence[Path],
+    gallery: Path,
+    facts: Facts,
+    options: Options,
+    unpacked: Path,
+    *,
+    copy: bool = False,
+    form: str | None = None,
+    skip_bad: bool = False,
 ) -> Plan:
-    """Everything that an import of these sources would do. `unpacked` is a folder for what lies in zips; `form` one of READERS.
+    """Everything that an import of these sources would do. `unpacked` is a folder for what lies in zips; `form` one of READERS. With
+    `skip_bad` photos and rows that cannot be used are left out.
 
     Raises GalleryError with every problem of every source."""
     facts = cache(facts)
     options = replace(options, remembered=remembered(gallery))
-    problems: list[str] = []
+    problems, bad = list[str](), list[str]()  # the bad ones: photos and rows that cannot be used
     notes: list[str] = []
     merged = Merged()
     before, old_columns = _old(gallery, facts, merged, problems, notes)
@@ -88,18 +98,19 @@ def plan(
             problems += [*error.problems, str(error)]
             continue
         notes += source.notes
-        drafts = _drafts(source, facts, problems, notes)
-        entries = [_entry(source, where, draft, cells, copier, facts, problems) for where, draft, cells in drafts]
+        drafts = _drafts(source, facts, problems, bad, notes)
+        entries = [_entry(source, where, draft, cells, copier, facts, problems, bad) for where, draft, cells in drafts]
         found_here = [entry for entry in entries if entry is not None]
         told = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
         below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
         merged.forget(lambda entry: entry.file in told or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
     notes += _headers(merged, problems)
-    if problems:
-        raise GalleryError(f"{counted(len(problems), 'problem')}; nothing was written", (*notes, *problems))
+    if problems or (bad and not skip_bad):
+        way_out = f"; --skip-bad leaves out {counted(len(bad), 'photo')} that cannot be used" if bad and not skip_bad else ""
+        raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*notes, *bad, *problems))
     if not merged.entries:
-        raise GalleryError("there is no photo in it; nothing was written", tuple(notes))
+        raise GalleryError("there is no photo in it; nothing was written", (*notes, *bad))
     notes += merged.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
@@ -116,6 +127,7 @@ def plan(
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
         notes=(*notes, *found.notes, *found.derived),
+        left_out=tuple(bad),
         remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
     )
 
@@ -201,7 +213,7 @@ def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes
         problems += columns.problems
         return before, table.columns
     source = Source(gallery, table, columns)
-    for where, draft, cells in _drafts(source, facts, problems, []):
+    for where, draft, cells in _drafts(source, facts, problems, problems, []):
         entry = of_draft(table.at(where), draft, columns, cells, gallery)
         entry.place(draft.path, gallery)
         if draft.mask and not entry.cells["segmentation"]:
@@ -246,41 +258,43 @@ def _read(look: Look, options: Options, form: str | None) -> Source:
     )
 
 
-def _drafts(source: Source, facts: Facts, problems: list[str], notes: list[str]) -> list[tuple[str, Draft, tuple[str, ...]]]:
-    """(where, draft, cells) of each row; none where the source has a problem."""
-    found = read_rows(source.root, source.table, source.columns, facts) if not source.columns.problems else None
-    own = [*source.problems, *source.columns.problems]
-    own += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems] if found else []
-    if found and any(kind in ("file", "mask file") for kind, _, _ in found.problems):
-        own.append(f"{source.table.name}: files are looked for in {source.root}; --photos names another folder")
-    problems += own
-    if own or found is None:
+def _drafts(
+    source: Source, facts: Facts, problems: list[str], bad: list[str], notes: list[str]
+) -> list[tuple[str, Draft, tuple[str, ...]]]:
+    """(where, draft, cells) of each row that can be used; none where the source itself has a problem."""
+    problems += [*source.problems, *source.columns.problems]
+    if source.columns.problems:
         return []
+    found = read_rows(source.root, source.table, source.columns, facts)
+    bad += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems]
+    if any(kind in ("file", "mask file") for kind, _, _ in found.problems):
+        notes.append(f"{source.table.name}: files are looked for in {source.root}; --photos names another folder")
     notes += found.notes
-    return [(where, draft, cells) for (where, cells), draft in zip(source.table.rows, found.drafts, strict=True)]
+    return [(where, draft, cells) for (where, cells), draft in zip(found.rows, found.drafts, strict=True)]
 
 
 def _entry(
-    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: _Copier, facts: Facts, problems: list[str]
+    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: _Copier, facts: Facts, problems: list[str], bad: list[str]
 ) -> Entry | None:
     at = source.table.at(where)
     if not catalogue.is_photo(draft.path.name):
-        problems.append(f"{at}: {draft.path.name!r} is not a photo by its name{_column(source)}")
+        bad.append(f"{at}: {draft.path.name!r} is not a photo by its name{_column(source)}")
+        return None
+    mask = draft.mask if draft.mask and not draft.mask.startswith(("[", "{")) else None
+    if mask and not catalogue.is_photo(os.path.basename(mask)):
+        bad.append(f"{at}: the mask {os.path.basename(mask)!r} is not a picture by its name")
         return None
     entry = of_draft(at, draft, source.columns, cells, copier.gallery)
     try:
         facts(draft.path)
         entry.place(copier.place(draft.path, source.root), copier.gallery)
-        if draft.mask and not draft.mask.startswith(("[", "{")):
-            if not catalogue.is_photo(os.path.basename(draft.mask)):
-                problems.append(f"{at}: the mask {os.path.basename(draft.mask)!r} is not a picture by its name")
-                return None
-            entry.place_mask(copier.place(Path(draft.mask), source.root, "masks"), copier.gallery)
+        if mask:
+            entry.place_mask(copier.place(Path(mask), source.root, "masks"), copier.gallery)
     except (GalleryError, PhotoError) as error:
-        problems.append(f"{at}: {error}{_column(source)}")
+        (bad if isinstance(error, PhotoError) else problems).append(f"{at}: {error}{_column(source)}")
         return None
     except OSError as error:
-        problems.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
+        bad.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
         return None
     return entry
 

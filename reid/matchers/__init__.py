@@ -92,9 +92,12 @@ def _check_trained_for(extract: ExtractSettings, match: MatchSettings) -> None:
         raise SettingsError(f"{file} was trained for other weights of {extract.extractor}; name those (--weights), or train it for these")
 
 
-def n_finalists(extract: ExtractSettings, match: MatchSettings) -> int | None:
-    """How many references are matched in full, where quicker looks choose them; None where all are."""
-    return retrieval.coarse.FINALISTS if match.coarse and weights_name(extract, match) is not None else None
+def n_finalists(extract: ExtractSettings, match: MatchSettings, is_first: bool = True) -> int | None:
+    """How many references are matched in full, where quicker looks choose them, by the first pipeline or by one beside it; None where all
+    are."""
+    if not match.coarse or weights_name(extract, match) is None:
+        return None
+    return retrieval.coarse.FINALISTS if is_first else retrieval.coarse.BESIDE
 
 
 def create(extract: ExtractSettings, match: MatchSettings, device: str) -> Matcher:

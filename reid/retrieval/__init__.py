@@ -11,4 +11,4 @@ __all__ = ["Shortlist", "describe", "finalists", "is_whole", "unneeded"]
 
 def describe() -> dict[str, object]:
     """All that changes which references are chosen, votes and coarse looks given, and what votes are. JSON-able."""
-    return {"finalists": coarse.FINALISTS, "by": "quicker pipelines, else a coarse look", **shortlist.describe()}
+    return {"finalists": coarse.FINALISTS, "beside": coarse.BESIDE, "by": "quicker pipelines, else a coarse look", **shortlist.describe()}

@@ -121,7 +121,13 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             else [name for name, own in book.animals.items() if len({card.ref.encounter for card in own}) == 1]
         )
         calibration = desk.session.judges.calibration if desk.worker.is_ready else None
-        said = "not yet known" if not desk.worker.is_ready else "no" if calibration is None else f"on {calibration.n_known} encounters"
+        said = (
+            "looked up once the gallery is ready"
+            if not desk.worker.is_ready
+            else "no"
+            if calibration is None
+            else f"on {calibration.n_known} encounters"
+        )
         shown = _facts(
             ("Photos", len(desk.gallery.references)),
             ("Animals", len(book.animals)),

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .. import stages
 from ..catalogue import DecisionLog, Gallery
 from ..errors import GalleryError
+from ..listener import Listener
 from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
@@ -41,6 +43,8 @@ class Desk:
             if error.problems:
                 raise
             self.gallery, self.empty = Gallery(session.root, ()), str(error)
+        if photos:
+            stages.photos(photos, self.gallery, Listener())  # refuses what is not there, before anything is remembered or served
         self.worker = Worker(session, progress, self._photos(photos), self._answered)
         self.n_answers = 0  # of this run, as are those that were skipped
         self.skipped: set[str] = set()  # ids of questions

@@ -13,15 +13,17 @@ import secrets
 import threading
 from collections.abc import Callable
 from hashlib import sha256
+from importlib import resources
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = "/open"  # where a code becomes a cookie
 PUBLIC = frozenset((OPEN, "/static/open.js", "/static/app.css", "/static/icon.svg"))  # needs no token and tells nothing
 SAFE = frozenset(("GET", "HEAD"))
+CLOSED = resources.files(__package__).joinpath("static", "closed.html").read_text("utf-8")
 MOST_BYTES = 64 * 1024  # of a request's body
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -104,6 +106,8 @@ class Guard:
         elif scope["type"] == "http":
             refused = self.door.refusal(scope)
             answer: ASGIApp = self.app if refused is None else PlainTextResponse(f"reid: {refused[1]}\n", refused[0])
+            if refused and refused[0] == 401 and "text/html" in Headers(scope=scope).get("accept", ""):  # somebody looks at it
+                answer = HTMLResponse(CLOSED, 401)
             await answer(scope, receive, self._with_headers(send))
         else:  # no websockets here
             await send({"type": "websocket.close", "code": 1008})

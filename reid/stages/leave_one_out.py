@@ -139,7 +139,7 @@ def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: Im
     default = work.settings.pipeline_weights()
     if len(default) < 2 or impostors.source != GALLERY:
         return default
-    learned = decision.learn_weights(list(evidence(references, work, impostors)), default)
+    learned = decision.half_way(decision.learn_weights(list(evidence(references, work, impostors)), default), default)
     return tuple(weight * sum(default) / sum(learned) for weight in learned) if learned != default else default
 
 

@@ -146,11 +146,16 @@ def known_of(store: Any, query: Indexed, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def finalists(
-    photo: Indexed, references: Sequence[Indexed], places: Sequence[int], pipeline: Pipeline, excess: Floats | None = None
+    photo: Indexed,
+    references: Sequence[Indexed],
+    places: Sequence[int],
+    pipeline: Pipeline,
+    excess: Floats | None = None,
+    is_first: bool = True,
 ) -> Sequence[int]:
     """Those of the `places` whose references are worth a match in full, all where they are few: the first by the `excess` (R,) that other
-    pipelines give the references, or, without it, by a coarse look."""
-    most = matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match)
+    pipelines give the references, or, without it, by a coarse look. Pipelines beside the first one take fewer."""
+    most = matchers.n_finalists(pipeline.settings.extract, pipeline.settings.match, is_first)
     if most is None or len(places) <= most:
         return places
     among = [references[place] for place in places]

@@ -38,7 +38,7 @@ def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impo
     for number in sorted(range(len(work.pipelines)), key=lambda number: takes_finalists(work.pipelines[number])):
         pipeline, distribution = work.pipelines[number], distributions[number]
         whole = on_list if pipeline is work.first else as_it_is
-        matched[number] = in_full(photo, whole, references, pipeline, excess) if distribution.weight else ()
+        matched[number] = in_full(photo, whole, references, pipeline, excess, pipeline is work.first) if distribution.weight else ()
         found = confidences(matched[number], references, pipeline)
         scores[number] = scoring.evidence(found, len(pipeline.load(photo)), distribution, least)
         if distribution.weight and not takes_finalists(pipeline):

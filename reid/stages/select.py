@@ -50,12 +50,16 @@ def listed(photo: Indexed, references: Sequence[Indexed], pipeline: Pipeline, di
     return tuple((one, shortlist(one, references, pipeline)) for one in variants(photo, references, pipeline, digests))
 
 
-def in_full(photo: Indexed, found: Found, references: Sequence[Indexed], pipeline: Pipeline, excess: Floats | None) -> Found:
+def in_full(
+    photo: Indexed, found: Found, references: Sequence[Indexed], pipeline: Pipeline, excess: Floats | None, is_first: bool
+) -> Found:
     """Of what is listed that which a pipeline matches in full: all of it, or the finalists.
 
     Those of the photo as it is are the first by the `excess` (R,) of pipelines that have matched the whole list, where there are any; those
     of a turned or mirrored one, which no other pipeline sees, by a coarse look."""
-    return tuple((one, finalists(one.photo, references, places, pipeline, excess if one.photo is photo else None)) for one, places in found)
+    return tuple(
+        (one, finalists(one.photo, references, places, pipeline, excess if one.photo is photo else None, is_first)) for one, places in found
+    )
 
 
 def stage(selections: Sequence[Selection], right: Set[int], is_first: bool) -> Stage:
