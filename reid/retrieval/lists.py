@@ -4,8 +4,9 @@
     <folder>/<name>.faiss         first where the inverted lists are, empty, then for each `SHARD` photos what is in them
 
 The strongest descriptors of every reference are there in a few bytes each: which list, and the product-quantised rest (Jegou et al. 2011,
-TPAMI; FAISS). What is in the lists is mapped into memory, not read. Photos that come later join the last shard or a new one, and only that
-is written. An index of few descriptors has no lists: its one file holds them as they are.
+TPAMI; FAISS). The lists' centres are sums of two vectors, of a few hundred in all (a residual quantiser, Chen et al. 2010, Sensors): quick
+to learn and to search, however many lists there are. What is in the lists is mapped into memory, not read. Photos that come later join the
+last shard or a new one, and only that is written. An index of few descriptors has no lists: its one file holds them as they are.
 
 A file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
 """
@@ -31,10 +32,7 @@ KEPT = 256  # descriptors of a reference, the strongest
 BYTES = 8  # of a descriptor in the lists; the number of its photo takes as many
 EXACT_BELOW = 2**16  # descriptors; so few are all kept, and compared as they are
 GROWTH = 0.575  # of the number of lists, as a power of the number of descriptors: 2^9 for 500 photos, 2^16 for a million
-TRAINING = 40  # descriptors for each list, to find its centre
-COMPARED = 2**12  # lists; the nearest of more are found by a graph (HNSW, Malkov and Yashunin 2018, TPAMI), and laid out in two levels
-LINKS = 32  # of a list in that graph
-LOOKED_AT = 48  # lists that are at least looked at there, to find the nearest
+TRAINING = 512  # photos that the centres and the codes are learned from
 SHARD = 2**15  # photos in a file
 AT_ONCE = 64  # photos added at a time
 PHOTOS = "photos.safetensors"
@@ -44,8 +42,7 @@ Load = Callable[[str], Features]
 
 def describe() -> dict[str, object]:
     """All that changes what is stored, features given. JSON-able."""
-    lists = {"growth": GROWTH, "training": TRAINING, "compared": COMPARED, "links": LINKS, "looked_at": LOOKED_AT}
-    return {"kept": KEPT, "bytes": BYTES, "exact_below": EXACT_BELOW, "shard": SHARD, **lists}
+    return {"kept": KEPT, "bytes": BYTES, "exact_below": EXACT_BELOW, "growth": GROWTH, "training": TRAINING, "shard": SHARD}
 
 
 class _OfBefore(DamagedFile):
@@ -260,22 +257,13 @@ def _strongest(features: Features) -> NDArray[np.floating[Any]]:
 def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
     """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
     import faiss
-    from faiss.contrib.clustering import two_level_clustering
 
     n_dims, kind = load(digests[0]).descriptors.shape[1], faiss.METRIC_INNER_PRODUCT
     if n_each * len(digests) < EXACT_BELOW:
         return faiss.index_factory(n_dims, "IDMap,Flat", kind)
-    n_each = min(n_each, KEPT)
-    n_lists = 2 ** int(GROWTH * np.log2(n_each * len(digests)))
-    sample = np.unique(np.linspace(0, len(digests) - 1, int(TRAINING * n_lists / n_each) + 1).astype(int))
-    descriptors = np.concatenate([_strongest(load(digests[i])) for i in sample], dtype=np.float32)
-    centres = faiss.IndexFlatIP(n_dims)
-    if n_lists > COMPARED:
-        centres = faiss.IndexHNSWFlat(n_dims, LINKS, kind)
-        centres.hnsw.efSearch = LOOKED_AT
-        centres.add(
-            two_level_clustering(descriptors, 2 ** round(np.log2(n_lists) / 2), n_lists, spherical=True, min_points_per_centroid=1)[0]
-        )
-    index = faiss.IndexIVFPQ(centres, n_dims, n_lists, gcd(n_dims, BYTES), 8, kind)
-    index.train(descriptors)
+    n_bits = max(2, int(GROWTH * np.log2(min(n_each, KEPT) * len(digests))))
+    first, second = (n_bits + 1) // 2, n_bits // 2
+    index = faiss.index_factory(n_dims, f"IVF{2**n_bits}(RCQ1x{first}_1x{second}),PQ{gcd(n_dims, BYTES)}", kind)
+    sample = np.unique(np.linspace(0, len(digests) - 1, TRAINING).astype(int))
+    index.train(np.concatenate([_strongest(load(digests[i])) for i in sample], dtype=np.float32))
     return index

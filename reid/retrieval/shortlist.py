@@ -96,8 +96,11 @@ class Shortlist:
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        inverted = isinstance(index.faiss, faiss.IndexIVF)
-        how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
+        if isinstance(index.faiss, faiss.IndexIVF):  # a beam as wide as what it returns; photos are added with a wider one
+            beam = faiss.SearchParametersResidualCoarseQuantizer(beam_factor=1)
+            how = faiss.SearchParametersIVF(nprobe=PROBED, quantizer_params=beam, **among)
+        else:
+            how = faiss.SearchParameters(**among)
         similarity, photo = index.faiss.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
