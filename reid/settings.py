@@ -104,7 +104,7 @@ class ExtractSettings(_Checked):
     resize: int = _within(640, 64, 8192)  # longest side of the prepared photo, px
     enlarge: bool = True  # smaller photos are enlarged to it; otherwise they are left as they are
     equalize: bool = False  # even out light and haze before features are extracted (CLAHE)
-    segment: bool = False  # guess where the animal is (GrabCut) and drop the keypoints beside it; masks in the table win
+    segment: bool = True  # find where the animal is and drop the keypoints beside it; masks in the table win
 
 
 @dataclass(frozen=True)

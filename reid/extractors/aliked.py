@@ -20,7 +20,6 @@ from ..records import Features, Photo
 from ..settings import ExtractSettings
 from . import Extractor, as_batch, entry, half_precision, strongest
 
-CANDIDATES = 8192  # maxima described before the mask and the limit choose among them; only a mask needs more than the limit
 RADIUS = 2  # px, of the window in which a keypoint is the maximum
 TEMPERATURE = 0.1  # of the soft maximum that gives a keypoint its sub-pixel position
 STRIDE = 32  # px, of the coarsest map: photos are padded to a multiple of it
@@ -95,16 +94,16 @@ class _Network(nn.Module):
         self.joined = nn.Parameter(state["desc_head.agg_weights"])
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor, most: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(B, 3, H, W) in 0..1 -> of each keypoints (N, 2) px, scores (N,), descriptors (N, D); its `most` strongest maxima, whatever
-        their score."""
+    def forward(self, images: Tensor, most: int, masks: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(B, 3, H, W) in 0..1 -> of each keypoints (N, 2) px, scores (N,), descriptors (N, D); the `most` strongest maxima, whatever
+        their score, that lie on its mask (H, W)."""
         height, width = images.shape[2:]
         left, top = (-width % STRIDE) // 2, (-height % STRIDE) // 2
         padded = F.pad(images, (left, -width % STRIDE - left, top, -height % STRIDE - top), mode="replicate")
         maps = self._maps(padded.contiguous(memory_format=torch.channels_last))
         found = []
         for number, scores in enumerate(self._scores(maps)[:, top : top + height, left : left + width]):
-            keypoints, strength = _maxima(scores, most[number])
+            keypoints, strength = _maxima(scores, most, masks[number])
             own = [level[number : number + 1] for level in maps]
             descriptors = self._describe(own, keypoints, (width, height), (left, top))
             found.append((keypoints, strength, descriptors))
@@ -162,8 +161,9 @@ class _Network(nn.Module):
         return F.normalize(read.view(len(keypoints), -1) @ self.joined.flatten(end_dim=1), dim=1)
 
 
-def _maxima(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The strict local maxima of a score map (H, W), strongest first: positions (N, 2) px below the pixel, scores (N,) read there."""
+def _maxima(scores: Tensor, most: int, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The strict local maxima of a score map (H, W) on the mask (H, W), strongest first: positions (N, 2) px below the pixel, scores (N,)
+    read there."""
     height, width = scores.shape
     side = 2 * RADIUS + 1
     inner = scores[RADIUS:-RADIUS, RADIUS:-RADIUS]
@@ -172,12 +172,14 @@ def _maxima(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
     window = scores.unfold(0, side, 1).unfold(1, side, 1)[rows, columns].flatten(start_dim=1)
     strict = (window == window.amax(dim=1, keepdim=True)).sum(dim=1) == 1
     rows, columns, window = rows[strict], columns[strict], window[strict]
-    order = torch.sort(window[:, side * RADIUS + RADIUS], descending=True, stable=True).indices[:most]
-    rows, columns, window = rows[order], columns[order], window[order]
     share = ((window - window.amax(dim=1, keepdim=True)) / TEMPERATURE).softmax(dim=1)
     steps = _steps(side, scores) - RADIUS
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")[::-1], dim=-1).view(-1, 2)
-    keypoints = torch.stack((columns, rows), dim=1) + RADIUS + share @ grid
+    keypoints, strength = torch.stack((columns, rows), dim=1) + RADIUS + share @ grid, window[:, side * RADIUS + RADIUS]
+    if mask is not None:
+        columns, rows = keypoints.round().long().unbind(dim=1)
+        keypoints, strength = keypoints[mask[rows, columns]], strength[mask[rows, columns]]
+    keypoints = keypoints[torch.sort(strength, descending=True, stable=True).indices[:most]]
     return keypoints, _read(scores.reshape(-1, 1), (width, height), keypoints)[:, 0]
 
 
@@ -223,8 +225,8 @@ class AlikedExtractor(Extractor):
     @torch.inference_mode()
     def _together(self, photos: Sequence[Photo]) -> list[Features]:
         """Features with sub-pixel keypoints; descriptors have 128 dimensions (t16: 64)."""
-        most = [self.max_keypoints if photo.mask is None else CANDIDATES for photo in photos]
-        found = self.network(as_batch(photos, self.device), most)
+        masks = [None if photo.mask is None else torch.tensor(photo.mask, device=self.device) for photo in photos]
+        found = self.network(as_batch(photos, self.device), self.max_keypoints, masks)
         return [
             strongest(photo, self.name, self.max_keypoints, *(part.cpu().numpy() for part in parts)) for photo, parts in zip(photos, found)
         ]

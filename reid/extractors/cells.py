@@ -49,10 +49,13 @@ class CellExtractor(Extractor):
         """Features with whole-pixel keypoints and 256-dimensional descriptors."""
         logits, [descriptors] = self.network(as_grey(photo, self.device))
         [scores] = self.heatmap(logits)
-        keypoints, found = peaks(scores, inside(scores, photo.size))
-        if photo.mask is None:  # only the mask needs the others
-            best = found.sort(descending=True, stable=True).indices[: self.max_keypoints]
-            keypoints, found = keypoints[best], found[best]
+        valid = inside(scores, photo.size)
+        if photo.mask is not None:
+            width, height = photo.size
+            valid[:height, :width] &= torch.tensor(photo.mask, device=self.device)
+        keypoints, found = peaks(scores, valid)
+        best = found.sort(descending=True, stable=True).indices[: self.max_keypoints]
+        keypoints, found = keypoints[best], found[best]
         values = sample(descriptors, keypoints)
         return strongest(photo, self.name, self.max_keypoints, keypoints.cpu().numpy(), found.cpu().numpy(), values.cpu().numpy())
 

@@ -23,7 +23,6 @@ from .cells import CELL, sample
 
 WINDOW = 5  # px a side, in which a keypoint is the only maximum
 STRIDE = 32  # px, of the coarsest map
-CANDIDATES = 8192  # maxima described before a mask chooses among them
 
 
 class XFeatExtractor(Extractor):
@@ -51,9 +50,9 @@ class XFeatExtractor(Extractor):
 
     def _features(self, photo: Photo, descriptors: Tensor, scores: Tensor, peaks: Tensor) -> Features:
         """Of one photo: its descriptors (64, h, w), scores (H, W) and which pixels (H, W) are maxima."""
-        rows, columns = torch.nonzero(peaks, as_tuple=True)
-        most = self.max_keypoints if photo.mask is None else CANDIDATES
-        best = torch.sort(scores[rows, columns], descending=True, stable=True).indices[:most]
+        seen = peaks if photo.mask is None else peaks & torch.tensor(photo.mask, device=self.device)
+        rows, columns = torch.nonzero(seen, as_tuple=True)
+        best = torch.sort(scores[rows, columns], descending=True, stable=True).indices[: self.max_keypoints]
         keypoints, found = torch.stack((columns, rows), dim=1)[best].float(), scores[rows, columns][best]
         values = sample(descriptors, keypoints)
         return strongest(photo, self.name, self.max_keypoints, keypoints.cpu().numpy(), found.cpu().numpy(), values.cpu().numpy())

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import devices, extractors, imaging, matchers
-from ..imaging import segmentation
 from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
@@ -17,6 +16,7 @@ from ..settings import Settings
 from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore
 
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
+NO_ANIMAL = "no animal can be made out, so the whole photo is used"
 Read = Callable[[], Features | None]
 
 
@@ -94,18 +94,15 @@ class Pipeline:
         return matchers.create(self.settings.extract, self.settings.match, self.device)
 
     def prepare(self, ref: PhotoRef) -> Photo:
-        """Decoded and resized; as the settings want, evened out, and with a mask of what stands out where none is given.
+        """Decoded and resized; as the settings want, evened out, and with a mask of the animal where none is given.
 
         Raises PhotoError."""
         extract = self.settings.extract
         photo = imaging.prepare(ref, extract.resize, extract.enlarge)
-        mask = photo.mask
-        if extract.segment and mask is None:
-            mask = segmentation.foreground(photo.pixels)
-            if mask is None and not (ref.quarters or ref.mirrored):
-                self.listener.note(f"nothing stands out in {ref.image_id}; its whole frame is used")
-        pixels = imaging.equalized(photo.pixels) if extract.equalize else photo.pixels
-        return replace(photo, pixels=pixels, mask=mask)
+        if extract.segment and photo.mask is None:
+            mask = extractors.segmenter(self.device).foreground(photo.pixels)
+            photo = replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
+        return replace(photo, pixels=imaging.equalized(photo.pixels)) if extract.equalize else photo
 
     def stored(self, item: Indexed, read: Read | None = None) -> Features | None:
         """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""

@@ -42,10 +42,12 @@ METHODS: dict[str, Method] = {
     "lightglue": Method("lightglue", "LightGlue (arXiv 2306.13643): a matcher for any extractor", "aliked-n16", 500, 16, 1e-3, 320, 30.0),
     "superpoint": Method("superpoint", "SuperPoint's recipe (arXiv 1712.07629), from drawn shapes on", "scratch", 2000, 8, 1e-3, 192, 30.0,
                          decay=0.0),
+    "outline": Method("rendered.outline", "where rendered animals end, and so real ones", "shipped", 700, 16, 1.5e-3, 320),
 }  # fmt: skip
 RENDERED: dict[str, Method] = {  # those that learn from rendered animals, too
     "goodpoint": Method("rendered.goodpoint", "GoodPoint on rendered animals", "shipped", 800, 8, 2e-4, 192, 30.0),
     "lightglue": Method("rendered.train", "LightGlue, low-rank updates on rendered animals", "shipped", 1000, 16, 1e-4, 480, 30.0),
+    "outline": METHODS["outline"],  # from nothing else
 }  # fmt: skip
 
 
