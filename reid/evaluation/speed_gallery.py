@@ -26,6 +26,7 @@ from . import timing
 from .timing import Row, alternate, some, usable
 
 SIZES = (1_000, 10_000, 100_000)  # photos of the galleries in which the shortlist is timed
+ADDED = 1_000  # photos that join each of them
 
 
 def shortlist(opened: Session) -> Iterator[Row]:
@@ -74,8 +75,8 @@ def _votes(features: Sequence[Features], n: int, folder: Path, listener: Listene
     if held.returncode == 0:  # where the system tells
         yield Row(f"{n:,} references: memory for it, mapped pages of the file included", "MiB", float(held.stdout))
     started, drawn = time.perf_counter(), 0.0
-    large.update([f"{number:064x}" for number in range(n + 1000)], draw, partial(listener.progress, "photos added"))
-    yield Row(f"{n:,} references: 1,000 photos added", "s", time.perf_counter() - started - drawn)
+    large.update([f"{number:064x}" for number in range(n + ADDED)], draw, partial(listener.progress, "photos added"))
+    yield Row(f"{n:,} references: {ADDED:,} photos added", "s", time.perf_counter() - started - drawn)
 
 
 MEMORY = """
