@@ -244,11 +244,10 @@ class Session(AbstractContextManager["Session"]):
         stages.update_index(self.references, self.work.first)
         return self.judges
 
-    def queries_in(self, photos: Iterable[str | Path]) -> tuple[list[Query], tuple[Failure, ...]]:
-        """The queries that these photos make, with nothing extracted yet, and the photos that cannot be read. Raises as `identify`."""
-        refs, failures = stages.photos(photos, self.gallery, self.work.listener)
+    def queries_of(self, refs: Sequence[PhotoRef]) -> tuple[list[Query], list[Failure]]:
+        """The queries that these photos (`stages.photos`) make, with nothing extracted yet, and the photos that cannot be read."""
         items, failed = self.read(refs)
-        return stages.queries(items, self.settings.score.encounters, self._facts), (*failures, *failed)
+        return stages.queries(items, self.settings.score.encounters, self._facts), failed
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
         """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""

@@ -53,6 +53,19 @@ def test_a_decision_comes_back_as_it_was_written(log, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
+def test_what_is_written_together_is_there_at_once_or_not_at_all(log):
+    same = log.append(Kind.SAME, [A, B], observer="zoe")
+    with log.together():
+        log.undo("zoe", same.number)
+        other = log.append(Kind.DIFFERENT, [A, B], observer="zoe")
+        assert log.history() == (same,)
+    assert log.effective() == (other,) and other.number == 3
+    with pytest.raises(DecisionError), log.together():  # noqa: PT012
+        log.undo("zoe", other.number)
+        log.append(Kind.SAME, [A], observer="zoe")  # says nothing
+    assert log.effective() == (other,) and len(log.history()) == 3
+
+
 @pytest.mark.parametrize(
     ("kind", "photos", "value"),
     [

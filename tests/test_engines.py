@@ -15,6 +15,7 @@ from reid.engines.cluster import shards
 from reid.engines.status import Told
 from reid.errors import EngineError, SettingsError
 from reid.listener import EAR
+from reid.records import PhotoRef
 from reid.stages import Listener, Workspace
 
 QUICK = Settings.of(extractor="sift", max_keypoints=60, resize=160, matcher="nearest", fuse="none")
@@ -133,6 +134,6 @@ def test_answers_of_many_queries_are_kept_short(animals, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["reid.stages.identify"], "KEPT", 3)
     with reid.open(animals, QUICK.replace(top=2)) as opened:
         report = opened.identify(tmp_path / "photos")
-        whole, _ = opened.answer(opened.queries_in([tmp_path / "photos" / "known.png"])[0][0])
+        whole, _ = opened.answer(opened.queries_of([PhotoRef("known.png", tmp_path / "photos" / "known.png")])[0][0])
     assert [len(one.candidates) for one in report.rankings] == [3, 3]
     assert report.rankings[0].candidates == whole.candidates[:3] and len(whole.candidates) == 8

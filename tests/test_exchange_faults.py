@@ -195,6 +195,21 @@ def test_two_sides_are_linked_by_photos_of_any_site(root, call):
     assert (root / "elsewhere").exists() and not (root / ".reid").exists()
 
 
+def test_what_wildbook_lacks_of_all_encounters_is_one_line(root):
+    (root / "metadata.csv").write_text("path,identity,date,site\n" + "".join(f"{name}.png,{name},2020,x\n" for name in "abcdef"))
+    told = "a.png, b.png, c.png and 3 more: Wildbook needs a species (column species); write it, or give --species"
+    assert write(read(root), "wildbook", root / "out").problems == (told,)
+
+
+def test_photos_that_decisions_name_are_told_beside_those_that_nobody_has_named(root):
+    (root / "metadata.csv").write_text("path,identity\na.png,unknown\nb.png,unknown\n")
+    digest = Digests(root / ".reid").of
+    DecisionLog(root).append(Kind.NEW, [PhotoKey(digest(read(root).references[0]), "a.png")], observer="zoe", value="Luna")
+    foreign.save(root / "b.png", foreign.np.full((40, 60, 3), 9, "uint8"))  # of another content
+    found = read(root, decisions=DecisionLog(root).effective(), digest=digest)
+    assert [ref.identity for ref in found.references] == ["Luna", None] and "of the unnamed photos 1 is named by decisions" in found.notes
+
+
 def test_wildbook_needs_an_epithet(root):
     (root / "metadata.csv").write_text("path,identity,date,species,site\na.png,Luna,2020,Chelonia,Reef\n")
     written = write(read(root), "wildbook", root / "out")

@@ -20,7 +20,7 @@ from reid import formats
 from reid.catalogue import Kind
 from reid.catalogue.values import disarmed, is_given, rearmed
 from reid.errors import GalleryError, SettingsError
-from reid.formats import importing
+from reid.formats import importing, placing
 from reid.formats.described import photos, whens
 from reid.formats.source import Options
 from reid.formats.writing import ExportOptions, plain_names
@@ -34,7 +34,7 @@ def write(gallery, form, out, **options):
 
 def bring(source, gallery, unpacked, **options):
     plan = importing.plan([source], gallery, facts, Options(**options), unpacked)
-    importing.carry_out(plan, facts)
+    placing.carry_out(plan, facts)
     return read(gallery)
 
 
@@ -187,6 +187,17 @@ def test_mark_has_a_line_an_animal(season, tmp_path):
     ]
     write(read(season), "mark", tmp_path / "r.inp", occasions="month", side="right")
     assert parsed_inp((tmp_path / "r.inp").read_bytes()) == {"Luna": "0100", "Nala b": "0001"}
+
+
+@pytest.mark.parametrize("form", ["mark", "rmark", "secr"])
+def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
+    words = ("export", "--gallery", season, "--to", form, "--occasions", "year", "--epsg", "auto")
+    _, out, _ = call(*words, "--out", tmp_path / "linked", "--side", "linked")
+    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
+    _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
+    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
+    assert "1 photo of a named animal is left out, since the side is not known; say it in `reid review`" in out
 
 
 def parsed_inp(data):

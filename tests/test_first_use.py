@@ -96,7 +96,9 @@ def test_a_picture_names_the_pipeline_of_its_matches(animals, call, tmp_path, mo
     [
         ("2020-11-02-left", "left"), ("luna RIGHT (2)", "right"), ("luna_left_flank-003", "left"), ("a-top-left", "topleft"),
         ("2019-07-15_l", None), ("leftover", None), ("left2", None), ("right-whale", None), ("left-right", None), ("12", None),
-        ("side", None), ("upright", None), ("coming-back", None), ("luna-rechts", "right"),
+        ("side", None), ("upright", None), ("luna-rechts", "right"), ("luna-top", "top"),
+        ("luna_front_2", "front"), ("IMG_12 bottom", "bottom"), ("luna-back", "back"), ("a_dorsal", "dorsal"), ("ventral view", "ventral"),
+        ("laptop", None), ("luna-front-back", None), ("comeback", None),
     ],
 )  # fmt: skip
 def test_a_photo_is_of_the_side_that_its_name_ends_with(name, side):
@@ -203,3 +205,37 @@ def test_long_stages_say_how_far_they_are_where_nobody_watches(capsys, monkeypat
         for done in range(3):
             listener.progress("photos checked", done, 2)
     assert capsys.readouterr().err.splitlines() == ["photos checked: 0 of 2", "photos checked: 1 of 2", "photos checked: 2"]
+
+
+@pytest.mark.parametrize("name", ["100CANON", "101MSDCF", "100gopro", "100_PANA", "101D5000", "10160715", "DCIM", "2026-07-15", "20260715"])
+def test_cameras_folders_are_no_animals(tmp_path, call, name):
+    photo(tmp_path / "card" / name / "IMG_0001.JPG")
+    status, _, error = call("index", "--gallery", tmp_path / "card", *WORDS)
+    assert status == 2 and error.count("\n") == 1 and name in error
+    assert all(f"`reid {step}" in error for step in ("import", "review", "cluster"))
+    assert read(tmp_path / "card", names_as_written=True).identities == [name]
+    photo(tmp_path / "card" / "luna" / name / "1.png")
+    found = read(tmp_path / "card")
+    assert found.identities == ["luna"] and [ref.identity for ref in found.references].count(None) == 1
+    assert any(note.startswith("1 photo is of unknown animals, in folders (") for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["099CANON", "100CANONS", "luna", "12345678", "19990001", "2019", "100", "T100_PANA"])
+def test_other_folders_are_animals(tmp_path, name):
+    photo(tmp_path / name / "1.png")
+    assert read(tmp_path).identities == [name]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "--to", "marc", "--out", "o"], ("'--to'", "Did you mean mark?")),
+        (["index", "--device", "cpuu"], ("'--device'", "Did you mean cpu?")),
+        (["index", "--preset", "zzz"], ("'zzz' is not one of 'fast'", "")),
+    ],
+)
+def test_a_value_that_is_unknown_is_told_in_plain_words(tmp_path, call, words, said):
+    status, _, error = call(*words, "--gallery", tmp_path)
+    told = " ".join(error.replace("│", " ").split())
+    assert status == 2 and all(one in told for one in said) and "Value error" not in told
+    assert ("Did you mean" in told) == bool(said[1])

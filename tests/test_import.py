@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 from reid import formats
 from reid.catalogue.table import read_table
 from reid.errors import GalleryError, StoreError
-from reid.formats import importing, xmp
+from reid.formats import importing, placing, xmp
 from reid.formats.archive import unpack
 from reid.formats.source import Options
 from reid.imaging import facts
@@ -31,7 +31,7 @@ def bring(tmp_path):
         root = gallery or tmp_path / "gallery"
         plan = importing.plan(list(sources), root, facts, Options(**options), unpacked, copy=copy, form=form, skip_bad=skip_bad)
         if plan.changes:
-            importing.carry_out(plan, facts)
+            placing.carry_out(plan, facts)
         return read(root), plan
 
     return run
@@ -354,7 +354,7 @@ def test_an_interrupted_import_leaves_the_old_table(tmp_path, bring, monkeypatch
     class Killed(BaseException):
         pass
 
-    real, calls = importing.write_atomically, []
+    real, calls = placing.write_atomically, []
     for stop in range(1, 5):  # the first copy, the second, the backup, the table
 
         def failing(path, data, stop=stop):
@@ -364,11 +364,11 @@ def test_an_interrupted_import_leaves_the_old_table(tmp_path, bring, monkeypatch
             real(path, data)
 
         calls.clear()
-        monkeypatch.setattr(importing, "write_atomically", failing)
+        monkeypatch.setattr(placing, "write_atomically", failing)
         with pytest.raises(Killed):
             bring(tmp_path / "new", copy=True)
-        assert {k: v for k, v in files(gallery).items() if not k.startswith("metadata.before-")} == before, stop
-    monkeypatch.setattr(importing, "write_atomically", real)
+        assert {k: v for k, v in files(gallery).items() if not k.startswith(("metadata.before-", ".reid"))} == before, stop
+    monkeypatch.setattr(placing, "write_atomically", real)
     assert bring(tmp_path / "new", copy=True)[0].identities == ["Luna", "Nala"]
 
 
@@ -379,8 +379,86 @@ def test_a_table_that_another_program_changes_meanwhile_stays(tmp_path):
     plan = importing.plan([tmp_path / "new"], gallery, facts, Options(), tmp_path / "unpacked")
     (gallery / "metadata.csv").write_text("path,identity\nold.jpg,Zoë\n")
     with pytest.raises(StoreError, match="changed by another program meanwhile"):
-        importing.carry_out(plan, facts)
+        placing.carry_out(plan, facts)
     assert read(gallery).identities == ["Zoë"]
+
+
+def test_an_import_that_comes_too_late_touches_no_photo_of_the_one_before(tmp_path):
+    gallery = tmp_path / "gallery"
+    for name, colour in (("first", "red"), ("second", "blue")):
+        photo = tmp_path / name / "Nala" / "1.png"
+        photo.parent.mkdir(parents=True)
+        Image.new("RGB", (60, 40), colour).save(photo)
+    first, second = (
+        importing.plan([tmp_path / name], gallery, facts, Options(), tmp_path / "unpacked", copy=True) for name in ("first", "second")
+    )
+    placing.carry_out(first, facts)
+    before = files(gallery)
+    with pytest.raises(StoreError, match="changed by another program meanwhile; run again"):
+        placing.carry_out(second, facts)
+    assert files(gallery) == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells what is synced by /proc")
+def test_photos_are_on_the_disk_before_the_table_names_them(tmp_path, bring, monkeypatch):
+    foreign.pictures(tmp_path / "new" / "Nala", ["1.jpg"])
+    fsync, replace, events = os.fsync, os.replace, []
+
+    def syncing(place):
+        events.append(os.readlink(f"/proc/self/fd/{place}").removeprefix(f"{tmp_path}/"))
+        fsync(place)
+
+    def moving(source, target):
+        events.append(f"-> {os.path.relpath(target, tmp_path)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", moving)
+    bring(tmp_path / "new", copy=True)
+    photo, table = (events.index(f"-> gallery/{name}") for name in ("photos/Nala/1.jpg", "metadata.csv"))
+    assert events[photo - 1].startswith("gallery/photos/Nala/.1.jpg.") and events[table - 1].startswith("gallery/.metadata.csv.")
+    assert set(events[photo + 1 : table - 1]) == {"gallery/photos/Nala", "gallery/photos", "gallery"} and events[table + 1] == "gallery"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="tells what is synced by /proc")
+def test_the_table_before_is_on_the_disk_before_the_new_one(tmp_path, bring, monkeypatch):
+    foreign.pictures(tmp_path / "old", ["1.jpg"])
+    bring(tmp_path / "old", copy=True)
+    foreign.pictures(tmp_path / "new", ["1.jpg", "2.jpg"])
+    fsync, replace, events = os.fsync, os.replace, []
+    monkeypatch.setattr(os, "fsync", lambda place: (events.append(os.path.basename(os.readlink(f"/proc/self/fd/{place}"))), fsync(place)))
+    monkeypatch.setattr(os, "replace", lambda source, target: (events.append(f"-> {os.path.basename(target)}"), replace(source, target)))
+    bring(tmp_path / "new", copy=True)
+    [backup] = [path.name for path in (tmp_path / "gallery").glob("metadata.before-*")]
+    between = events[events.index(f"-> {backup}") + 1 : events.index("-> metadata.csv")]
+    assert between[:2] == [backup, "gallery"]
+
+
+def test_sides_are_read_from_names_and_those_without_are_counted(tmp_path, bring):
+    foreign.pictures(tmp_path / "card", ["luna-left.jpg", "zoe_top_2.jpg", "IMG_0001.jpg"])
+    found, plan = bring(tmp_path / "card")
+    assert sorted((ref.path.name, ref.orientation) for ref in found.references) == [
+        ("IMG_0001.jpg", None), ("luna-left.jpg", "left"), ("zoe_top_2.jpg", "top"),
+    ]  # fmt: skip
+    assert "2 sides are taken from names of files: 1 left, 1 top" in plan.notes
+    assert any(note.startswith("1 of 3 new photos has no side; where an animal's sides differ, say it in") for note in plan.notes)
+
+
+def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
+    names = [f"2019-01-{day:02d}.jpg" for day in range(1, 13)]
+    foreign.pictures(tmp_path / "old" / "amber", names)
+    call("import", tmp_path / "old", "--gallery", tmp_path / "gallery", "--copy")
+    foreign.pictures(tmp_path / "new" / "zoe", ["2020-05-06.jpg"])
+    _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "gallery", "--copy", "--dry-run")
+    table = out.partition("encounter, as derived")[2]
+    assert "zoe" in table and "2020-05-06" in table and "2019-01" not in table and "more" not in table
+
+
+@pytest.mark.parametrize("folder", ["DCIM/100CANON", "100_PANA", "10160715", "2026-07-15"])
+def test_a_card_of_cameras_folders_names_nobody(tmp_path, bring, folder):
+    foreign.pictures(tmp_path / "card" / folder, ["IMG_0001.JPG"])
+    found, plan = bring(tmp_path / "card")
+    assert [ref.identity for ref in found.references] == [None] and "read as photos" in plan.notes[0]
 
 
 def test_only_a_csv_is_extended(tmp_path, bring):

@@ -239,6 +239,7 @@ def test_a_page_that_waits_is_left_alone_until_there_is_a_pair(app):
         app.answer(app.task(title), "new", name=title)
     app.desk.worker.progress.change(finished=False)
     assert app.browser.get("/review?poll=true").status_code == 204 and "on their way" in app.browser.get("/review").text
+    assert "how long this step still takes" in app.browser.get("/review").text
     app.desk.worker.progress.change(finished=True)
     assert "All questions are answered" in app.browser.get("/review?poll=true").text
 
@@ -453,7 +454,7 @@ def test_what_stops_the_worker_is_told(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
 def test_the_worker_stands_back_behind_requests(tmp_path):
-    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), (), lambda *_: None)
+    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), lambda *_: None)
     here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     worker.start()
     deadline, there = time.monotonic() + 60, here
@@ -485,3 +486,18 @@ def test_who_has_no_link_is_told_where_to_find_one(app):
     answer = app.another().get("/review", headers={"Accept": "text/html"})
     assert answer.status_code == 401 and "/static/app.css" in answer.text and "the last line in the terminal" in answer.text
     assert app.desk.name not in answer.text and app.door.csrf not in answer.text
+
+
+def test_a_step_says_how_long_it_still_takes(app, monkeypatch):
+    progress, now = app.desk.worker.progress, [100.0]
+    monkeypatch.setattr("reid.review.worker.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for seconds, done, left in ((100, 3, None), (101, 4, None), (110, 8, 184), (290, 98, 4)):  # three were done before it was first told
+        now[0] = seconds
+        progress.progress("photos extracted", done, 100)
+        assert progress.state.left == (None if left is None else pytest.approx(left)), done
+    progress.change(finished=False)
+    assert "98 of 100" in (said := app.browser.get("/progress").text) and "less than a minute" in said
+    progress.step("queries answered", 0, 10)  # another step begins anew
+    now[0] = 650
+    progress.step("queries answered", 1, 10)
+    assert "about 54 min" in app.browser.get("/progress").text

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -130,7 +131,7 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
     assert photo(page) != first
     proposed = page.locator(".answer .first").inner_text()
     page.keyboard.press("Enter")  # confirms what is proposed; a new animal is asked for its name
-    assert page.locator("#naming").is_visible() == ("new animal" in proposed)
+    assert page.locator("#naming[open], #rest[open]").count() == ("new animal" in proposed)
     page.keyboard.press("Escape")
     page.wait_for_selector(".htmx-request", state="detached")
     assert server.stop() == 0
@@ -247,6 +248,12 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
             press(page, "n")
             press(page, "Control+z")
             assert name in photo(page)
+        if name not in asked:  # a slip here, too; what is zoomed stays so
+            for key in ("z", "s", "r", "Control+z", "s", "l"):
+                (page.keyboard.press if key in "zs" else partial(press, page))(key)
+            assert page.locator("figcaption button.side").inner_text().split() == ["left", "S"]
+            assert page.locator(".stage.zoomed").count() == 2
+            page.keyboard.press("z")
         asked.append(name)
         if animal is None:
             press(page, "u")
@@ -261,13 +268,14 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
     assert set(asked) == set(decided) and "All questions are answered" in page.inner_text("main") and page.faults == []
     assert server.stop() == 0
 
-    out = reid("export", "--gallery", season, "--to", "mark", "--out", tmp_path / "season.inp", "--occasions", "month", "--side", "linked")
-    lines = (tmp_path / "season.inp").read_text().splitlines()
-    assert lines == [
-        "/* occasions: 2023-06, 2023-07, 2024-06, 2024-07 */", "/*nova*/ 0001 1;", "/*turtle-0*/ 1000 1;", "/*turtle-1*/ 1110 1;",
-        "/*turtle-2*/ 1010 1;", "/*turtle-3*/ 1100 1;",
-    ]  # fmt: skip
-    assert "9 of 10 photos" in out  # of one nobody can tell who it is
+    lines = {}
+    for side in ("left", "linked"):  # linked: of animals that are not known from one side only
+        words = "--out", tmp_path / f"{side}.inp", "--occasions", "month", "--side", side
+        assert "3 of 10 photos" in reid("export", "--gallery", season, "--to", "mark", *words)
+        lines[side] = (tmp_path / f"{side}.inp").read_text().splitlines()
+    assert lines["left"][0] == lines["linked"][0] == "/* occasions: 2023-06, 2023-07, 2024-06, 2024-07 */"
+    assert lines["left"][1:] == ["/*nova*/ 0001 1;", "/*turtle-1*/ 0010 1;", "/*turtle-2*/ 0010 1;"]
+    assert lines["linked"][1:] == ["/*turtle-0*/ 1000 1;", "/*turtle-3*/ 1100 1;"]
 
 
 DROP = """async ([name, data]) => {

@@ -7,6 +7,7 @@ from conftest import draw_animal, save
 from reviewing import App
 
 from reid.catalogue import DecisionLog, Kind, PhotoKey
+from reid.errors import StoreError
 from reid.review.guard import Door
 from reid.review.tasks import Topic, opaque
 
@@ -31,16 +32,33 @@ def test_who_judges_blind_sees_nothing_that_others_have_said(folder):
     app.answer(app.task("known.png"), "same")
     first = app.desk.gallery.references[0]
     app.desk.log.append(Kind.NAME, [app.session.key(first)], observer="zoe", value="Zora")
-    app.desk.log.append(Kind.SIDE, [app.session.key(first)], observer="zoe", value="ventral")
+    app.desk.log.append(Kind.SIDE, [app.session.key(first)], observer="zoe", value="belly")
     blind = App(folder / "gallery", observer="ben", blind=True)
     for path, text in pages(blind, "animal-0", "animal-1", "Zora").items():
-        assert not [word for word in ("zoe", "Zora", "ventral", "same animal") if word in text], path
+        assert not [word for word in ("zoe", "Zora", "belly", "same animal") if word in text], path
     catalogue = blind.browser.get("/catalogue").text
     assert catalogue.count("<strong>animal-0") == 1 and catalogue.count("<strong>animal-1") == 1 and "<strong>unnamed" in catalogue
     [task] = blind.desk.waiting()
     blind.answer(task, "same")
     assert blind.desk.book().of_photo[task.photos[0].digest].animal == "animal-1"  # their own word counts for them
     assert "ben" in blind.browser.get("/agreement").text
+
+
+def test_an_answer_that_cannot_be_written_leaves_the_one_that_it_replaces(folder, monkeypatch):
+    app = App(folder / "gallery", folder / "photos")
+    task = app.task("known.png")
+    app.answer(task, "different")
+    before = app.desk.log.history()
+
+    def full(*args, **options):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.desk.log, "append", full)
+        assert app.answer(task, "same").status_code == 500
+    assert app.desk.log.history() == before
+    assert app.answer(task, "same").status_code == 200
+    assert [one.kind for one in app.desk.log.effective()] == ["same"]
 
 
 def test_two_blind_answers_join_no_animals_that_have_names(folder):

@@ -1,6 +1,7 @@
 """Photos that come by way of a page: what is stored where, what is refused, and that they are asked about."""
 
 import io
+import json
 
 import pytest
 from conftest import draw_animal, save
@@ -55,7 +56,7 @@ def test_a_folder_is_named_where_it_lies(app, tmp_path):
     for folder in ("today", "", str(tmp_path / "nowhere"), str(tmp_path / "none"), "\0", "/\0", "~nobody-is-called-so/x"):
         refused = app.browser.post("/inbox/folder", data={"folder": folder})
         assert refused.status_code == 409 and "HX-Trigger" not in refused.headers and len(refused.text.splitlines()) < 4, folder
-    assert len(app.desk.worker.photos) == 1
+    assert json.loads((app.session.work.folder / "review" / "photos.json").read_text()) == [str(photo.parent)]
     app.door.is_local = Door("192.0.2.1", 8420).is_local
     assert app.browser.post("/inbox/folder", data={"folder": str(photo.parent)}).status_code == 403
     whole = {"HX-History-Restore-Request": "true"}

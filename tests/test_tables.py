@@ -12,6 +12,7 @@ import pytest
 from conftest import photo, read, table
 
 from reid import catalogue
+from reid.catalogue import files
 from reid.errors import GalleryError
 
 
@@ -205,6 +206,18 @@ def test_a_file_that_is_not_there_names_the_one_that_is_meant(root):
     assert "did you mean 'Sub/X.jpg', 'Sub/x.jpg'?" in problems[0]
     assert "it may mean 'Sub/X.jpg' or 'Sub/x.jpg'" in problems[1]
     assert len(problems) == 4
+
+
+def test_a_hint_looks_at_so_many_names_and_no_more(root, monkeypatch):
+    (root / "zz").symlink_to(root)  # a link that leads back
+    photo(root / "Sub" / "x.jpg")
+    looked = []
+    monkeypatch.setattr(files, "LOOKED_AT", 5)
+    monkeypatch.setattr(files, "is_photo", lambda path: bool(looked.append(path)))
+    table(root, "path,identity,bbox\nsub2/x.jpeg,amber,\nSub/x.jpg,amber,1 2\n")
+    with pytest.raises(GalleryError) as caught:
+        read(root)
+    assert len(caught.value.problems) == 2 and len(looked) == 5  # both problems, whatever else is wrong in the folder
 
 
 def test_boxes_in_fractions_parts_and_without_numbers(root):

@@ -13,8 +13,10 @@ from safetensors.numpy import save as as_bytes
 
 import reid
 from reid.errors import GalleryError, StoreError
+from reid.records import PhotoRef
+from reid.review.pictures import Size, picture
 from reid.settings import Settings
-from reid.store import DamagedFile, JsonStore, read_tensors
+from reid.store import DamagedFile, JsonStore, digests, read_tensors
 from reid.store.files import write_tensors
 
 SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4)
@@ -172,6 +174,16 @@ def test_a_row_of_digests_that_is_not_what_was_written_is_found_and_read_again(w
     assert call("check", "--gallery", world / "gallery")[0] == 0
 
 
+def test_a_table_that_others_keep_to_themselves_is_not_called_damaged(world, call, monkeypatch):
+    monkeypatch.setattr(digests, "PATIENCE", 0.1)
+    with sqlite3.connect(world / "gallery" / ".reid" / "digests.sqlite") as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        status, _, errors = call("check", "--gallery", world / "gallery")
+    assert status == 2 and "database is locked" in errors and "damaged" not in errors
+    connection.close()
+
+
 def test_what_is_of_photos_that_are_gone_is_freed_and_nothing_else(world, call):
     store = world / "gallery" / ".reid"
     shutil.rmtree(world / "gallery" / "animal-5")
@@ -193,10 +205,12 @@ def test_what_is_of_photos_that_are_gone_is_freed_and_nothing_else(world, call):
 def test_a_query_keeps_what_is_stored_of_it_as_long_as_it_is_there(world):
     store = world / "gallery" / ".reid"
     n = len(stored(store / "features"))
+    with reid.open(world / "gallery", SETTINGS) as opened:
+        picture(PhotoRef("q", world / "query.png"), Size.SMALL, opened.work)
     age(store, 1)
     assert free(world) == {} and len(stored(store / "features")) == n == 7
     (world / "query.png").unlink()
-    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1, "second": 1}
+    assert {kind: n for kind, (n, _) in free(world).items()} == {"features": 1, "matches": 1, "second": 1, "pictures": 1}
     assert len(stored(store / "features")) == 6
 
 

@@ -16,6 +16,7 @@ import random
 import re
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -59,7 +60,7 @@ class Kind(StrEnum):
     MERGE = "merge"  # the animals of all photos are one, called `value`, or as the larger one was
     SPLIT = "split"  # these photos are not of the animal that they stand under, but all of another one, called `value`, or unnamed
     NOT_THIS_ANIMAL = "not_this_animal"  # each of these photos leaves the animal that it stands under, and stands by itself
-    SIDE = "side"  # the photos show the side or view `value`
+    SIDE = "side"  # the photos show the side or view `value`; empty: nobody can tell which
     DATE = "date"  # the photos were taken on `value`: 2021-11-28, with a time behind it or without, or 2021-11, or 2021
     PHOTOBOMB = "photobomb"  # what these photos have in common is another animal in the picture; says nothing of identities
     SCENERY = "scenery"  # what they have in common is the background; says nothing of identities
@@ -97,6 +98,7 @@ class DecisionLog:
 
     def __init__(self, gallery: Path):
         self.path = gallery / FILE
+        self._own = threading.local()  # the connection of a thread that writes
 
     def __enter__(self) -> DecisionLog:
         return self
@@ -119,8 +121,8 @@ class DecisionLog:
         `check` is given what counts so far, while no other writer can add to it; what it raises keeps the decision from being written.
 
         `evidence` is JSON without nan and infinities, otherwise ValueError."""
-        value = checked(kind, photos, value)
-        with self._writing() as connection:
+        value = _checked(kind, photos, value)
+        with self.together() as connection:
             if check is not None:
                 check(effective(_read(connection, self.path)))
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
@@ -130,7 +132,7 @@ class DecisionLog:
         none is left. With a `number`, take back that decision, whoever made it; of an undo, that brings back what it took.
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
-        with self._writing() as connection:
+        with self.together() as connection:
             known = _read(connection, self.path)
             counting = [one for one in known if one.number in _counting(known)]
             if number is None:
@@ -144,7 +146,7 @@ class DecisionLog:
 
     def redo(self, observer: str) -> Decision | None:
         """Take back this observer's last undo, unless they have decided anything since; None where there is none. Raises StoreError."""
-        with self._writing() as connection:
+        with self.together() as connection:
             known = _read(connection, self.path)
             own = [one for one in known if one.observer == clean(observer) and one.number in _counting(known)]
             newest = max((one.number for one in known if one.observer == clean(observer) and one.kind is not Kind.UNDO), default=0)
@@ -163,13 +165,18 @@ class DecisionLog:
         return effective(self.history())
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer enters; what it has written is on the disk when it ends."""
+    def together(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other writer enters: what this thread appends and takes back inside is on the disk when it ends, all of it
+        or nothing. What `history` gives until then is as before. Raises StoreError."""
+        if hasattr(self._own, "connection"):
+            yield self._own.connection
+            return
         if not self.path.exists():
             self._create()
         with self._connected() as connection:
             connection.execute("PRAGMA synchronous = EXTRA")  # FULL may lose the last commit where the power fails at once
             _begin(connection)
+            self._own.connection = connection
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -177,6 +184,8 @@ class DecisionLog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                del self._own.connection
         time.sleep(PAUSE)
 
     def _create(self) -> None:
@@ -251,7 +260,7 @@ def _takes_back_a_decision(undo: Decision, history: Sequence[Decision]) -> bool:
     return any(one.number == undo.undoes and one.kind is not Kind.UNDO for one in history)
 
 
-def checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
+def _checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
     """The value as it is kept. Raises DecisionError."""
     if kind is Kind.UNDO:
         raise ValueError("DecisionLog.undo takes decisions back")
@@ -259,8 +268,9 @@ def checked(kind: Kind, photos: Sequence[PhotoKey], value: str) -> str:
     if len({photo.digest for photo in photos}) < least:
         raise DecisionError(f"'{kind}' is decided of {'two different photos' if least == 2 else 'a photo'} or more, not of {len(photos)}")
     if kind is Kind.SIDE:
-        if (found := side(value)) is None:
-            raise DecisionError(f"{value!r} is no side or view; write left, right, top, ...")
+        found = side(value) if value.strip() else ""
+        if found is None:
+            raise DecisionError(f"{value!r} is no side or view; write left, right, top, ..., or nothing where nobody can tell")
         return found
     if kind is Kind.DATE:
         if not ISO.fullmatch(value) or not read_dates("date", [("", value)])[0]:

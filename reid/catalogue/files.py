@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from .folders import contents, readable
+from .folders import is_photo, is_system, readable
 from .values import some
+
+LOOKED_AT = 20_000  # names below the root that are looked at for what a missing file may be called; an archive has millions
 
 
 class Missing(Exception):
@@ -91,14 +95,20 @@ class Files:
         return spelt if parts and self._holds(spelt) else None
 
     def _meant(self, plain: str) -> str:
-        """Photos of the same name in other folders, or with another ending."""
+        """Photos of the same name in other folders, or with another ending; of the first names, for it is a hint and no more."""
         if self._anywhere is None:
             self._anywhere = defaultdict(list)
-            for path in contents(self.root).photos:
-                self._anywhere[_folded(Path(path).stem)].append(readable(path))
+            for path in filter(is_photo, islice(self._below(), LOOKED_AT)):
+                self._anywhere[_folded(Path(path).stem)].append(readable(os.path.relpath(path, self.root)))
         alike = self._anywhere.get(_folded(Path(plain).stem), [])
         exact = [path for path in alike if _folded(Path(path).name) == _folded(Path(plain).name)] or alike
         return f"; did you mean {some([repr(path) for path in exact])}?" if exact else ""
+
+    def _below(self) -> Iterator[str]:
+        """Folders and files, those of each folder together; links to folders are not followed, what cannot be read is passed over."""
+        for path, folders, names in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not is_system(name))
+            yield from (os.path.join(path, name) for name in (*folders, *sorted(names)) if not is_system(name))
 
 
 def _folded(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import GalleryError
+from ..records import UNKNOWN
 from .decisions import FILE
 from .draft import Draft
 from .sides import is_side, side, side_in_name
@@ -29,6 +30,11 @@ SYSTEM = frozenset(
 )  # fmt: skip
 SYSTEM_FORMS = re.compile(r"found\.\d{3}|.+\.(lrdata|lrcat-data|cocatalog)", re.IGNORECASE)
 ENVIRONMENT = "pyvenv.cfg"  # what a Python environment has, as `python3 -m venv` makes it
+CAMERAS = re.compile(  # how cameras name folders (DCF, JEITA CP-3461): 100CANON, 101_PANA, by days 10160715; or whole days, 2026-07-15
+    r"DCIM|Camera|[1-9]\d{2}(?!\d{5})[A-Z0-9_]{5}|[1-9]\d{3}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+    r"|(?:19|20)\d{2}([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])",
+    re.IGNORECASE | re.ASCII,
+)
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MASKS = frozenset(("mask", "masks", "segmentation", "segmentations", "segmentation mask", "segmentation masks"))
 
@@ -57,6 +63,11 @@ def is_system(name: str) -> bool:
     return (
         name.startswith(".") or name in OWN or name.casefold() in SYSTEM or said(name) in MASKS or SYSTEM_FORMS.fullmatch(name) is not None
     )
+
+
+def is_cameras(name: str) -> bool:
+    """Whether a folder is named as a camera names it, or by a day, and so by no animal."""
+    return CAMERAS.fullmatch(name) is not None
 
 
 def contents(folder: Path) -> Contents:
@@ -115,7 +126,7 @@ def readable(path: Path | str) -> str:
 
 def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
     """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else
-    the end of a photo's name, may say the side.
+    the end of a photo's name, may say the side. Cameras' folders name nobody.
 
     Raises GalleryError."""
     found = contents(root)
@@ -124,6 +135,7 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
     drafts: list[Draft] = []
     by_name: Counter[str] = Counter()
     stray: list[str] = []
+    cameras: list[str] = []
     for path, parts in rows:
         view = None
         if side_first and len(parts) > 1:
@@ -135,10 +147,23 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         orientation = side(view) if view else None
         if orientation is None and not names_as_written and (orientation := side_in_name(Path(path).stem)):
             by_name[orientation] += 1
-        drafts.append(Draft(readable(path), root / path, readable(parts[0]), orientation=orientation))
+        name = readable(parts[0])
+        if not names_as_written and is_cameras(name):
+            cameras.append(name)
+            name = UNKNOWN
+        drafts.append(Draft(readable(path), root / path, name, orientation=orientation))
     if not drafts:
         raise GalleryError(_nobodys(root, stray, found))
+    taken_by = some(dict.fromkeys(cameras))
+    if len(cameras) == len(drafts):
+        raise GalleryError(
+            f"no folder of {root} is called by an animal, only as cameras and days are ({taken_by}): `reid import {root} --gallery NEW` "
+            f"takes the photos in and `reid review` names their animals, or `reid cluster {root}` groups them; --names-as-written insists"
+        )
     notes = found.notes()
+    if cameras:
+        insists = "called as cameras and days are; if animals are really called so, use --names-as-written"
+        notes.insert(0, f"{counted(len(cameras), 'photo is', 'photos are')} of unknown animals, in folders ({taken_by}) {insists}")
     if stray:
         notes.insert(0, f"left out {some(stray)}: {counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder")
     if side_first:

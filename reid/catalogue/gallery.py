@@ -56,6 +56,7 @@ class Gallery:
     derived: tuple[str, ...] = ()  # how sides and encounters were found, where no table says it
     labels: Labels | None = None  # of references and queries, where decisions count
     tabled: tuple[str | None, ...] = ()  # the references' animals as the table or the folders have them, without decisions
+    tabled_sides: Mapping[str, str | None] = field(default_factory=dict)  # by digest, of the photos whose side was decided: the same
 
     @property
     def identities(self) -> list[str]:
@@ -107,14 +108,17 @@ def assemble(
     names, said = identities([draft.name for draft in drafts], join, names_as_written)
     notes = [*notes, *said]
     tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
-    found = None
+    found: Labels | None = None
+    tabled_sides: dict[str, str | None] = {}
     if decisions and digest is not None:
-        found = _decide(drafts, names, decisions, digest)
+        found, tabled_sides = _decide(drafts, names, decisions, digest)
+        if n_named := sum(one is None and other is not None for one, other in zip(names, found.identities, strict=True)):
+            notes.append(f"of the unnamed photos {n_named:,} {'is' if n_named == 1 else 'are'} named by decisions")
         names, notes = list(found.identities), [*notes, *found.notes]
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found, tabled)
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found, tabled, tabled_sides)
 
 
 def check_folder(root: Path) -> None:
@@ -181,8 +185,8 @@ def _left_out(table: Table, problems: Sequence[tuple[str, str, str]]) -> list[st
 
 def _decide(
     drafts: Sequence[Draft], names: Sequence[str | None], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str]
-) -> Labels:
-    """The labels of table and decisions together; decided sides and dates are written into the drafts."""
+) -> tuple[Labels, dict[str, str | None]]:
+    """The labels of table and decisions together, and `Gallery.tabled_sides`; decided sides and dates are written into the drafts."""
     known = {photo.digest for one in decisions for photo in one.photos}
     since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
     n_boxes = Counter(draft.path for draft in drafts)
@@ -198,11 +202,12 @@ def _decide(
         items.append(Indexed(whole, key))
     found = labels(items, [replace(one, photos=tuple(_now(photo, since) for photo in one.photos)) for one in decisions])
     days, _ = read_dates("date", [("", text) for text in found.dates.values()])
+    tabled_sides = {item.digest: draft.orientation for draft, item in zip(drafts, items, strict=True) if item.digest in found.sides}
     for draft, item in zip(drafts, items, strict=True):
-        draft.orientation = found.sides.get(item.digest, draft.orientation)
+        draft.orientation = found.sides.get(item.digest, draft.orientation) or None
         if text := found.dates.get(item.digest):  # a month stays one
             draft.when, draft.columns = days[text], {**draft.columns, "date": text}
-    return found
+    return found, tabled_sides
 
 
 def _now(photo: PhotoKey, since: Mapping[str, str]) -> PhotoKey:

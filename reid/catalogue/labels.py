@@ -47,7 +47,7 @@ class Labels:
     """What is known of the photos of a gallery, and the decisions that it rests on."""
 
     identities: tuple[str | None, ...]  # of the photos, in their order
-    sides: Mapping[str, str]  # decided ones, by digest
+    sides: Mapping[str, str]  # decided ones, by digest; empty: nobody can tell
     dates: Mapping[str, str]  # decided ones, by digest: ISO
     apart: tuple[tuple[str, str], ...]  # digests of photos of different animals, one pair for each bar, sorted
     animals_apart: Mapping[tuple[str, str], int]  # names of animals that are kept apart, sorted: the number of the decision

@@ -12,7 +12,8 @@ OPPOSITES = (("left", "right"), ("front", "back"), ("front", "rear"), ("top", "b
              ("dorsal", "ventral"))  # fmt: skip
 ORDER = ("top", "above", "bottom", "below", "dorsal", "ventral", "front", "back", "rear", "left", "right")  # topleft, not lefttop
 WORDS = frozenset(ORDER)
-PLAIN = frozenset(("left", "right", "dorsal", "ventral"))  # they mean a side wherever they stand
+SAY_IT = "in `reid review`, or in the column orientation of metadata.csv"
+VIEWS = tuple(dict.fromkeys(("left", "right", "dorsal", "ventral", *ORDER)))  # as they are offered to people, the usual ones first
 FILLERS = frozenset(("flank", "side", "view", "lateral", "lado", "flanco", "flanc", "cote", "seite", "flanke"))
 OTHER_WORDS = {
     "l": "left", "lhs": "left", "izquierda": "left", "izquierdo": "left", "izq": "left", "links": "left", "linke": "left",
@@ -42,7 +43,7 @@ def is_side(text: str) -> bool:
 
 def side_in_name(stem: str) -> str | None:
     """The side that a photo's name ends with, numbers aside: left of `2019-07-15-left` and `luna_left flank_2`. Whole words only, no letter
-    alone, which may count photos, nor `back` or `top` alone, which may mean anything; None of words that contradict one another."""
+    alone, which may count photos; None of words that contradict one another."""
     words = re.split(r"[\W_]+", stem)
     while words and not words[-1].strip("0123456789"):
         words.pop()
@@ -50,7 +51,7 @@ def side_in_name(stem: str) -> str | None:
     while words and len(words[-1]) > 1 and (words[-1].casefold() in FILLERS or is_side(words[-1])):
         last.insert(0, words.pop())
     said = _words(" ".join(last))
-    if not said & PLAIN or any(one in said and other in said for one, other in OPPOSITES):
+    if any(one in said and other in said for one, other in OPPOSITES):
         return None
     return _known(" ".join(last))
 

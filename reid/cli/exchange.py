@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -51,7 +52,7 @@ def _import(
     or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
-    from ..formats import importing
+    from ..formats import importing, placing
     from ..formats.source import Options
     from ..imaging import facts
 
@@ -63,7 +64,7 @@ def _import(
         plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=kind, skip_bad=skip_bad)
         for note in plan.notes:
             print(f"note: {note}")
-        _show_encounters(plan.found)
+        _show_encounters(plan.found, plan.new)
         for line in plan.left_out:
             print(f"reid: not used: {line}", file=sys.stderr)
         copied = f", {len(plan.copies)} photos copied" if plan.copies else ""
@@ -73,7 +74,7 @@ def _import(
         elif dry_run:
             print(f"dry run, nothing was written: {did} for {plan.table}")
         else:
-            backup = importing.carry_out(plan, facts)
+            backup = placing.carry_out(plan, facts)
             before = f"; the table before is {backup.name}" if backup else ""
             print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{before}")
     raise typer.Exit(1 if plan.left_out else 0)
@@ -89,15 +90,16 @@ def _chosen(pairs: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _show_encounters(found: Read) -> None:
-    """Those that no column says, for people to look at."""
+def _show_encounters(found: Read, new: Collection[Path]) -> None:
+    """Those of new photos that no column says, for people to look at."""
     from rich.markup import escape
     from rich.table import Table as Shown
 
-    derived: dict[tuple[str, str], list[str]] = {}
-    for ref in (*found.references, *found.queries):
-        if not ref.columns.get("encounter") and ref.encounter:
-            derived.setdefault((ref.encounter, ref.identity or ""), []).append(str(ref.taken or ref.date or ""))
+    refs = [ref for ref in (*found.references, *found.queries) if not ref.columns.get("encounter") and ref.encounter]
+    derived: dict[tuple[str, str], list[str]] = {(str(ref.encounter), ref.identity or ""): [] for ref in refs if ref.path in new}
+    for ref in refs:
+        if (key := (str(ref.encounter), ref.identity or "")) in derived:
+            derived[key].append(str(ref.taken or ref.date or ""))
     if not derived:
         return
     table = Shown("encounter, as derived", "animal", "photos", "first", "last", caption="where this is wrong, a column encounter says it")

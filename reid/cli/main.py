@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from ..errors import GalleryError, ReidError
 from . import answers, cluster, decisions, duplicates, evaluations, exchange, galleries, models, pictures, review, speed, train, upkeep
 from .screen import INTERRUPTED, Told
 
-app = typer.Typer(help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """All commands; a value that an option does not know is told in plain words, with the one that may be meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # Pydantic's words
+            if wrong := re.fullmatch(r"'(.*)' is not one of (.*)\.", error.message, re.DOTALL):
+                near = difflib.get_close_matches(wrong[1].lower(), re.findall(r"'([^']*)'", wrong[2]), n=1)
+                error.message += f" Did you mean {near[0]}?" if near else ""
+            raise
+
+
+app = typer.Typer(cls=Commands, help="Recognise individual animals from photographs.", no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (galleries, upkeep, exchange, answers, review, duplicates, decisions, cluster, evaluations, pictures, train, speed):
     group.add_to(app)
 app.add_typer(models.app, name="models", rich_help_panel="Networks")

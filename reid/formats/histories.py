@@ -6,6 +6,7 @@ a photo may have had no camera. A table of intervals says it, and may hold occas
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..catalogue import Gallery
 from ..catalogue.columns import folded
 from ..catalogue.dates import When, read_dates
+from ..catalogue.sides import SAY_IT
 from ..catalogue.table import read_table
 from ..catalogue.values import counted, some
 from ..errors import GalleryError, SettingsError
@@ -21,6 +23,7 @@ from ..records import PhotoRef
 from .described import photos, whens
 from .writing import ExportOptions, by_reason, csv_bytes
 
+NO_SIDE = "its side is not known"
 UNITS = ("day", "month", "year")
 SIDES = ("left", "right", "linked")
 
@@ -97,6 +100,10 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     if not captures:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
     notes = [_linked_note(options.side, len(unlinked), len(named), sorted(unlinked))]
+    notes += _empty_note(occasions, captures, dated)
+    if n := sum(reason == NO_SIDE for _, reason in left_out):
+        photo = counted(n, "photo of a named animal is", "photos of named animals are")
+        notes.append(f"{photo} left out, since the side is not known; say it {SAY_IT}")
     return Histories(tuple(occasions), tuple(captures), tuple(notes), tuple(left_out))
 
 
@@ -119,7 +126,7 @@ def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:
     if side == "linked":
         return "its animal is known from one side only" if ref.identity in unlinked else ""
     shown = _side(ref)
-    return "" if shown == side else f"shows the {shown} side" if shown else "its side is not known"
+    return "" if shown == side else f"shows the {shown} side" if shown else NO_SIDE
 
 
 def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
@@ -130,6 +137,17 @@ def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
     if side == "linked":
         return f"{what}{shown}; they are left out, since two of them may be one animal"
     return f"{what}{shown}; of each animal only its {side} side counts"
+
+
+def _empty_note(occasions: Sequence[Occasion], captures: Sequence[Capture], dated: Sequence[tuple[PhotoRef, When | None]]) -> list[str]:
+    """Occasions with photos of which none counts: there the 0 of every animal may be nothing but work that is left to do."""
+    on = [(place, ref) for ref, when in dated if (place := _place(occasions, when)) is not None]
+    n_photos, n_named = Counter(place for place, _ in on), Counter(place for place, ref in on if ref.identity)
+    empty = sorted(n_photos.keys() - {one.occasion for one in captures})
+    if not empty:
+        return []
+    each = some([f"{occasions[place].name} ({counted(n_photos[place], 'photo')}, {n_named[place]:,} of named animals)" for place in empty])
+    return [f"{counted(len(empty), 'occasion has', 'occasions have')} photos and a 0 for every animal, since none of them counts: {each}"]
 
 
 def _place(occasions: Sequence[Occasion], when: When | None) -> int | None:

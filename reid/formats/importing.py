@@ -1,16 +1,15 @@
 """Sources -> one table of the gallery: looked at whole, checked whole, and only then written whole.
 
-`plan` reads and checks and writes nothing; `carry_out` copies photos where that was asked for, and puts the table in its place."""
+`plan` reads and checks and writes nothing; `placing.carry_out` copies photos where that was asked for, and puts the table in its place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -23,18 +22,17 @@ from ..catalogue.draft import Draft
 from ..catalogue.folders import read_folders
 from ..catalogue.gallery import assemble
 from ..catalogue.rows import read_rows
+from ..catalogue.sides import SAY_IT, side_in_name
 from ..catalogue.table import TABLE, read_table
 from ..catalogue.values import counted, some
-from ..errors import GalleryError, PhotoError, StoreError
+from ..errors import GalleryError, PhotoError
 from ..records import PhotoFacts
-from ..store import write_atomically
 from . import READERS
 from .archive import unpacked_if_zip
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
 from .source import Look, Options, Source
-from .writing import csv_bytes
 
 PHOTOS = "photos"  # the folder of a gallery that photos are copied into
 REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
@@ -53,6 +51,7 @@ class Plan:
     rows: tuple[tuple[str, ...], ...]
     before: bytes | None  # the table as it is now
     n_new: int
+    new: frozenset[Path]  # photos of new rows
     n_filled: int  # rows that were there and get what they lacked
     copies: tuple[tuple[Path, Path], ...]
     notes: tuple[str, ...]
@@ -124,53 +123,13 @@ def plan(
         rows=rows,
         before=before,
         n_new=len(merged.new()),
+        new=frozenset(entry.draft.path for entry in merged.new()),
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
         notes=(*notes, *found.notes, *found.derived),
         left_out=tuple(bad),
         remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
     )
-
-
-def carry_out(done: Plan, facts: Facts) -> Path | None:
-    """Copy the photos, back the old table up, put the new one in its place; the backup, where there was a table.
-
-    A table that would not read is not put there, and what was copied is taken away again. Raises StoreError, GalleryError."""
-    copied: list[Path] = []
-    data = csv_bytes(done.columns, done.rows)
-
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            catalogue.read(done.gallery, facts, table=part)
-        except BaseException:
-            part.unlink()
-            raise
-
-    try:
-        done.gallery.mkdir(parents=True, exist_ok=True)
-        for source, target in done.copies:
-            write_atomically(target, lambda part, source=source: _copy(source, part))  # type: ignore[misc]
-            copied.append(target)
-        if _bytes(done.table) != done.before:
-            raise StoreError(f"{done.table} was changed by another program meanwhile; run again")
-        backup = None
-        if done.before is not None:
-            backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
-            write_atomically(backup, done.before)
-        write_atomically(done.table, write)
-    except BaseException as error:
-        for path in copied:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, StoreError):
-            raise StoreError(f"cannot write {done.gallery}: {error.strerror or error}") from error
-        raise
-    if done.remember:
-        write_atomically(done.gallery / REMEMBERED, (json.dumps(dict(done.remember), indent=1) + "\n").encode())
-    return backup
 
 
 def remembered(gallery: Path) -> dict[str, str]:
@@ -180,18 +139,6 @@ def remembered(gallery: Path) -> dict[str, str]:
     except (OSError, ValueError, RecursionError):
         return {}
     return {key: name for key, name in value.items() if key in COLUMNS and isinstance(name, str)} if isinstance(value, dict) else {}
-
-
-def _copy(source: Path, part: Path) -> None:
-    shutil.copyfile(source, part)
-    shutil.copystat(source, part)
-
-
-def _bytes(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes: list[str]) -> tuple[bytes | None, tuple[str, ...]]:
@@ -353,11 +300,12 @@ def _digest(path: Path) -> bytes:
 
 
 def _headers(merged: Merged, problems: list[str]) -> list[str]:
-    """What new photos say themselves, by their headers, then by a date in their names, where nothing else does; and notes of those names,
-    and of keywords that say two things.
+    """What new photos say themselves, by their headers, then by a date and a side in their names, where nothing else does; and notes of
+    those names, of keywords that say two things, and of photos whose side nothing says.
 
     Another animal is a problem."""
     by_name: list[str] = []
+    sides: Counter[str] = Counter()
     notes: list[str] = []
     said: dict[Path, dict[str, str]] = {}
     for entry in merged.new():
@@ -373,8 +321,18 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
         if not entry.cells["date"] and when is not None:
             merged.fill(entry, {"date": written(when)}, problems)
             by_name.append(f"{entry.cells['path']} is {written(when)}")
-    dates = counted(len(by_name), "date is", "dates are")
-    return [*notes, *([f"{dates} taken from names of files or folders: {some(by_name)}"] if by_name else [])]
+        if not entry.cells["orientation"] and (view := side_in_name(path.stem)):
+            merged.fill(entry, {"orientation": view}, problems)
+            sides[view] += 1
+    if by_name:
+        notes.append(f"{counted(len(by_name), 'date is', 'dates are')} taken from names of files or folders: {some(by_name)}")
+    if sides:
+        of_each = ", ".join(f"{n:,} {view}" for view, n in sorted(sides.items()))
+        notes.append(f"{counted(sides.total(), 'side is', 'sides are')} taken from names of files: {of_each}")
+    if without := sum(not entry.cells["orientation"] for entry in merged.new()):
+        of = f"{without:,} of {counted(len(merged.new()), 'new photo')} {'has' if without == 1 else 'have'} no side"
+        notes.append(f"{of}; where an animal's sides differ, say it {SAY_IT}")
+    return notes
 
 
 def _alike(entries: Sequence[Entry]) -> list[str]:

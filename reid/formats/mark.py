@@ -40,5 +40,7 @@ def finished(found: Histories, files: Mapping[Path, bytes], names: Mapping[str, 
     for file, data in files.items():
         write_atomically(file, data)
     told = f"{len(found.identities)} animals on {len(found.occasions)} occasions; {found.notes[0]}"
-    notes = [told, *([f"{len(changed)} names hold letters that cannot be written; {beside(out, 'names')} maps them"] if changed else [])]
+    notes = [told, *found.notes[1:]]
+    if changed:
+        notes.append(f"{len(changed)} names hold letters that cannot be written; {beside(out, 'names')} maps them")
     return Written(tuple(files), tuple(notes), (), len(found.captures), found.left_out)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from ..catalogue import is_photo
-from ..catalogue.folders import contents, readable
+from ..catalogue.folders import contents, is_cameras, readable
 from ..errors import GalleryError
 from ..imaging import exif
 from . import xmp
 from .source import Look, Options, Row, Source, of_rows
 
-CARD = re.compile(r"(DCIM/)?(\d{3}[A-Z0-9_]{5}/)?[^/]+", re.IGNORECASE)  # how cameras name folders (DCF, JEITA CP-3461)
 MEANINGS = {"path": "file", "identity": "identity"}
 
 
 def recognises(look: Look) -> bool:
-    """A photo, or a folder in which photos lie side by side, or in folders as cameras name them."""
+    """A photo, or a folder in which photos lie side by side, or in folders as cameras and days name them."""
     if not look.is_folder:
         return is_photo(look.path.name)
     found = contents(look.path).photos
-    return bool(found) and all(CARD.fullmatch(name.replace(os.sep, "/")) for name in found)
+    return bool(found) and all(is_cameras(folder) for name in found for folder in name.split(os.sep)[:-1])
 
 
 def read(look: Look, options: Options) -> Source:

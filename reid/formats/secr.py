@@ -51,6 +51,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     written = write_folder(out, {**files})
     notes = [
         f"{len({name for name, *_ in lines})} animals on {len(found.occasions)} occasions at {len(places)} sites; {found.notes[0]}",
+        *found.notes[1:],
         f"coordinates are metres of {projection}",
         'in R: read.capthist("captures.txt", "traps.txt", detector = "count", noccasions = ' + f"{len(found.occasions)})",
         *([f"{counted(len(changed), 'name')} hold letters that secr does not take; names.csv maps them"] if changed else []),

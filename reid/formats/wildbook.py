@@ -15,7 +15,7 @@ from ..catalogue import Gallery
 from ..catalogue.columns import folded
 from ..catalogue.dates import When
 from ..catalogue.table import read_table
-from ..catalogue.values import is_given
+from ..catalogue.values import is_given, some
 from ..errors import GalleryError
 from ..records import PhotoRef
 from .described import cell, described, photos, whens
@@ -138,6 +138,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     names = _names({row["path"] for row in rows})
     sightings = plain_names({row["encounter"]: row["encounter"] for row in rows}, "A-Za-z0-9_-")
     found, problems, left_out = [], [], []
+    lacking: dict[str, list[str]] = {}  # first photos of encounters, by what is not said of them
     dates = whens(refs)
     for (encounter, identity, _), places in groups.items():
         own = [rows[place] for place in places]
@@ -150,16 +151,18 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         cells[SIGHTING[0]] = sightings[encounter]
         for name, option in (("Encounter.genus", "species"), ("Encounter.locationID", "site")):
             if not cells[name]:
-                problems.append(f"{own[0]['path']}: Wildbook needs a {option} (column {option}); write it, or give --{option}")
+                lacking.setdefault(option, []).append(own[0]["path"])
         if cells["Encounter.genus"] and not cells["Encounter.specificEpithet"]:
-            lacking = f"Wildbook needs a genus and an epithet, as in 'Chelonia mydas', not {cells['Encounter.genus']!r} (column species)"
-            problems.append(f"{own[0]['path']}: {lacking}")
+            alone = f"Wildbook needs a genus and an epithet, as in 'Chelonia mydas', not {cells['Encounter.genus']!r} (column species)"
+            problems.append(f"{own[0]['path']}: {alone}")
         for column, (name, allowed) in EXTRAS.items():
             value = str(cells[column])
             if allowed and value and value not in allowed:
                 problems.append(f"{own[0]['path']}: {name} {value!r} is none of {', '.join(allowed)} (column {name})")
         own_files = list(dict.fromkeys(names[one["path"]] for one in own))
         found.append(cells | {f"Encounter.mediaAsset{number}": file for number, file in enumerate(own_files)})
+    for option, paths in lacking.items():
+        problems.append(f"{some(paths)}: Wildbook needs a {option} (column {option}); write it, or give --{option}")
     if problems:
         return Written((), (), tuple(problems))
     sheets = [found[start : start + MOST_ENCOUNTERS] for start in range(0, len(found), MOST_ENCOUNTERS)]

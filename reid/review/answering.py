@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
-from ..catalogue.decisions import checked
 from ..errors import DecisionError
 from ..records import Indexed
-from .book import JUDGES, NAMES, Book
+from .book import JUDGES, NAMES, Book, Card
 from .desk import Desk
 from .tasks import Choice, Task, Topic
 
@@ -52,22 +51,22 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
                 raise Overtaken(one)
 
     book = desk.book()
-    check(book.effective)  # before anything is taken back
+    check(book.effective)
     if verdict is Verdict.SAME and choice is not None and task.topic is Topic.QUERY:
         _check_other_names(desk, book, task, choice)
-    checked(kind, _keys(photos), name)  # nothing is taken back by an answer that is refused
-    for one in _replaced(desk, book, task, choice, verdict, seen):
-        desk.log.undo(desk.observer, one.number)
-    evidence = dict(_evidence(desk, task, choice, kind))
+    taken = [one.number for one in _replaced(desk, book, task, choice, verdict, seen)]
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
         number = task.settles[verdict is Verdict.DIFFERENT]
-        if number in {one.number for one in desk.book().effective}:
+        taken += [number] if number not in taken and number in {one.number for one in book.effective} else []
+    evidence = dict(_evidence(desk, task, choice, kind))
+    with desk.log.together():
+        for number in taken:
             desk.log.undo(desk.observer, number)
-    if task.topic is Topic.MISLABEL and verdict is Verdict.SAME:  # it leaves the animal that it stands under, which stays as it is
-        leaving = desk.log.append(Kind.NOT_THIS_ANIMAL, _keys(task.photos), observer=desk.observer, evidence=evidence, check=check)
-        evidence["follows"] = leaving.number
-        seen = leaving.number
-    found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
+        if task.topic is Topic.MISLABEL and verdict is Verdict.SAME:  # it leaves the animal that it stands under, which stays as it is
+            leaving = desk.log.append(Kind.NOT_THIS_ANIMAL, _keys(task.photos), observer=desk.observer, evidence=evidence, check=check)
+            evidence["follows"] = leaving.number
+            seen = leaving.number
+        found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
     desk.n_answers += 1
     return found
 
@@ -95,16 +94,26 @@ def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice) -> No
     raise DecisionError(f"this is {card.animal} {by}; with this answer {card.animal} and {animal} would become one animal")
 
 
+def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str, object]) -> Decision | None:
+    """Write down which side photos show, of those that do not stand so yet; None where all do. An empty side: nobody can tell which.
+
+    Raises DecisionError, StoreError."""
+    keys = [PhotoKey(card.digest, card.ref.image_id) for card in cards if card.digest and (card.ref.orientation or "") != side]
+    return desk.log.append(Kind.SIDE, keys, observer=desk.observer, value=side, evidence=evidence) if keys else None
+
+
 def take_back(desk: Desk) -> Decision | None:
     """Take back this observer's last answer, with what it was written down together with; None where there is none."""
-    undone = desk.log.undo(desk.observer)
-    if undone is None:
-        return None
-    taken = next(one for one in desk.book().history if one.number == undone.undoes)
-    follows = taken.evidence.get("follows")
-    if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
-        desk.log.undo(desk.observer, follows)
-    desk.n_answers = max(0, desk.n_answers - 1)
+    with desk.log.together():
+        undone = desk.log.undo(desk.observer)
+        if undone is None:
+            return None
+        taken = next(one for one in desk.book().history if one.number == undone.undoes)
+        follows = taken.evidence.get("follows")
+        if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
+            desk.log.undo(desk.observer, follows)
+    if taken.kind is not Kind.SIDE:
+        desk.n_answers = max(0, desk.n_answers - 1)
     return taken
 
 

@@ -81,18 +81,21 @@ def read(
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
     named = [(item, None) for item in new] + [(item, tabled.get(item.ref.image_id)) for item in references]  # the reference's label counts
     identity, found = _identities(named, own)
+    sides = {**gallery.tabled_sides, **found.sides}  # what was decided before the gallery was read may have been taken back
     digests = {item.ref.image_id: item.digest for item in references}
     cards: dict[str, Card] = {}
     of_photo: dict[str, Card] = {}
     for ref in gallery.references:
         digest = digests.get(ref.image_id)
-        card = Card(opaque("photo", ref.image_id), ref, digest, ref.identity if digest is None else identity[digest])
+        animal = ref.identity if digest is None else identity[digest]
+        card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, animal)
         cards[card.id] = card
         if digest is not None:
             of_photo[digest] = card
     for item in new:
         if item.digest not in of_photo:
-            card = Card(opaque("new", item.digest), item.ref, item.digest, identity[item.digest], is_new=True)
+            ref = _turned(item.ref, item.digest, sides)
+            card = Card(opaque("new", item.digest), ref, item.digest, identity[item.digest], is_new=True)
             cards[card.id] = of_photo[item.digest] = card
     about: dict[str, list[Decision]] = {}
     for one in counting:
@@ -123,6 +126,12 @@ def _identities(photos: Sequence[tuple[Indexed, str | None]], counting: Sequence
     identity = {item.digest: name for item, name in photos}
     identity |= {item.digest: name for item, name in zip(concerned, found.identities)}
     return identity, found
+
+
+def _turned(ref: PhotoRef, digest: str | None, sides: Mapping[str, str | None]) -> PhotoRef:
+    """With the side that the photo shows by what is decided now, where that was ever decided."""
+    side = sides.get(digest or "", ref.orientation) or None
+    return ref if side == ref.orientation else replace(ref, orientation=side)
 
 
 def _grouped(pairs: Iterable[tuple[str, Card]]) -> dict[str, tuple[Card, ...]]:

@@ -23,6 +23,7 @@ from .filters import Filters, sides
 from .further import ghosts
 from .pages import Pages
 from .pairs import SAID
+from .sides import views
 from .tasks import Topic
 
 BATCH = 60  # photos that are loaded at once
@@ -61,7 +62,7 @@ class Line:
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.get("/")
     def start() -> Response:
-        return RedirectResponse("/review" if desk.worker.photos or desk.waiting() else "/catalogue", 303)
+        return RedirectResponse("/review" if desk.worker.has_photos or desk.waiting() else "/catalogue", 303)
 
     @app.get("/progress")
     def progress(request: Request) -> Response:
@@ -88,7 +89,10 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         found = _animal(book, animal)
         digests = {card.digest for card in book.animals[found.name]}
         own = [one for one in _seen_by(desk, book) if digests & {photo.digest for photo in one.photos}]
-        return pages.page(request, "animal", here="/catalogue", animal=found, decisions=_lines(book, own[::-1], desk))
+        return pages.page(
+            request, "animal", here="/catalogue", animal=found, decisions=_lines(book, own[::-1], desk), views=views(book),
+            may_undo=desk.may_undo(),
+        )  # fmt: skip
 
     @app.get("/animals/{animal}/brief")
     def brief(animal: str) -> Response:
@@ -104,8 +108,9 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         shown = _facts(("Animals", ", ".join(dict.fromkeys(card.animal or "unnamed" for card in cards))), ("Photos", len(cards)),
                        ("Dates", _span(cards)), ("Places", _places(cards)), ("Sides", _list(sides(cards))))  # fmt: skip
         return pages.page(
-            request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards}))
-        )
+            request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards})),
+            views=views(book), may_undo=desk.may_undo(),
+        )  # fmt: skip
 
     @app.get("/health")
     def health(request: Request) -> Response:
@@ -237,7 +242,8 @@ def _lines(book: Book, decisions: Iterable[Decision], desk: Desk) -> list[Line]:
     found = []
     for one in decisions:
         is_undo = one.kind is Kind.UNDO
-        what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], one.value)))
+        value = one.value or ("not known" if one.kind is Kind.SIDE else "")
+        what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], value)))
         p, score = one.evidence.get("p_same"), one.evidence.get("score")
         evidence = [f"P {percent(p)}"] if isinstance(p, float) else []
         evidence += [f"score {score:.2f}"] if isinstance(score, float) else []

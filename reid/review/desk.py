@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .. import stages
 from ..catalogue import DecisionLog, Gallery
-from ..errors import GalleryError
-from ..listener import Listener
+from ..errors import GalleryError, PhotoError
 from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
@@ -43,33 +43,40 @@ class Desk:
             if error.problems:
                 raise
             self.gallery, self.empty = Gallery(session.root, ()), str(error)
-        if photos:
-            stages.photos(photos, self.gallery, Listener())  # refuses what is not there, before anything is remembered or served
-        self.worker = Worker(session, progress, self._photos(photos), self._answered)
+        self.worker = Worker(session, progress, self._answered)
         self.n_answers = 0  # of this run, as are those that were skipped
         self.skipped: set[str] = set()  # ids of questions
         self._queries: dict[str, Task] = {}
         self._lock = threading.RLock()
         self._state: tuple[object, Book] | None = None
+        root, self._memory = session.root.resolve(), session.work.folder / "review" / "photos.json"
+        if photos:
+            self.add(photos)
+        elif known := [path for path in (root / name for name in self._remembered()) if path.exists()]:
+            with suppress(PhotoError):  # folders of earlier runs that are empty now
+                self._list(known)
 
-    def _photos(self, given: Sequence[Path]) -> list[Path]:
-        """The photos to review: those given, which are remembered, or else those of earlier runs that are still there. What lies in the
-        gallery is remembered by its place there, so that a copy of the folder knows it, too."""
-        root, file = self.session.root.resolve(), self.session.work.folder / "review" / "photos.json"
+    def add(self, photos: Sequence[Path], keep: Path | None = None) -> int:
+        """Review these, too: how many photos they are. They are remembered for later runs, or else what is to be kept of them.
+
+        Raises PhotoError where none of them is there."""
+        n, root = self._list(photos), self.session.root.resolve()
+        paths = [path.resolve() for path in ([keep] if keep else photos)]
+        own = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]  # so that a copy knows them
+        write_atomically(self._memory, json.dumps(list(dict.fromkeys((*self._remembered(), *own)))).encode())
+        return n
+
+    def _list(self, photos: Sequence[Path]) -> int:
+        refs, failures = stages.photos(photos, self.gallery, self.worker.progress)
+        self.worker.add(refs, failures)
+        return len(refs)
+
+    def _remembered(self) -> list[str]:
+        """The photos and folders of earlier runs."""
         try:
-            known = [str(path) for path in json.loads(file.read_text("utf-8"))]
+            return [str(path) for path in json.loads(self._memory.read_text("utf-8"))]
         except (OSError, ValueError, TypeError):
-            known = []
-        paths = [path.resolve() for path in given]
-        every = [*known, *(str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)]
-        if given:
-            write_atomically(file, json.dumps(list(dict.fromkeys(every))).encode())
-        return list(given) or [path for path in (root / name for name in known) if path.exists()]
-
-    def add(self, photos: Sequence[Path], keep: Path) -> None:
-        """Review these, too; `keep` is what is remembered for later runs."""
-        self._photos([keep])
-        self.worker.add(photos)
+            return []
 
     # -- what is known
 

@@ -18,7 +18,7 @@ class Filters:
     side: str = ""
     since: str = ""  # ISO dates
     until: str = ""
-    show: str = ""  # animals, new, unnamed
+    show: str = ""  # animals, new, unnamed, unsided
 
     def of(self, cards: Iterable[Card]) -> list[Card]:
         word, found = self.animal.casefold(), []
@@ -33,6 +33,7 @@ class Filters:
                 or (self.until and not (day and day <= self.until))
                 or (self.show == "new" and not card.is_new)
                 or (self.show == "unnamed" and card.animal)
+                or (self.show == "unsided" and card.ref.orientation)
                 or (self.show == "animals" and (card.animal is None or card.animal in seen))
             ):
                 continue

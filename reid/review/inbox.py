@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response
 
-from .. import imaging, stages
+from .. import imaging
 from ..catalogue import INBOX, is_photo
 from ..catalogue.values import counted
 from ..errors import PhotoError
@@ -141,11 +141,10 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages, door: Door) -> None:
             path = Path(given.get("folder", "").strip().strip("\"'")).expanduser()
             if not path.is_absolute() or not path.exists():
                 raise PhotoError(f"there is no {path}; write the whole path, as in {Path.home() / 'today'}")
-            refs, _ = stages.photos([path], desk.gallery, desk.worker.progress)
+            n = desk.add([path])
         except (PhotoError, ValueError, RuntimeError) as error:  # a NUL; a ~ of nobody
             return _added(str(error), 409)
-        desk.add([path], keep=path)
-        return _added(f"{counted(len(refs), 'photo')} {'is' if len(refs) == 1 else 'are'} being read.")
+        return _added(f"{counted(n, 'photo')} {'is' if n == 1 else 'are'} being read.")
 
     def _added(said: str, status: int = 200) -> Response:
         answer = pages.part("added", status=status, said=said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -31,6 +32,7 @@ KEYS = (
     (("K", "↑"), "candidate before"),
     (("→", "←"), "next photo of the candidate, the one before"),
     (("[", "]"), "photos of the query"),
+    (("S",), "the side that the query shows: then L left, R right, D dorsal, V ventral, U not known"),
     (("A",), "the candidate's other photos, dates and places"),
     (("Z",), "zoom in, and out again"),
     (("+", "-"), "zoom by steps"),
@@ -53,8 +55,8 @@ class Pages:
         self.templates = Environment(
             loader=PackageLoader("reid.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        self.templates.filters.update(percent=percent, count=_count, when=_when, animal_id=lambda name: opaque("animal", name),
-                                      encounter_id=lambda name: opaque("encounter", name))  # fmt: skip
+        self.templates.filters.update(percent=percent, count=_count, when=_when, lasting=_lasting)
+        self.templates.filters.update({f"{what}_id": partial(opaque, what) for what in ("animal", "encounter")})
         self.templates.globals.update(desk=desk, door=door, csrf=door.csrf, keys_shown=KEYS, here="")
 
     def page(
@@ -90,6 +92,12 @@ async def form(request: Request) -> Mapping[str, str]:
 
 def _count(n: int, one: str, more: str) -> str:
     return f"{n:,} {one if n == 1 else more}"
+
+
+def _lasting(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    hours = f"{minutes // 60} h {minutes % 60} min" if minutes < 600 else f"{round(minutes / 60)} h"
+    return "less than a minute" if seconds < 50 else f"about {max(1, minutes)} min" if minutes < 60 else f"about {hours}"
 
 
 def _when(moment: datetime) -> str:

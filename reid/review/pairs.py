@@ -14,6 +14,7 @@ from ..catalogue import Decision
 from ..decision.verdicts import MATCH, NEW
 from ..errors import DecisionError, PhotoError, ReidError
 from ..records import Indexed, PhotoRef
+from . import sides
 from .answering import Overtaken, Verdict, record, take_back
 from .book import Book, Card
 from .desk import Desk
@@ -96,6 +97,16 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         following = _unsaid(desk, task, place) if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_used else 0
         return _show(request, task, said=said, choice=following) if following else _show(request, desk.next(), said=said)
 
+    @app.post("/review/{task}/sides")
+    def side(request: Request, task: str, given: Form) -> Response:
+        """Which side photos on this page show; the pair stays as it is looked at."""
+        found, left, right = asked(desk, task), given.get("left", ""), given.get("right", "")
+        number = int(given["choice"]) if given.get("choice", "").isdecimal() else 0
+        choice = found.choices[number - 1] if 0 < number <= len(found.choices) else None
+        shown = {} if choice is None else {"shown": [choice.photo.digest, choice.reference.digest]}
+        said = sides.say(desk, given, {"task": found.id, **shown})
+        return _show(request, found, said=said, choice=number, left=left, right=right)
+
     @app.post("/skip")
     def skip(request: Request, given: Form) -> Response:
         """The question waits until all others are answered; without one, those that were skipped come again."""
@@ -110,6 +121,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         taken = take_back(desk)
         if taken is None:
             return _show(request, desk.next(), said="There is nothing to undo.")
+        if page := sides.page_of(taken):
+            return RedirectResponse(page, 303)
         said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
         back = next((desk.whole(task) for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
         if back is None:
@@ -130,7 +143,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     def _nothing(request: Request, said: str = "") -> HTMLResponse:
         return pages.page(
-            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=bool(desk.worker.photos),
+            request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=desk.worker.has_photos,
             may_undo=desk.may_undo(),
         )  # fmt: skip
 
@@ -151,6 +164,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             url=url,
             here="/review",
             view=view,
+            views=sides.views(desk.book()),
             overtaken=overtaken,
             problem=problem,
             SAID=SAID,

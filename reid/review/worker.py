@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..errors import ReidError
-from ..records import Failure, Health, IdentityRanking, Query
+from ..records import Failure, Health, IdentityRanking, PhotoRef, Query
 from ..session import Session
 from ..stages import Listener
 
+PACE = 2.0  # seconds after which a pace says something
 NICER = 10  # by so much the worker, and the threads that it starts, stand back behind requests and the browser
 
 
@@ -26,9 +27,10 @@ NICER = 10  # by so much the worker, and the threads that it starts, stand back 
 class State:
     """What the worker is at; replaced as a whole, so that any thread may read it."""
 
-    said: str = "starting"
+    said: str = "the gallery is being opened"
     done: int = 0
     total: int = 0  # 0 where nobody knows
+    left: float | None = None  # seconds until this step is done, at the pace that it has had so far; None before there is one
     finished: bool = False  # until further photos come
     error: str | None = None  # why it stopped
     notes: tuple[str, ...] = ()
@@ -42,10 +44,21 @@ class Progress(Listener):
         self.state = State()
         self.is_quiet = False  # while each query has bars of its own
         self._lock = threading.Lock()
+        self._began = "", 0, 0.0  # what is being done, how much of it was done when that was first told, and when that was
 
     def progress(self, what: str, done: int, total: int) -> None:
         if not self.is_quiet:
-            self.change(said=what, done=done, total=total)
+            self.step(what, done, total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """As `progress`, whether or not that is heard."""
+        now, (before, first, began) = time.monotonic(), self._began
+        if what != before or done <= first:
+            self._began = what, done, now
+            self.change(said=what, done=done, total=total, left=None)
+            return
+        left = (now - began) / (done - first) * (total - done) if now - began >= PACE else None
+        self.change(said=what, done=done, total=total, left=left)
 
     def note(self, text: str) -> None:
         self.change(notes=(*self.state.notes, text))
@@ -62,13 +75,12 @@ class Stopped(Exception):
 class Worker:
     """Answers queries one after the other. `told` is called with each answer, from the worker's thread."""
 
-    def __init__(
-        self, session: Session, progress: Progress, photos: Sequence[Path], told: Callable[[Query, IdentityRanking], None]
-    ) -> None:
-        self.session, self.progress, self.photos, self.told = session, progress, list(photos), told
+    def __init__(self, session: Session, progress: Progress, told: Callable[[Query, IdentityRanking], None]) -> None:
+        self.session, self.progress, self.told = session, progress, told
         self.health: Health | None = None
         self.is_ready = False  # whether the gallery's features are stored
-        self._batches = deque([list(photos)] if photos else [])
+        self.has_photos = False  # whether any were ever given
+        self._batches: deque[Sequence[PhotoRef]] = deque()
         self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
         self._stop = threading.Event()
@@ -80,10 +92,11 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def add(self, photos: Sequence[Path]) -> None:
-        """Further photos, after those that wait."""
-        self.photos += photos
-        self._batches.append(list(photos))
+    def add(self, photos: Sequence[PhotoRef], failures: Sequence[Failure]) -> None:
+        """Further photos, after those that wait, and what could not be found of those that were named, as `stages.photos` tells them."""
+        self.has_photos = True
+        self._batches.append(photos)
+        self._fail(failures)
         self.progress.change(finished=False)
         self._more.set()
 
@@ -124,14 +137,14 @@ class Worker:
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
 
-    def _answer(self, photos: Sequence[Path]) -> None:
-        queries, failures = self.session.queries_in(photos)
+    def _answer(self, photos: Sequence[PhotoRef]) -> None:
+        queries, failures = self.session.queries_of(photos)
         self._fail(failures)
         self.progress.is_quiet = True
         try:
             for done, query in enumerate(queries):
                 self._check()
-                self.progress.change(said="queries answered", done=done, total=len(queries))
+                self.progress.step("queries answered", done, len(queries))
                 ranking, failed = self.session.answer(query)
                 self._fail(failed)
                 if ranking is not None:

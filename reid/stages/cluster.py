@@ -92,7 +92,7 @@ def grouping(
     decided = catalogue.labels(items, decisions)
     named = []
     for item, name in zip(items, decided.identities, strict=True):
-        side = decided.sides.get(item.digest, item.ref.orientation)
+        side = decided.sides.get(item.digest, item.ref.orientation) or None
         named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
     impostors = measured_impostors(named, work)
     names = sorted(set(filter(None, decided.identities)))

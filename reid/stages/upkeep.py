@@ -17,6 +17,7 @@ DAY = 86400.0  # seconds
 BY_PHOTO = ("features", "matches", "second", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
 BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
+PICTURES = "pictures"  # <kind>/<side in px>/<..>/<digest>.jpg, as the review app shows photos
 OF_CALIBRATION = "calibration"  # what `reid calibrate` has learned, which `collect` leaves alone
 DECISIONS = "decisions.sqlite"
 AGAIN = "is damaged; --repair deletes it, and it is computed again when it is needed"
@@ -121,6 +122,9 @@ def garbage(folder: Path, unused_for: float, needed: Set[str] | None) -> Iterato
                 yield from (Garbage(kind, file) for file in files if file.stem not in needed and is_old(file))
     for indexes in sorted((folder / INDEXES).glob("*/")):
         yield from (Garbage(INDEXES, path) for path in retrieval.unneeded(indexes, unused, needed))
+    for file in sorted((folder / PICTURES).glob("*/*/*.jpg")):
+        if is_old(file, unused) or (needed is not None and file.stem not in needed and is_old(file)):
+            yield Garbage(PICTURES, file)
     for kind in BY_GALLERY:
         yield from (Garbage(kind, file) for file in sorted((folder / kind).glob("*.json")) if is_old(file, unused))
 

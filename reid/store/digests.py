@@ -153,7 +153,7 @@ class Digests:
         return connection
 
     def is_sound(self) -> bool:
-        """Whether the table, which is there, is what was written."""
+        """Whether the table, which is there, is what was written. Raises StoreError where others keep it from being read."""
         table, *_ = self.files
         try:
             with closing(_to_read(table)) as connection:
@@ -161,8 +161,8 @@ class Digests:
                 rows = (row for name in (DIGESTS, FACTS) for row in connection.execute(f"SELECT * FROM {name}"))
                 as_written = {statement.replace("IF NOT EXISTS ", "") for statement in TABLES} <= stored
                 return is_sound(table) and as_written and all(row[-1] == _checksum(row[:-1]) for row in rows)
-        except sqlite3.Error:
-            return False
+        except sqlite3.Error as error:
+            return not _is_damage(error, table)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -201,12 +201,19 @@ def _opened(file: Path) -> sqlite3.Connection:
 
 
 def is_sound(file: Path) -> bool:
-    """Whether SQLite finds nothing wrong with a file."""
+    """Whether SQLite finds nothing wrong with a file. Raises StoreError where others keep it from being read."""
     try:
         with closing(_to_read(file)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
-    except sqlite3.Error:
-        return False
+    except sqlite3.Error as error:
+        return not _is_damage(error, file)
+
+
+def _is_damage(error: sqlite3.Error, file: Path) -> bool:
+    """Raises StoreError for a lock, which says nothing of the file."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        raise StoreError(f"cannot read {file} ({error}); try again when nobody else uses it") from error
+    return True
 
 
 def _to_read(file: Path) -> sqlite3.Connection:

@@ -1,4 +1,5 @@
-"""Nothing lost, and nothing wrong in silence: processes that are killed, writes that fail, power that goes, bits that flip, hostile files.
+"""Nothing lost, and nothing wrong in silence: processes that are killed or share a gallery, writes that fail, power that goes,
+bits that flip, odd places, hostile files.
 
     python tests/campaign/campaign.py kills --runs 300 --seed 1
 
@@ -16,14 +17,14 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
-OF_A_GALLERY = ("bits", "kills", "calls")  # which is laid out and searched once, undisturbed
+OF_A_GALLERY = ("bits", "kills", "calls", "company", "places", "crashes", "power")  # which is laid out and searched once, undisturbed
 OF_FILES = ("photos", "bombs", "decisions", "networks")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(*OF_A_GALLERY, *OF_FILES))
-    parser.add_argument("--runs", type=int, default=30, help="of calls that fail and of bombs: at most")
+    parser.add_argument("--runs", type=int, default=30, help="of calls that fail, bombs and places: at most")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -28,18 +28,58 @@ def test_bits_that_flip():
 
 
 def test_killed_commands_go_on():
-    assert any("killed" in outcome for outcome in run("kills", "--runs", 3)["outcomes"])
+    outcomes = run("kills", "--runs", 5)["outcomes"]
+    assert {outcome.partition(":")[0] for outcome in outcomes} == {"index", "calibrate", "identify", "import", "review"}
+    assert set(outcomes) - {outcome for outcome in outcomes if outcome.endswith("killed 0 times")}
 
 
 @pytest.mark.slow
 def test_more_killed_commands_go_on():
-    assert run("kills", "--runs", 60, "--seed", 1)["runs"] == 60
+    outcomes = run("kills", "--runs", 36, "--seed", 1)["outcomes"]
+    assert sum(outcomes.values()) == 36 and "train: killed 3 times" in outcomes
 
 
 @pytest.mark.slow
 def test_a_call_that_fails_is_one_line_and_leaves_a_sound_store():
     outcomes = run("calls", "--runs", 90)["outcomes"]
     assert all(any(one.startswith(f"{command}, ") and "one line" in one for one in outcomes) for command in ("index", "calibrate"))
+
+
+def test_processes_on_one_gallery_all_finish_with_one_result():
+    assert run("company", "--runs", 2)["runs"] == 2
+
+
+@pytest.mark.slow
+def test_more_processes_on_one_gallery():
+    assert run("company", "--runs", 8, "--seed", 1)["runs"] == 8
+
+
+def test_a_writer_that_dies_does_not_disturb_the_other():
+    assert run("crashes", "--runs", 2)["runs"] == 2
+
+
+@pytest.mark.slow
+def test_a_writer_may_die_at_any_point():
+    assert any("moved, features" in outcome for outcome in run("crashes", "--runs", 40, "--seed", 1)["outcomes"])
+
+
+def test_odd_places():
+    assert run("places", "--runs", 6)["runs"] == 6
+
+
+@pytest.mark.slow
+def test_every_command_in_every_odd_place():
+    outcomes = run("places", "--runs", 90)["outcomes"]
+    assert {"read-only: one line", "locked: one line", "C locale, no home: works", "paths of 300 characters: works"} <= outcomes.keys()
+
+
+def test_power_that_goes_costs_the_store_work_alone():
+    assert run("power", "--runs", 2)["runs"] == 2
+
+
+@pytest.mark.slow
+def test_power_goes_again_and_again():
+    assert run("power", "--runs", 45, "--seed", 1)["runs"] == 45
 
 
 def test_power_that_goes_loses_no_decision_that_was_acknowledged():

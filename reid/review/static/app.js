@@ -24,7 +24,7 @@ document.addEventListener("keydown", event => {
   if (event.altKey || event.isComposing || (event.repeat && !["+", "-"].includes(event.key))) return; // a key that is held answers once
   const typing = event.target.closest("input:not([type=range], [type=checkbox]), textarea, select");
   const name = nameOf(event), dialog = document.querySelector("dialog[open]");
-  if (typing || (name !== "ctrl+z" && localStorage.getItem("keys") === "off" && name !== "?")) return;
+  if ((typing && !(name === "ctrl+z" && typing.matches("select"))) || (name !== "ctrl+z" && localStorage.getItem("keys") === "off" && name !== "?")) return;
   if (event.target.closest("button, a, summary") && (name === "enter" || (name === "space" && event.target.closest("button, summary")))) return; // presses what has the focus
   if (event.target.matches("input[type=range]") && name.startsWith("arrow")) return;
   if (dialog && walk(dialog, name)) return event.preventDefault();
@@ -52,11 +52,16 @@ keysOn.checked = localStorage.getItem("keys") !== "off";
 keysOn.addEventListener("change", () => localStorage.setItem("keys", keysOn.checked ? "on" : "off"));
 
 document.addEventListener("htmx:beforeRequest", event => { if (event.detail.requestConfig.verb !== "get") tell(""); });
+document.addEventListener("htmx:afterRequest", event => { // what a list shows is what was recorded
+  for (const one of event.detail.elt.options || []) event.detail.successful ? (one.defaultSelected = one.selected) : (one.selected = one.defaultSelected);
+});
 document.addEventListener("htmx:sendError", () => tell("reid does not answer: it was stopped. Nothing was recorded; start it again and go on here."));
 document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
+document.addEventListener("htmx:afterSettle", event => { // its links are htmx's from here on, not before
+  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
+});
 document.addEventListener("htmx:afterSwap", event => {
   if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();
-  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
   if (event.detail.target.id === "main") {
     window.scrollTo(0, 0);
     document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });

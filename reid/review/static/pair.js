@@ -147,8 +147,10 @@ document.addEventListener("input", event => {
 
 const begin = () => {
   const section = document.getElementById("pair");
+  const before = pair && section?.dataset.marks && pair.section.dataset.marks === section.dataset.marks ? pair.panels : []; // the same pair, shown again
   if (pair) pair.sized.disconnect();
   pair = section && new Pair(section);
+  before.forEach((one, side) => Object.assign(pair.panels[side] || {}, { zoom: one.zoom, x: one.x, y: one.y, quarters: one.quarters, mirrored: one.mirrored }));
   if (!section) return;
   section.querySelectorAll("[data-do=link]").forEach(one => one.setAttribute("aria-pressed", LOOK.linked));
   section.querySelectorAll("[data-do=marks]").forEach(one => one.setAttribute("aria-pressed", SHOWN[LOOK.shown] !== "nothing"));

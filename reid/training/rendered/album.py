@@ -51,9 +51,7 @@ class Album:
                 grey, half = cv2.cvtColor(one.pixels, cv2.COLOR_RGB2GRAY), np.float16
                 values = grey, one.seen.uv.astype(half), one.seen.depth.astype(half), one.seen.vertices, np.array(one.longest)
                 found |= {f"{name}-{individual}-{number}": value for name, value in zip(NAMES, values)}
-            data = io.BytesIO()
-            np.savez_compressed(data, allow_pickle=False, **found)
-            write_atomically(file, data.getvalue())
+            keep(file, **found)
         return file
 
     def pair(self, number: int) -> Mapped:
@@ -76,9 +74,20 @@ N_COUPLES = INDIVIDUALS * len(COUPLES)
 
 def of(pictures: conditions.Pictures, side: int, crop: int, seed: int, folder: Path) -> Album:
     """The album of photos `side` px long in a folder of `folder` for all that they depend on."""
+    return Album(Scenes(pictures, side, seed), crop, folder / drawn(pictures, side, INDIVIDUALS, VIEWS))
+
+
+def drawn(pictures: conditions.Pictures, *about: int) -> str:
+    """The name of all that rendered photos depend on: the pictures behind them, the code that draws, and numbers."""
     code = [Path(str(module.__file__)).read_text() for module in DRAWS]
-    drawn = fingerprint(side, INDIVIDUALS, VIEWS, [ref.image_id for ref in pictures.refs], code)
-    return Album(Scenes(pictures, side, seed), crop, folder / drawn)
+    return fingerprint(*about, [ref.image_id for ref in pictures.refs], code)
+
+
+def keep(file: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays into one compressed file, whole or not at all."""
+    data = io.BytesIO()
+    np.savez_compressed(data, allow_pickle=False, **arrays)
+    write_atomically(file, data.getvalue())
 
 
 def crops(views: tuple[View, View], side: int, rng: Rng, who: tuple[int, int]) -> Mapped:

@@ -5,7 +5,6 @@ ImageNet's network is held. What it has learned of photographs is why a decoder 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,10 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ... import weights
-from ...errors import SettingsError
 from ...extractors import outline
 from ...records import PhotoRef
-from ...store import fingerprint, write_atomically
 from .. import Choices
 from ..loop import Forward, Plan, Task
 from ..validation import HELD_OUT
@@ -53,18 +50,14 @@ class Stills:
         if not file.exists():
             one = self.scenes.view(number, 0, 0)
             _, jpeg = cv2.imencode(".jpg", one.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-            data = io.BytesIO()
-            np.savez_compressed(data, allow_pickle=False, jpeg=jpeg, skin=np.isfinite(one.seen.depth))
-            write_atomically(file, data.getvalue())
+            album.keep(file, jpeg=jpeg, skin=np.isfinite(one.seen.depth))
         with np.load(file) as kept:
             return cv2.imdecode(kept["jpeg"], cv2.IMREAD_COLOR)[..., ::-1], kept["skin"]
 
 
 def stills(pictures: Pictures, seed: int, folder: Path) -> Stills:
     """In a folder of `folder` for all that they depend on."""
-    code = [Path(str(module.__file__)).read_text() for module in album.DRAWS]
-    drawn = fingerprint(SIDE, QUALITY, [ref.image_id for ref in pictures.refs], code)
-    return Stills(Scenes(pictures, SIDE, seed), folder / drawn)
+    return Stills(Scenes(pictures, SIDE, seed), folder / album.drawn(pictures, SIDE, QUALITY))
 
 
 def crop(photo: NDArray[np.uint8], skin: NDArray[np.bool_], side: int, rng: Rng) -> Shown:
@@ -127,8 +120,6 @@ def stages(
     progress: Callable[[str, int, int], None],
 ) -> Iterator[Task]:
     """One; what it renders is kept in a folder of `out`. It begins with "scratch", "shipped" or a file of weights."""
-    if choices.side % outline.STRIDE:
-        raise SettingsError(f"side is {choices.side}; it is a multiple of {outline.STRIDE}")
     torch.manual_seed(choices.seed)
     decoder, seen = outline.Decoder(), outline.encoder().to(plan.device)
     if choices.begin != "scratch":
