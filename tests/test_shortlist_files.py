@@ -12,7 +12,7 @@ import pytest
 from test_shortlist import asked, crowd, digest, filled, silent
 
 from reid.errors import StoreError
-from reid.retrieval import lists, shortlist
+from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
 
 
@@ -64,12 +64,12 @@ import sys
 import numpy as np
 from pathlib import Path
 from reid.records import Features
-from reid.retrieval import lists, shortlist
+from reid.retrieval import shortlist
 
 rng = np.random.default_rng(0)
 photos = rng.normal(size=(60, 30, 16))
 photos /= np.linalg.norm(photos, axis=2, keepdims=True)
-shortlist.SAVE_EVERY, lists.AT_ONCE, lists.EXACT_BELOW = -1, 4, 0
+shortlist.SAVE_EVERY, shortlist.AT_ONCE, shortlist.EXACT_BELOW = -1, 4, 0
 first, last = map(int, sys.argv[2:])
 numbers = {f"{i:064x}": i for i in range(first, last)}
 
@@ -97,7 +97,7 @@ def test_processes_that_index_at_once_do_not_take_each_others_files(tmp_path):
 def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_path, monkeypatch):
     photos, again = crowd(20)
     stale = filled(tmp_path, *photos[:10])
-    read = lists.read_tensors
+    read = shortlist.read_tensors
     before = [read(file) for file in stale.root.rglob("photos.safetensors")]
     grown = filled(tmp_path, *photos)
     for file in list(grown.root.rglob("*.faiss")):
@@ -109,7 +109,7 @@ def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_p
         reads.append(file)
         return before[0] if len(reads) == 1 else read(file)
 
-    monkeypatch.setattr(lists, "read_tensors", late)
+    monkeypatch.setattr(shortlist, "read_tensors", late)
     index = Shortlist(tmp_path, "features")
     assert [int(np.argmax(asked(index, query, *range(20)))) for query in again] == list(range(20))
     assert len(reads) == 2
@@ -136,69 +136,103 @@ def test_threads_ask_while_the_index_grows(tmp_path):
 
 
 @pytest.fixture
-def small_shards(monkeypatch):
-    """Lists, and a file for each eight photos."""
-    monkeypatch.setattr(lists, "EXACT_BELOW", 0)
-    monkeypatch.setattr(lists, "AT_ONCE", 4)
-    monkeypatch.setattr(lists, "SHARD", 8)
+def in_parts(monkeypatch):
+    """Inverted lists, and a file for each eight photos."""
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
+    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
 
 
-def test_votes_are_the_same_in_shards_and_only_the_last_is_written_for_new_photos(tmp_path, small_shards, monkeypatch):
+def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
     photos, again = crowd(60)
-    index = filled(tmp_path / "shards", *photos[:57])
-    before = {file.name for file in index.root.rglob("*.faiss")}
-    assert len(before) == 1 + 8  # where the lists are, seven full shards and one photo
-    index = filled(tmp_path / "shards", *photos)
-    after = {file.name for file in index.root.rglob("*.faiss")}
-    assert len(after - before) == 1 and len(after) == 10  # what it replaced stays for an hour
-    votes = [asked(Shortlist(tmp_path / "shards", "features"), query, *range(60)) for query in again]
-    assert np.argmax(votes, axis=1).tolist() == list(range(60))
-    kept = next(index.root.glob("*/photos.safetensors"))
-    assert len(lists.read(kept.parent).files) == 1 + 8
+    votes = []
+    for shard in (8 * 30, 2**24):
+        monkeypatch.setattr(shortlist, "SHARD", shard)
+        index = filled(tmp_path / str(shard), *photos)
+        assert len(list(index.root.rglob("*.faiss"))) == (8 if shard < 2**24 else 1)
+        votes.append([asked(index, query, *places) for query in again for places in (range(60), range(5, 50))])
+    for parts, whole in zip(*votes):
+        np.testing.assert_allclose(parts, whole, atol=1e-6)
+    assert [int(np.argmax(one)) for one in votes[0][::2]] == list(range(60))
 
 
-def test_a_full_shard_is_read_again_if_its_time_has_changed_and_always_by_a_check(tmp_path, small_shards):
-    photos, _ = crowd(60)
-    index = filled(tmp_path, *photos)
+@pytest.mark.parametrize("n_before", [53, 56])
+def test_photos_join_the_last_part_and_nothing_else_is_written_or_read(tmp_path, in_parts, n_before):
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos[:n_before])
+    before = {file: file.stat().st_mtime_ns for file in index.root.rglob("*.faiss")}
+    assert len(before) == 7
+    loaded = []
+    for n in (n_before, 59, 60):
+        index = Shortlist(tmp_path, "features")
+        index.update([digest(i) for i in range(n)], lambda name: loaded.append(int(name, 16)) or photos[int(name, 16)], silent)
+        assert sorted(index.digests) == [digest(i) for i in range(n)]
+    assert set(loaded) == set(range(n_before, 60))
     [folder] = index.root.glob("*/")
-    shard = folder / lists.read(folder).files[1].name
-    content, times = shard.read_bytes(), shard.stat()
-    shard.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert not lists.is_whole(folder)
-    lists.read(folder).opened()
-    os.utime(shard)
-    with pytest.raises(FileNotFoundError):
-        lists.read(folder).opened()
-    shard.write_bytes(content)
-    lists.read(folder).opened()
-    shard.write_bytes(content[:-1])
-    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(FileNotFoundError):
-        lists.read(folder).opened()
+    files = named(folder)
+    assert len(files) == 8 and [before.get(file) == file.stat().st_mtime_ns for file in files].index(False) == n_before // 8
+    assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(60)))) for query in again] == list(range(60))
 
 
-def test_lists_hold_the_strongest_descriptors_in_eight_bytes(tmp_path, small_shards, monkeypatch):
-    monkeypatch.setattr(lists, "KEPT", 10)
-    photos, _ = crowd(40)
-    strong = [replace(photo, scores=np.arange(30.0)) for photo in photos]
-    index = filled(tmp_path, *strong)
-    only = [
-        replace(photo, scores=photo.scores[20:], keypoints=photo.keypoints[20:], descriptors=photo.descriptors[20:]) for photo in strong
-    ]
-    shards = lists.read(next(index.root.glob("*/"))).files[1:]
-    assert sum(file.n_bytes for file in shards) < 40 * 10 * 16 + len(shards) * 1000
-    assert np.argmax([asked(index, one, *range(40)) for one in only], axis=1).tolist() == list(range(40))
-
-
-def test_an_index_of_an_earlier_version_is_no_damage_and_goes_after_an_hour(tmp_path):
-    photos, _ = crowd(20)
+@pytest.mark.parametrize("part", [0, 3, 7])
+@pytest.mark.parametrize("damage", ["cut", "bit", "gone"])
+def test_an_index_with_a_damaged_part_is_found_and_made_again(tmp_path, in_parts, part, damage):
+    photos, again = crowd(60)
     [folder] = filled(tmp_path, *photos).root.glob("*/")
-    tensors, _ = lists.read_tensors(folder / "photos.safetensors")
-    lists.write_tensors(folder / "photos.safetensors", tensors, {"file": "x.faiss", "bytes": 1, "checksum_of_file": 1, "n_trained": 20})
-    assert lists.is_whole(folder) and list(lists.unneeded(folder.parent, 1e9)) == []
-    os.utime(folder / "photos.safetensors", (0, 0))
-    assert list(lists.unneeded(folder.parent, 1e9)) == [folder]
+    assert shortlist.is_whole(folder)
+    file = named(folder)[part]
+    content, times = file.read_bytes(), file.stat()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-9] if damage == "cut" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not shortlist.is_whole(folder)
+    index = filled(tmp_path, *photos)
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
+    assert all(map(shortlist.is_whole, index.root.glob("*/")))
+
+
+def named(folder):
+    """The files of an index, in their order."""
+    return [folder / name for name, _, _ in shortlist.read_tensors(folder / "photos.safetensors")[1]["files"]]
+
+
+def as_before(folder):
+    """Make the index of this folder what it was until there were parts: one file."""
+    tensors, about = shortlist.read_tensors(folder / "photos.safetensors")
+    [(name, n_bytes, checksum)] = about.pop("files") or [("none.faiss", 0, 0)]
+    about |= {"file": name, "bytes": n_bytes, "checksum_of_file": checksum}
+    shortlist.write_tensors(folder / "photos.safetensors", tensors, about)
+
+
+@pytest.mark.parametrize("exact_below", [2**16, 0])
+def test_an_index_of_the_version_before_is_taken_over_as_it_is(tmp_path, in_parts, monkeypatch, exact_below):
+    monkeypatch.setattr(shortlist, "SHARD", 2**24)
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos[:50])
+    votes = [asked(index, query, *range(50)) for query in again]
+    [folder] = index.root.glob("*/")
+    [file] = named(folder)
+    content = file.read_bytes()
+    as_before(folder)
+    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
+    assert shortlist.is_whole(folder) and not list(shortlist.unneeded(index.root, 86400))
+    assert [asked(Shortlist(tmp_path, "features"), query, *range(50)) for query in again] == votes
+    index = filled(tmp_path, *photos)  # loads what is new alone
+    assert sorted(index.digests) == [digest(i) for i in range(60)] and list(index.root.glob("*/")) == [folder]
+    assert len(named(folder)) == 3 and named(folder)[0].read_bytes() == content
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
+
+
+def test_an_index_without_a_keypoint_of_the_version_before_is_taken_over_too(tmp_path):
+    bare = [
+        replace(photo, keypoints=photo.keypoints[:0], scores=photo.scores[:0], descriptors=photo.descriptors[:0]) for photo in crowd(3)[0]
+    ]
+    [folder] = filled(tmp_path, *bare).root.glob("*/")
+    as_before(folder)
+    assert shortlist.is_whole(folder) and asked(Shortlist(tmp_path, "features"), crowd(3)[1][0], 0, 1, 2) == [0, 0, 0]
 
 
 def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_path):
@@ -220,12 +254,12 @@ def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_pa
 
 
 def read_digests(folder):
-    return [row.tobytes().hex() for row in lists.read_tensors(folder / "photos.safetensors")[0]["digests"]]
+    return [row.tobytes().hex() for row in shortlist.read_tensors(folder / "photos.safetensors")[0]["digests"]]
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(shortlist, "SAVE_EVERY", -1)
-    monkeypatch.setattr(lists, "AT_ONCE", 8)
+    monkeypatch.setattr(shortlist, "AT_ONCE", 8)
     photos, again = crowd(40)
     loaded = []
 

@@ -3,8 +3,7 @@ among them."""
 
 from . import coarse, shortlist
 from .coarse import finalists
-from .lists import is_whole, unneeded
-from .shortlist import Shortlist
+from .shortlist import Shortlist, is_whole, unneeded
 
 __all__ = ["Shortlist", "describe", "finalists", "is_whole", "unneeded"]
 

@@ -1,20 +1,26 @@
 """Which references are worth matching: the query's descriptors vote in an index of the gallery's own.
 
-A keypoint of the query votes for each photo among its nearest neighbours in the index, by how much nearer that neighbour is than the last
-of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
+The index holds every descriptor of every reference in a few bytes (inverted lists of product-quantised residuals, Jegou et al. 2011,
+TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
+the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
-    <folder>/shortlist/<fingerprint>/<key>/   an index, see `lists`
+    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and its files as they were written
+    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         a part of it, mapped into memory, not read, when it is searched
+
+All parts have the same lists. What is added joins the last of them, until that has `SHARD` descriptors; only that is written again.
 
 Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
-share it, too.
+share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,27 +28,93 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoreError
 from ..records import Features
-from ..store import SAVE_EVERY, DamagedFile, fingerprint, remove
-from . import lists
-from .lists import PHOTOS, Growing, Index, Load, read, unneeded
+from ..store import (
+    LEFTOVER_AGE,
+    SAVE_EVERY,
+    DamagedFile,
+    checksum_of,
+    fingerprint,
+    is_old,
+    read_tensors,
+    remove,
+    write_atomically,
+    write_tensors,
+)
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
+PER_CODE = 4  # dimensions that share a code of 4 bits
+EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
+TRAINING = 64  # descriptors for each inverted list, to find its centre
+SHARD = 2**24  # descriptors in a file, about: 33,000 photos, 0.4 GB
+AT_ONCE = 64  # photos added at a time
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
+PHOTOS = "photos.safetensors"
+
+Load = Callable[[str], Features]
 
 
 def describe() -> dict[str, object]:
     """All that changes votes, features given. JSON-able."""
-    return {"neighbours": NEIGHBOURS, "probed": PROBED, **lists.describe()}
+    return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": TRAINING}
+
+
+@dataclass(frozen=True)
+class _File:
+    """A part of an index, as it was written."""
+
+    name: str
+    n_bytes: int
+    checksum: int
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether it is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
+        path = folder / self.name
+        return path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum
+
+    def opened(self, folder: Path, writable: bool = False) -> Any:
+        """Raises FileNotFoundError where it is gone or is not what was written."""
+        import faiss
+
+        path = folder / self.name
+        try:
+            if not self.is_whole(folder):  # a file cut short must not be mapped
+                raise FileNotFoundError(path)
+            return faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(path) from error
+
+
+@dataclass(frozen=True)
+class _Index:
+    """An index as it is stored. Once it is built nothing of it changes, so several threads may search it."""
+
+    folder: Path
+    numbers: dict[str, int]  # of its photos, by digest
+    n_trained: int  # photos that there were when the lists were laid out
+    files: tuple[_File, ...] = ()  # none where no photo has a keypoint
+    parts: tuple[Any, ...] = ()  # the files, once they are opened
+
+    def shared(self, wanted: Iterable[str]) -> int:
+        return len(self.numbers.keys() & wanted)
+
+    def fits(self, wanted: Iterable[str]) -> bool:
+        """Whether two in three of its photos are wanted. The others may be another gallery's."""
+        return 3 * self.shared(wanted) >= 2 * len(self.numbers)
+
+    def opened(self) -> _Index:
+        """Raises FileNotFoundError where a file is gone or is not what was written."""
+        return replace(self, parts=tuple(file.opened(self.folder) for file in self.files))
 
 
 class Shortlist:
     """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads."""
 
     def __init__(self, folder: Path, features_fingerprint: str):
-        self.root = folder / "shortlist" / fingerprint(features_fingerprint, lists.describe())
-        self._index: Index | None = None
+        self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
+        self._index: _Index | None = None
         self._lock = threading.Lock()  # of who opens or updates
 
     @property
@@ -64,24 +136,22 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            before = self._index.opened(to_grow=True) if self._index is not None and fits else None
+            growing = _Growing(self._index) if self._index is not None and fits else None
         except FileNotFoundError:
-            before = None
-        index = before or Index(self._free(wanted), {}, len(wanted))
-        new = [digest for digest in wanted if digest not in index.numbers]
-        growing = Growing(index, new, load)
-        saved, done = time.monotonic(), 0
-        while done < len(new):
-            progress(done, len(new))
-            done += growing.add(done)
+            growing = None
+        growing = growing or _Growing(_Index(self._free(wanted), {}, len(wanted)))
+        new = [digest for digest in wanted if digest not in growing.index.numbers]
+        saved = time.monotonic()
+        for start in range(0, len(new), AT_ONCE):
+            progress(start, len(new))
+            growing.add(new, start, load)
             if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
                 growing.save()
                 saved = time.monotonic()
         progress(len(new), len(new))
-        stored = growing.save()
         try:
-            self._index = stored.opened()
-        except FileNotFoundError:  # a process that has made the same files, too, is further already
+            self._index = growing.save().opened()
+        except FileNotFoundError:  # a process that has made the same files is further already
             self._index = self._best(dict.fromkeys(wanted))
         self._collect()
 
@@ -89,19 +159,20 @@ class Shortlist:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
         import faiss
 
-        index, numbers = self._holding(digests)
-        if index is None or index.faiss is None or not len(query) or not len(digests):
+        index = self._holding(digests)
+        if index is None or not index.parts or not len(query) or not len(digests):
             return np.zeros(len(digests), np.float32)
+        numbers = np.array([index.numbers[digest] for digest in digests], int)
         votes = np.zeros(len(index.numbers), np.float32)
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        if isinstance(index.faiss, faiss.IndexIVF):  # a beam as wide as what it returns; photos are added with a wider one
-            beam = faiss.SearchParametersResidualCoarseQuantizer(beam_factor=1)
-            how = faiss.SearchParametersIVF(nprobe=PROBED, quantizer_params=beam, **among)
-        else:
-            how = faiss.SearchParameters(**among)
-        similarity, photo = index.faiss.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
+        inverted = isinstance(index.parts[0], faiss.IndexIVF)
+        how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
+        everything = faiss.IndexShards(query.descriptors.shape[1], False, False)  # one after the other, photos by their own numbers
+        for part in index.parts:
+            everything.add_shard(part)
+        similarity, photo = everything.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
@@ -111,23 +182,17 @@ class Shortlist:
         of_wanted: NDArray[np.float32] = votes[numbers]
         return of_wanted
 
-    def _holding(self, digests: Sequence[str]) -> tuple[Index | None, NDArray[np.int64]]:
-        """The open index, or where it lacks one of these photos the stored one that has most of them, and the photos' numbers in it."""
+    def _holding(self, digests: Sequence[str]) -> _Index | None:
+        """The open index, or where it lacks one of these photos the stored one that has most of them."""
         index = self._index
-        for again in (False, True):
-            try:
-                if index is not None:
-                    return index, np.fromiter(map(index.numbers.__getitem__, digests), np.int64, len(digests))
-            except KeyError:
-                if again:
-                    raise
+        if index is None or not all(digest in index.numbers for digest in digests):
             with self._lock:
                 index = self._index = self._best(dict.fromkeys(digests)) or self._index
-        return None, np.zeros(0, np.int64)
+        return index
 
     # -- files
 
-    def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> Index | None:
+    def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> _Index | None:
         """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
         for again in (False, True):  # another process may replace an index between the list of its photos and its files
             found = [one for one in self._stored() if one.shared(wanted) and (not fitting or one.fits(wanted))]
@@ -145,10 +210,10 @@ class Shortlist:
                 return None
         return None
 
-    def _stored(self) -> Iterator[Index]:
+    def _stored(self) -> Iterator[_Index]:
         for folder in sorted(self.root.glob("*/")):
             try:
-                yield read(folder)
+                yield _read(folder)
             except (FileNotFoundError, DamagedFile):
                 continue
 
@@ -162,3 +227,129 @@ class Shortlist:
         """Delete what nobody needs: files that were replaced an hour ago, indexes that nobody has opened for a month."""
         for path in unneeded(self.root, UNUSED_FOR):
             remove(path)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the index of a folder and the list of its photos, where there is one, are what was written."""
+    for _ in range(2):  # another process may replace an index between the list of its photos and its files
+        try:
+            return all(file.is_whole(folder) for file in _read(folder).files)
+        except FileNotFoundError:
+            continue
+        except DamagedFile:
+            return False
+    return not (folder / PHOTOS).exists()
+
+
+def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = None) -> Iterator[Path]:
+    """Of the indexes under `root` the folders of those that nobody has opened for so many seconds, of those that fit no gallery of the
+    `wanted` photos, and files that were replaced; nothing that was touched in the last hour."""
+    for folder in sorted(root.glob("*/")):
+        try:
+            index = _read(folder)
+        except (FileNotFoundError, DamagedFile):
+            index = None
+        unused = unused_for if wanted is None or index is None or index.fits(wanted) else LEFTOVER_AGE
+        if index is not None and is_old(folder / PHOTOS, unused):
+            yield folder
+        else:
+            named = {file.name for file in index.files} if index is not None else set()
+            yield from (file for file in sorted(folder.glob("*.faiss")) if file.name not in named and is_old(file))
+
+
+def _read(folder: Path) -> _Index:
+    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile."""
+    tensors, about = read_tensors(folder / PHOTOS)
+    try:
+        numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
+        # until there were parts an index was one file, of no bytes where there was none
+        written = about["files"] if "files" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
+        return _Index(folder, numbers, about["n_trained"], tuple(_File(*file) for file in written if file[1]))
+    except (KeyError, TypeError) as error:  # of an earlier version
+        raise DamagedFile(folder / PHOTOS) from error
+
+
+class _Growing:
+    """An index that photos are added to, its last part in memory. What is stored of it is not changed, but replaced.
+
+    Raises FileNotFoundError where that part is gone or is not what was written."""
+
+    def __init__(self, index: _Index):
+        self.index = replace(index, numbers=dict(index.numbers))
+        self.full = index.files[:-1]  # parts that stay as they are
+        self.last = index.files[-1].opened(index.folder, writable=True) if index.files else None
+        self.made = set[str]()  # names of files of this run
+        if self.last is not None and self.last.ntotal >= SHARD:
+            self._begin_after(index.files)
+
+    def _begin_after(self, full: tuple[_File, ...]) -> None:
+        """Begin another part, with the same lists."""
+        self.full = full
+        self.last.reset()
+
+    def add(self, digests: Sequence[str], start: int, load: Load) -> None:
+        """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""
+        part = digests[start : start + AT_ONCE]
+        descriptors = [load(digest).descriptors for digest in part]
+        places = np.arange(len(self.index.numbers), len(self.index.numbers) + len(part))
+        self.index.numbers.update(zip(part, places.tolist()))
+        if any(map(len, descriptors)):
+            if self.last is None:
+                self.last = _laid_out(digests, load, sum(map(len, descriptors)) / len(part))
+            owners = np.repeat(places, [len(one) for one in descriptors])
+            self.last.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
+            if self.last.ntotal >= SHARD:
+                self._begin_after(self.save().files)
+
+    def save(self) -> _Index:
+        """The index, its last part stored under a name of its content, and then the list of its photos in the place of the one before. A
+        file that was named before becomes a leftover; if this run has made it, it goes at once."""
+        index, files = self.index, (*self.full, self._written()) if self.last is not None and self.last.ntotal else self.full
+        digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
+        about = {"files": [astuple(file) for file in files], "n_trained": index.n_trained}
+        write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
+        for name in {file.name for file in index.files} - {file.name for file in files}:
+            try:
+                (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
+            except OSError:
+                pass  # it has gone, or a process maps it
+        self.index = replace(index, files=files)
+        return self.index
+
+    def _written(self) -> _File:
+        folder, part = self.index.folder, self.index.folder / f"{secrets.token_hex(8)}.faiss"
+        write_atomically(part, lambda file: _write(self.last, file))
+        n_bytes, checksum = part.stat().st_size, checksum_of(part)
+        path = folder / f"{fingerprint(list(self.index.numbers), self.index.n_trained, checksum)}.faiss"
+        try:
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if not path.exists():  # else Windows, where another process maps a file of this name, and so of this content
+                raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
+        self.made.add(path.name)
+        return _File(path.name, n_bytes, checksum)
+
+
+def _write(index: Any, file: Path) -> None:
+    import faiss
+
+    try:
+        faiss.write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
+
+
+def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Any:
+    """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
+    import faiss
+
+    n = n_each * len(digests)
+    n_dims = load(digests[0]).descriptors.shape[1]
+    if n < EXACT_BELOW:
+        return faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT)
+    n_lists = 2 ** round(np.log2(n) / 2)
+    sample = np.unique(np.linspace(0, len(digests) - 1, int(TRAINING * n_lists / n_each) + 1).astype(int))
+    index = faiss.index_factory(n_dims, f"IVF{n_lists},PQ{n_dims // PER_CODE}x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.train(np.concatenate([load(digests[i]).descriptors for i in sample], dtype=np.float32))
+    return index
