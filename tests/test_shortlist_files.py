@@ -195,13 +195,13 @@ def test_an_index_with_a_damaged_part_is_found_and_made_again(tmp_path, in_parts
 
 def named(folder):
     """The files of an index, in their order."""
-    return [folder / name for name, _, _ in shortlist.read_tensors(folder / "photos.safetensors")[1]["files"]]
+    return [folder / name for name, _, _ in shortlist.read_tensors(folder / "photos.safetensors")[1]["parts"]]
 
 
 def as_before(folder):
     """Make the index of this folder what it was until there were parts: one file."""
     tensors, about = shortlist.read_tensors(folder / "photos.safetensors")
-    [(name, n_bytes, checksum)] = about.pop("files") or [("none.faiss", 0, 0)]
+    [(name, n_bytes, checksum)] = about.pop("parts") or [("none.faiss", 0, 0)]
     about |= {"file": name, "bytes": n_bytes, "checksum_of_file": checksum}
     shortlist.write_tensors(folder / "photos.safetensors", tensors, about)
 

@@ -5,7 +5,7 @@ TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest ne
 the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
     <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and its files as they were written
-    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         a part of it, mapped into memory, not read, when it is searched
+    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         a part of it
 
 All parts have the same lists. What is added joins the last of them, until that has `SHARD` descriptors; only that is written again.
 
@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -62,27 +62,28 @@ def describe() -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class _File:
-    """A part of an index, as it was written."""
+class _Part:
+    """A file of an index, as it was written."""
 
     name: str
     n_bytes: int
     checksum: int
+    faiss: Any = None  # once it is opened
 
     def is_whole(self, folder: Path) -> bool:
         """Whether it is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
         path = folder / self.name
         return path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum
 
-    def opened(self, folder: Path, writable: bool = False) -> Any:
-        """Raises FileNotFoundError where it is gone or is not what was written."""
+    def opened(self, folder: Path) -> _Part:
+        """In memory: FAISS maps no lists of such short codes. Raises FileNotFoundError where it is gone or is not what was written."""
         import faiss
 
         path = folder / self.name
         try:
-            if not self.is_whole(folder):  # a file cut short must not be mapped
+            if not self.is_whole(folder):
                 raise FileNotFoundError(path)
-            return faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP)
+            return replace(self, faiss=faiss.read_index(str(path)))
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(path) from error
 
@@ -94,8 +95,7 @@ class _Index:
     folder: Path
     numbers: dict[str, int]  # of its photos, by digest
     n_trained: int  # photos that there were when the lists were laid out
-    files: tuple[_File, ...] = ()  # none where no photo has a keypoint
-    parts: tuple[Any, ...] = ()  # the files, once they are opened
+    parts: tuple[_Part, ...] = ()  # none where no photo has a keypoint
 
     def shared(self, wanted: Iterable[str]) -> int:
         return len(self.numbers.keys() & wanted)
@@ -105,8 +105,8 @@ class _Index:
         return 3 * self.shared(wanted) >= 2 * len(self.numbers)
 
     def opened(self) -> _Index:
-        """Raises FileNotFoundError where a file is gone or is not what was written."""
-        return replace(self, parts=tuple(file.opened(self.folder) for file in self.files))
+        """Raises FileNotFoundError where a part is gone or is not what was written."""
+        return replace(self, parts=tuple(part.opened(self.folder) for part in self.parts))
 
 
 class Shortlist:
@@ -149,10 +149,7 @@ class Shortlist:
                 growing.save()
                 saved = time.monotonic()
         progress(len(new), len(new))
-        try:
-            self._index = growing.save().opened()
-        except FileNotFoundError:  # a process that has made the same files is further already
-            self._index = self._best(dict.fromkeys(wanted))
+        self._index = growing.save()
         self._collect()
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
@@ -167,11 +164,11 @@ class Shortlist:
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        inverted = isinstance(index.parts[0], faiss.IndexIVF)
+        inverted = isinstance(index.parts[0].faiss, faiss.IndexIVF)
         how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
         everything = faiss.IndexShards(query.descriptors.shape[1], False, False)  # one after the other, photos by their own numbers
         for part in index.parts:
-            everything.add_shard(part)
+            everything.add_shard(part.faiss)
         similarity, photo = everything.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
@@ -233,7 +230,7 @@ def is_whole(folder: Path) -> bool:
     """Whether the index of a folder and the list of its photos, where there is one, are what was written."""
     for _ in range(2):  # another process may replace an index between the list of its photos and its files
         try:
-            return all(file.is_whole(folder) for file in _read(folder).files)
+            return all(part.is_whole(folder) for part in _read(folder).parts)
         except FileNotFoundError:
             continue
         except DamagedFile:
@@ -253,7 +250,7 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
         if index is not None and is_old(folder / PHOTOS, unused):
             yield folder
         else:
-            named = {file.name for file in index.files} if index is not None else set()
+            named = {part.name for part in index.parts} if index is not None else set()
             yield from (file for file in sorted(folder.glob("*.faiss")) if file.name not in named and is_old(file))
 
 
@@ -263,29 +260,29 @@ def _read(folder: Path) -> _Index:
     try:
         numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
         # until there were parts an index was one file, of no bytes where there was none
-        written = about["files"] if "files" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
-        return _Index(folder, numbers, about["n_trained"], tuple(_File(*file) for file in written if file[1]))
+        written = about["parts"] if "parts" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
+        return _Index(folder, numbers, about["n_trained"], tuple(_Part(*part) for part in written if part[1]))
     except (KeyError, TypeError) as error:  # of an earlier version
         raise DamagedFile(folder / PHOTOS) from error
 
 
 class _Growing:
-    """An index that photos are added to, its last part in memory. What is stored of it is not changed, but replaced.
+    """An index that photos are added to, its last part in memory of its own. What is stored of it is not changed, but replaced.
 
     Raises FileNotFoundError where that part is gone or is not what was written."""
 
     def __init__(self, index: _Index):
         self.index = replace(index, numbers=dict(index.numbers))
-        self.full = index.files[:-1]  # parts that stay as they are
-        self.last = index.files[-1].opened(index.folder, writable=True) if index.files else None
+        self.full = index.parts[:-1]  # these stay as they are
+        self.last = index.parts[-1].opened(index.folder).faiss if index.parts else None
         self.made = set[str]()  # names of files of this run
-        if self.last is not None and self.last.ntotal >= SHARD:
-            self._begin_after(index.files)
+        self._begin_after(index)
 
-    def _begin_after(self, full: tuple[_File, ...]) -> None:
-        """Begin another part, with the same lists."""
-        self.full = full
-        self.last.reset()
+    def _begin_after(self, index: _Index) -> None:
+        """Begin another part, with the same lists, if the last of the index is full."""
+        if self.last is not None and self.last.ntotal >= SHARD:
+            self.full = (*self.full, index.parts[-1].opened(index.folder))
+            self.last.reset()
 
     def add(self, digests: Sequence[str], start: int, load: Load) -> None:
         """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""
@@ -299,24 +296,24 @@ class _Growing:
             owners = np.repeat(places, [len(one) for one in descriptors])
             self.last.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
             if self.last.ntotal >= SHARD:
-                self._begin_after(self.save().files)
+                self._begin_after(self.save())
 
     def save(self) -> _Index:
         """The index, its last part stored under a name of its content, and then the list of its photos in the place of the one before. A
         file that was named before becomes a leftover; if this run has made it, it goes at once."""
-        index, files = self.index, (*self.full, self._written()) if self.last is not None and self.last.ntotal else self.full
+        index, parts = self.index, (*self.full, self._written()) if self.last is not None and self.last.ntotal else self.full
         digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
-        about = {"files": [astuple(file) for file in files], "n_trained": index.n_trained}
+        about = {"parts": [(part.name, part.n_bytes, part.checksum) for part in parts], "n_trained": index.n_trained}
         write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
-        for name in {file.name for file in index.files} - {file.name for file in files}:
+        for name in {part.name for part in index.parts} - {part.name for part in parts}:
             try:
                 (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
             except OSError:
                 pass  # it has gone, or a process maps it
-        self.index = replace(index, files=files)
+        self.index = replace(index, parts=parts)
         return self.index
 
-    def _written(self) -> _File:
+    def _written(self) -> _Part:
         folder, part = self.index.folder, self.index.folder / f"{secrets.token_hex(8)}.faiss"
         write_atomically(part, lambda file: _write(self.last, file))
         n_bytes, checksum = part.stat().st_size, checksum_of(part)
@@ -328,7 +325,7 @@ class _Growing:
             if not path.exists():  # else Windows, where another process maps a file of this name, and so of this content
                 raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
         self.made.add(path.name)
-        return _File(path.name, n_bytes, checksum)
+        return _Part(path.name, n_bytes, checksum, self.last)
 
 
 def _write(index: Any, file: Path) -> None:
