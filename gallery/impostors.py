@@ -22,6 +22,7 @@ ADALAM = ("aliked-n16", "sift")
 COMBINATIONS = [
     "aliked-n16+lightglue",
     "disk+lightglue",
+    "goodpoint+lightglue",
     *(f"{name}+nearest" for name in NEAREST),
     *(f"{name}+adalam" for name in ADALAM),
 ]
