@@ -164,12 +164,7 @@ class Shortlist:
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        inverted = isinstance(index.parts[0].faiss, faiss.IndexIVF)
-        how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
-        everything = faiss.IndexShards(query.descriptors.shape[1], False, False)  # one after the other, photos by their own numbers
-        for part in index.parts:
-            everything.add_shard(part.faiss)
-        similarity, photo = everything.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
+        similarity, photo = _nearest(query.descriptors.astype(np.float32), [part.faiss for part in index.parts], among)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
@@ -264,6 +259,27 @@ def _read(folder: Path) -> _Index:
         return _Index(folder, numbers, about["n_trained"], tuple(_Part(*part) for part in written if part[1]))
     except (KeyError, TypeError) as error:  # of an earlier version
         raise DamagedFile(folder / PHOTOS) from error
+
+
+def _nearest(rows: NDArray[np.float32], parts: Sequence[Any], among: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(K, NEIGHBOURS) similarities of each row's nearest neighbours in all parts, best first, and their photos; -1: there are no more."""
+    import faiss
+
+    shape = len(parts), len(rows), NEIGHBOURS
+    similarity, photo = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    if isinstance(parts[0], faiss.IndexIVF):
+        n_probed = min(PROBED, parts[0].nlist)
+        to_lists, lists = parts[0].quantizer.search(rows, n_probed)  # once, since they are the same in all parts
+        how = faiss.SearchParametersIVF(nprobe=n_probed, **among)
+        for place, part in enumerate(parts):
+            arrays = map(faiss.swig_ptr, (lists, to_lists, similarity[place], photo[place]))
+            part.search_preassigned_c(len(rows), faiss.swig_ptr(rows), NEIGHBOURS, *arrays, False, how)  # its wrapper takes no parameters
+    else:
+        for place, part in enumerate(parts):
+            part.search(rows, NEIGHBOURS, params=faiss.SearchParameters(**among), D=similarity[place], I=photo[place])
+    similarity, photo = np.concatenate(similarity, axis=1), np.concatenate(photo, axis=1)
+    first = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return np.take_along_axis(similarity, first, axis=1), np.take_along_axis(photo, first, axis=1)
 
 
 class _Growing:
