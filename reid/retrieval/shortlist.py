@@ -292,9 +292,9 @@ class _Growing:
         self.full = index.parts[:-1]  # these stay as they are
         self.last = index.parts[-1].opened(index.folder).faiss if index.parts else None
         self.made = set[str]()  # names of files of this run
-        self._begin_after(index)
+        self._begin_if_full(index)
 
-    def _begin_after(self, index: _Index) -> None:
+    def _begin_if_full(self, index: _Index) -> None:
         """Begin another part, with the same lists, if the last of the index is full."""
         if self.last is not None and self.last.ntotal >= SHARD:
             self.full = (*self.full, index.parts[-1].opened(index.folder))
@@ -312,7 +312,7 @@ class _Growing:
             owners = np.repeat(places, [len(one) for one in descriptors])
             self.last.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
             if self.last.ntotal >= SHARD:
-                self._begin_after(self.save())
+                self._begin_if_full(self.save())
 
     def save(self) -> _Index:
         """The index, its last part stored under a name of its content, and then the list of its photos in the place of the one before. A
