@@ -8,6 +8,7 @@ from conftest import draw_animal, save
 from PIL import Image
 
 import reid
+from reid.catalogue import Kind
 from reid.catalogue.decisions import FILE
 
 QUICK = "--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", 150, "--resize", 320
@@ -65,7 +66,7 @@ def test_a_pair_of_names_is_suspected_merged_and_taken_apart_again(call, herd, t
     assert about["decisions"]["last"] == 1 and about["calibration"]["decisions"] == about["decisions"]
 
     status, out, _ = call("decisions", "--gallery", herd, "--undo", *ZOE)
-    assert status == 0 and "took back decision 1" in out and "animal-99" in identities(herd)
+    assert status == 0 and "took back decision 1 by Zoë: merge" in out and "animal-99" in identities(herd)
     assert call("decisions", "--gallery", herd, "--undo", *ZOE)[0] == 2  # nothing is left
     status, out, _ = call("decisions", "--gallery", herd, "--redo", *ZOE, "--csv", tmp_path / "history.csv")
     assert status == 0 and "brought back decision 1" in out and "animal-99" not in identities(herd)
@@ -112,3 +113,15 @@ def test_a_file_that_is_no_log_stops_every_command_and_stays(call, herd, tmp_pat
         status, _, err = call(*words, "--gallery", tmp_path / "g")
         assert status == 2 and FILE in err and len(err.strip().splitlines()) == 1, err
         assert (tmp_path / "g" / FILE).read_bytes() == content
+
+
+def test_an_undo_shows_what_it_took_back_and_the_last_few(tmp_path, call):
+    for name in ("luna", "zoe"):
+        save(tmp_path / name / "1.png", draw_animal(len(name), 0))
+    with reid.open(tmp_path) as opened:
+        keys = [opened.key(ref) for ref in opened.gallery.references]
+        for side in ("left", "right", "left", "right", "left", "right"):
+            opened.decisions.append(Kind.SIDE, keys[:1], observer="Zoë", value=side)
+    status, out, _ = call("decisions", "--gallery", tmp_path, "--undo", *ZOE)
+    assert status == 0 and "took back decision 6 by Zoë: side right luna/1.png" in out and "the last 5 of 7" in out
+    assert "the last 5 of" not in call("decisions", "--gallery", tmp_path)[1]

@@ -282,6 +282,9 @@ def test_secr_has_metres_or_nothing(season, tmp_path):
     captures = (tmp_path / "s" / "captures.txt").read_text().splitlines()
     assert captures == ["# Session ID Occasion Detector", "1 Luna 2 Jetty", "1 Luna 4 Reef", "1 Zoe 3 Reef"]
     table = (season / "metadata.csv").read_text()
+    (season / "metadata.csv").write_text(table.replace("latitude,longitude", "p,q"))
+    with pytest.raises(GalleryError, match=r"give metadata\.csv the column site, and latitude and longitude"):
+        write(read(season), "secr", tmp_path / "t", occasions="year", side="left", epsg="auto")
     (season / "metadata.csv").write_text(table.replace("latitude,longitude", "y,x"))
     with pytest.raises(GalleryError, match="x and y look like degrees"):
         write(read(season), "secr", tmp_path / "t", occasions="year", side="left", epsg="32737")
@@ -381,7 +384,7 @@ def test_wildbook_needs_what_it_needs(season, tmp_path):
         and set(sheet["Encounter.submitterID"]) == {"me"}
     )
     names = {row["path"]: row["file"] for row in csv.DictReader(io.StringIO((tmp_path / "w" / "names.csv").read_text()))}
-    assert names["a_b (1).png"] == "a b 1.png"
+    assert names["a_b (1).png"] == "a b 1.png" and "1 of 8 photos go there under such a name" in written.notes[0]
     assert sorted(path.name for path in (tmp_path / "w" / "photos").iterdir()) == sorted(names.values())
     (season / "metadata.csv").write_text(text.replace("Luna,female", "Luna,cow"))
     assert (

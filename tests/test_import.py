@@ -213,6 +213,7 @@ def test_photos_say_when_where_by_what_and_whom(tmp_path, bring):
     a, b = found.references
     assert a.taken.isoformat() == "2019-06-20T10:11:12.250000+02:00"
     assert (a.columns["latitude"], a.columns["longitude"], a.columns["camera"]) == ("-12.51", "12.51", "Olympus TG-6")
+    assert not [note for note in found.notes if "nothing here" in note]  # of what the import itself wrote
     assert (a.identity, a.columns["species"], b.identity, b.orientation) == ("Luna", "Leopard Cat", "Zoë", "left")
     foreign.write_csv(tmp_path / "card" / "who.csv", ("path", "identity"), [("a.jpg", "Nala")])
     said = problems(bring, tmp_path / "card" / "who.csv", gallery=tmp_path / "other")[-1]
@@ -459,6 +460,29 @@ def test_a_card_of_cameras_folders_names_nobody(tmp_path, bring, folder):
     foreign.pictures(tmp_path / "card" / folder, ["IMG_0001.JPG"])
     found, plan = bring(tmp_path / "card")
     assert [ref.identity for ref in found.references] == [None] and "read as photos" in plan.notes[0]
+
+
+def test_an_import_names_the_next_step_where_photos_have_no_name(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    foreign.pictures(tmp_path / "my card" / "DCIM" / "100CANON", ["IMG_0001.JPG"])
+    said = call("import", "my card", "--gallery", "g")[1].splitlines()
+    assert said[-1] == "1 new photo without a name; next: reid review 'my card/DCIM/100CANON' --gallery g"
+    foreign.pictures(tmp_path / "known" / "luna", ["a.jpg", "b.jpg"])
+    assert "next:" not in call("import", "known", "--gallery", "g", "--copy")[1]
+    said = call("import", "my card", "--gallery", "h", "--copy")[1].splitlines()
+    assert said[-1].endswith("next: reid review h/photos/DCIM/100CANON --gallery h")
+
+
+def test_cards_in_folders_of_stations_name_places_and_nobody(tmp_path, bring):
+    for name in ("north", "south"):
+        foreign.pictures(tmp_path / "traps" / name / "DCIM" / "100EK113", [f"{name}.JPG"])
+    with pytest.raises(GalleryError, match=r"only as cameras and days are \(north/DCIM, south/DCIM\): `reid import"):
+        read(tmp_path / "traps")
+    found, plan = bring(tmp_path / "traps")
+    assert [(ref.identity, ref.columns["site"]) for ref in found.references] == [(None, "north"), (None, "south")]
+    assert any("taken for sites (north, south)" in note for note in plan.notes)
+    foreign.pictures(tmp_path / "traps" / "luna" / "2026-07-15", ["a.jpg"])  # an animal, and the day
+    assert {ref.identity for ref in read(tmp_path / "traps").references} == {None, "luna"}
 
 
 def test_only_a_csv_is_extended(tmp_path, bring):

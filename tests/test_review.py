@@ -24,7 +24,7 @@ from reid.review.book import Card
 from reid.review.drawings import Seen, chart, timeline
 from reid.review.filters import Filters
 from reid.review.naming import proposed_name
-from reid.review.pictures import Size, picture, shown_size
+from reid.review.pictures import Size, outline, picture, shown_size
 from reid.review.tasks import Choice, Task, Topic, entropy, in_order, value_of
 from reid.review.worker import NICER, Progress, Worker
 
@@ -413,6 +413,23 @@ def test_marks_lie_where_they_are_seen(app, tmp_path):
     assert found["mirrored"] and len(query) > 20
     assert np.median(np.abs(query[:, 0] - (1 - reference[:, 0]))) < 0.01 and np.median(np.abs(query[:, 1] - reference[:, 1])) < 0.01
     assert found["said"].endswith("(sift)") and max(found["confidence"]) <= 1
+
+
+def test_the_contour_lies_where_the_animal_is_in_the_picture(app, tmp_path, monkeypatch):
+    """Of the table's mask, in a photo that is cut to a box; of a photo in which nothing can be made out there is none."""
+    path = save(tmp_path / "a.png", np.full((300, 400, 3), 200, np.uint8))
+    mask = "[[100, 100, 300, 100, 300, 200, 100, 200]]"
+    [found], said = outline(PhotoRef("a", path, crop=(0.0, 100.0, 400.0, 200.0), mask=mask), app.session.work)
+    np.testing.assert_allclose([np.min(found, axis=0), np.max(found, axis=0)], [(0.25, 0), (0.75, 0.5)], atol=0.01)
+    assert said == "the animal is 25 % of the photo"
+    card = next(iter(app.desk.book().cards))
+    assert app.browser.get(f"/outlines/{card}").json()["polygons"] and app.browser.get("/outlines/0123456789abcdef").status_code == 404
+    page = app.browser.get(f"/review/{app.task('known.png').id}").text
+    assert len(re.findall('data-outline="/outlines/[0-9a-f]{16}"', page)) == 2 and 'data-key="c"' in page
+    monkeypatch.setattr("reid.extractors.segmenter", lambda device: SimpleNamespace(foreground=lambda pixels: None))
+    assert outline(PhotoRef("a", path), app.session.work) == ([], "no animal can be made out, so the whole photo is used")
+    whole = App(app.session.root, settings=FAST.replace(segment=False))
+    assert outline(PhotoRef("a", path), whole.session.work) == ([], "the whole photo is used")
 
 
 def test_drawings_of_when_and_where():

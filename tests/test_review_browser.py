@@ -104,6 +104,10 @@ def test_a_small_day_by_the_keyboard(gallery, page, tmp_path):
         page.keyboard.press("m")
         assert page.locator("[data-do=marks]").get_attribute("aria-pressed") == pressed
     before = page.locator(".stage img").first.evaluate("one => one.style.transform")
+    page.keyboard.press("c")
+    page.wait_for_selector("#contours:has-text('Candidate: ')")
+    page.keyboard.press("c")
+    assert page.inner_text("#contours") == ""
     page.keyboard.press("z")
     assert page.locator(".stage.zoomed").count() == 2 and page.locator(".stage img").first.evaluate("one => one.style.transform") != before
     page.keyboard.press("?")
@@ -251,7 +255,7 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
         if name not in asked:  # a slip here, too; what is zoomed stays so
             for key in ("z", "s", "r", "Control+z", "s", "l"):
                 (page.keyboard.press if key in "zs" else partial(press, page))(key)
-            assert page.locator("figcaption button.side").inner_text().split() == ["left", "S"]
+            assert page.locator("figcaption button[data-key=s]").inner_text().split()[-2:] == ["left", "S"]
             assert page.locator(".stage.zoomed").count() == 2
             page.keyboard.press("z")
         asked.append(name)

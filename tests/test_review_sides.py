@@ -32,10 +32,9 @@ def app(gallery):
     return App(gallery, gallery / "card")
 
 
-def say(app, title, side, page=None):
+def say(app, title, side, dialog="sides"):
     """As the page of a question does."""
-    task = app.task(title)
-    page = page or app.browser.get(f"/review/{task.id}").text
+    _, _, page = app.browser.get(f"/review/{app.task(title).id}").text.partition(f'<dialog id="{dialog}"')
     form = re.search(r'hx-post="(/review/\w+/sides)" hx-target="#main" hx-vals="([^"]*)">\s*<button name="side"', page)
     given = dict(re.findall("&#34;(\\w+)&#34;: (?:&#34;)?([^,&}]*)", form[2]))
     return app.browser.post(form[1], data={**given, "side": side})
@@ -70,6 +69,19 @@ def test_a_side_is_a_decision_that_ctrl_z_takes_back_to_where_it_was_said(app):
     assert say(app, "a1.png", "</option>?").status_code == 200 and "&lt;/option&gt;?" in app.browser.get(f"/review/{task.id}").text
     assert say(app, "a1.png", "?").status_code == 400
     assert app.browser.post(f"/review/{task.id}/sides", data={"side": "left"}).status_code == 404
+
+
+def test_the_side_of_the_candidate_is_said_beside_it(app):
+    task = app.task("a1.png")
+    app.browser.post("/answers", data={"task": task.id, "verdict": "different", "reference": task.choices[0].reference.digest, "seen": 0})
+    assert say(app, "a1.png", "right", "sides-right").status_code == 200
+    [one] = [one for one in app.desk.log.effective() if one.kind is Kind.SIDE]
+    assert [photo.digest for photo in one.photos] == [task.choices[1].reference.digest] and one.value == "right"
+    page = app.browser.get(f"/review/{task.id}").text
+    assert re.findall(r'"shift\+s".*?</span>(\w+)', page) == ["right"] and re.findall(r'"s" .*?</span>(which side)', page)
+    assert page.count("matched by it once the app is started again") == 2
+    assert shown(app, "a1.png") is None
+    assert "Candidate" in app.browser.post("/undo").text and not [one for one in app.desk.log.effective() if one.kind is Kind.SIDE]
 
 
 def test_pages_of_animals_and_encounters_say_sides_and_take_them_back(app):

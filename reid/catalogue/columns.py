@@ -21,6 +21,7 @@ SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and stroke
     "encounter_id": "encounter", "sighting": "encounter", "sighting_id": "encounter", "event_id": "encounter",
     "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
 }  # fmt: skip
+HEADERS = ("camera", "latitude", "longitude")  # what an import takes from photos themselves: pages and exports read it
 SURE = ("position", "viewpoint", "side")  # that need no remark
 GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
 SIZES, CORNERS = "sizes", "corners"
@@ -131,6 +132,6 @@ def _misspelt(extra: Sequence[str], of: Container[str], head: str) -> tuple[list
         near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if near:
             problems.append(f"{head}: unknown column {name!r}; did you mean {near[0]!r}?")
-        else:
+        elif folded(name) not in HEADERS:
             others.append(repr(name))
     return problems, others

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,12 @@ def is_system(name: str) -> bool:
 def is_cameras(name: str) -> bool:
     """Whether a folder is named as a camera names it, or by a day, and so by no animal."""
     return CAMERAS.fullmatch(name) is not None
+
+
+def station(folders: Sequence[str]) -> tuple[str, ...]:
+    """The folders down to a card that was copied whole, `station1/DCIM`, where one is among them: those name a place, and no animal."""
+    place = next((place for place, name in enumerate(folders) if name.upper() == "DCIM"), 0)
+    return tuple(folders[: place + 1]) if place else ()
 
 
 def contents(folder: Path) -> Contents:
@@ -148,8 +155,8 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         if orientation is None and not names_as_written and (orientation := side_in_name(Path(path).stem)):
             by_name[orientation] += 1
         name = readable(parts[0])
-        if not names_as_written and is_cameras(name):
-            cameras.append(name)
+        if not names_as_written and (is_cameras(name) or station(parts[:-1])):
+            cameras.append(readable("/".join(station(parts[:-1]))) or name)
             name = UNKNOWN
         drafts.append(Draft(readable(path), root / path, name, orientation=orientation))
     if not drafts:

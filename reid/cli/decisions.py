@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..catalogue import Decision
 
 SHOWN = 40  # decisions on the screen; --csv has all
+SHOWN_AFTER = 5  # once one was taken back or brought back
 COLUMNS = ("number", "when", "observer", "kind", "photos", "value", "counts", "undoes", "digests", "evidence")
 
 
@@ -46,19 +47,23 @@ def decisions(
     options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
     with listening() as listener, session.open(gallery, settings, listener=listener, **options) as opened:  # type: ignore[arg-type]
         log, who = opened.decisions, observer_or_user(observer)
+        done = None
         if undo or redo or take_back is not None:
             done = log.redo(who) if redo else log.undo(who, take_back)
             if done is None:
                 raise DecisionError(f"{who} has nothing to {'bring back' if redo else 'take back'}; --observer names somebody else")
-            print(f"{'brought back' if redo else 'took back'} decision {_target(done, log.history())}")
         history = log.history()
+        if done is not None:
+            number, _, who, kind, photos, value, _ = next(_rows([_target(done, history)], set()))
+            what = " ".join(filter(None, (kind, value, photos)))
+            print(f"{'brought back' if redo else 'took back'} decision {number} by {who}: {what}")
         if not history:
             print(f"nobody has decided anything about {gallery}")
             return
         counting = {one.number for one in log.effective()}
         if csv is not None:
             write_csv(csv, COLUMNS, _table(history, counting))
-        _show_history(history, counting)
+        _show_history(history, counting, SHOWN if done is None else SHOWN_AFTER)
         found = opened.gallery.labels
         if found is not None:
             print(decisions_in_words(found.about()))
@@ -66,12 +71,12 @@ def decisions(
                 print(f"contradiction: {one}")
 
 
-def _target(undo: Decision, history: Sequence[Decision]) -> int:
+def _target(undo: Decision, history: Sequence[Decision]) -> Decision:
     """The decision that an undo, or the undo of one, is about."""
     number = undo.undoes
     while (one := history[int(number or 0) - 1]).undoes is not None:
         number = one.undoes
-    return int(number or 0)
+    return one
 
 
 def _rows(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[str, ...]]:
@@ -81,15 +86,15 @@ def _rows(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[str
         yield str(one.number), one.when.isoformat(" ", "seconds"), one.observer, str(one.kind), what, one.value, counts
 
 
-def _show_history(history: Sequence[Decision], counting: set[int]) -> None:
+def _show_history(history: Sequence[Decision], counting: set[int], most: int) -> None:
     from rich.markup import escape
     from rich.table import Table as Columns
 
     table = Columns("number", "when", "who", "what", "photos", "value", "counts")
-    for row in list(_rows(history, counting))[-SHOWN:]:
+    for row in list(_rows(history, counting))[-most:]:
         table.add_row(*map(escape, row))
-    if len(history) > SHOWN:
-        table.caption = f"the last {SHOWN} of {len(history):,}; --csv writes all of them"
+    if len(history) > most:
+        table.caption = f"the last {most} of {len(history):,}; --csv writes all of them"
     show(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Collection
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..catalogue.values import counted
 from ..errors import SettingsError
 from ..formats import READERS, WRITERS
 from .options import Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joined
@@ -20,6 +22,7 @@ from .screen import check_writable, decisions_in_words, show
 
 if TYPE_CHECKING:
     from ..catalogue import Gallery as Read
+    from ..formats.importing import Plan
 
 SHOWN = 20  # encounters
 HISTORIES = "Capture histories"
@@ -77,7 +80,22 @@ def _import(
             backup = placing.carry_out(plan, facts)
             before = f"; the table before is {backup.name}" if backup else ""
             print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{before}")
+            if step := _next_step(plan):
+                print(step)
     raise typer.Exit(1 if plan.left_out else 0)
+
+
+def _next_step(plan: Plan) -> str | None:
+    """Who is on new photos that nobody has named: the command that asks; None where there are none, or no folder holds them alone."""
+    bare = [ref for ref in (*plan.found.references, *plan.found.queries) if ref.path in plan.new and ref.identity is None]
+    root = os.path.realpath(plan.gallery)
+    folders = {os.path.dirname(os.path.realpath(os.path.join(root, ref.columns["path"]))) for ref in bare}
+    if not folders or os.path.commonpath([root, common := os.path.commonpath(folders)]) == common:
+        return None
+    photos = os.path.relpath(common) if common.startswith(os.getcwd() + os.sep) else common
+    return f"{counted(len(bare), 'new photo')} without a name; next: " + shlex.join(
+        ["reid", "review", photos, "--gallery", str(plan.gallery)]
+    )
 
 
 def _chosen(pairs: list[str] | None) -> dict[str, str]:

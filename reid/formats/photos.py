@@ -6,21 +6,23 @@ import os
 from pathlib import Path
 
 from ..catalogue import is_photo
-from ..catalogue.folders import contents, is_cameras, readable
+from ..catalogue.folders import contents, is_cameras, readable, station
+from ..catalogue.values import some
 from ..errors import GalleryError
 from ..imaging import exif
 from . import xmp
 from .source import Look, Options, Row, Source, of_rows
 
-MEANINGS = {"path": "file", "identity": "identity"}
+MEANINGS = {"path": "file", "identity": "identity", "site": "site"}
 
 
 def recognises(look: Look) -> bool:
-    """A photo, or a folder in which photos lie side by side, or in folders as cameras and days name them."""
+    """A photo, or a folder in which photos lie side by side, or in folders as cameras and days name them, or in cards of stations."""
     if not look.is_folder:
         return is_photo(look.path.name)
     found = contents(look.path).photos
-    return bool(found) and all(is_cameras(folder) for name in found for folder in name.split(os.sep)[:-1])
+    folders = [name.split(os.sep)[:-1] for name in found]
+    return bool(found) and all(station(own) or all(map(is_cameras, own)) for own in folders)
 
 
 def read(look: Look, options: Options) -> Source:
@@ -29,8 +31,11 @@ def read(look: Look, options: Options) -> Source:
     found = contents(look.path)
     if not found.photos:
         raise GalleryError(f"{look.path} holds no photos")
-    rows: list[Row] = [(readable(name), {"file": readable(name)}) for name in found.photos]
-    return of_rows(look, Options(), MEANINGS, rows, found.notes())
+    sites = {name: readable("/".join(station(name.split(os.sep)[:-1])[:-1])) for name in found.photos}
+    rows: list[Row] = [(readable(name), {"file": readable(name), "site": site}) for name, site in sites.items()]
+    named = some(sorted({*sites.values()} - {""}))
+    told = [f"{look.path}: the folders above DCIM are taken for sites ({named}); the column site corrects them"] if named else []
+    return of_rows(look, Options(), MEANINGS, rows, [*told, *found.notes()])
 
 
 def header(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:

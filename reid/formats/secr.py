@@ -77,7 +77,10 @@ def _projected(refs: Sequence[PhotoRef], epsg: str | None) -> tuple[dict[str, Pl
             raise SettingsError("the table has x and y in metres; say of which projection, as in --epsg 32736")
         return metres, _crs(epsg)[1]
     if not degrees:
-        raise GalleryError("secr needs the place of each site: columns x and y in metres, or latitude and longitude")
+        raise GalleryError(
+            "secr needs a site for each photo, and its place: give metadata.csv the column site, and latitude and longitude (degrees), "
+            "or x and y (metres)"
+        )
     wrong = [site for site, (north, east) in degrees.items() if abs(north) > 90 or abs(east) > 180]
     if wrong:
         raise GalleryError(f"latitude or longitude of {some(wrong)} is no number of degrees; call metres x and y")

@@ -173,7 +173,10 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     copies = [(ref.path, f"photos/{names[row['path']]}") for ref, row in zip(refs, rows, strict=True)] if options.copy else []
     written = write_folder(out, {**written_sheets, NAMES: csv_bytes(("file", "path"), mapped)}, list(dict.fromkeys(copies)))
     n_changed = sum(name != PurePosixPath(path).name for path, name in names.items())
-    notes = [f"{n_changed} of {len(names)} photos have names that Wildbook would change; {NAMES} says which name stands for which photo"]
+    notes = [
+        f"Wildbook takes names of letters, digits, periods and blanks: {n_changed} of {len(names)} photos go there under such a name, "
+        f"which {NAMES} leads back to your own; your photos keep theirs"
+    ]
     if not options.copy:
         notes.append("photos were not copied; --copy puts them beside the sheet, under the names that the sheet has")
     return Written(written, tuple(notes) if n_changed or not options.copy else (), (), len(rows), tuple(left_out))

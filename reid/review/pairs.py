@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from .. import imaging
 from ..catalogue import Decision
 from ..decision.verdicts import MATCH, NEW
-from ..errors import DecisionError, PhotoError, ReidError
+from ..errors import DecisionError, PhotoError, ReidError, WeightsError
 from ..records import Indexed, PhotoRef
 from . import sides
 from .answering import Overtaken, Verdict, record, take_back
@@ -20,7 +20,7 @@ from .book import Book, Card
 from .desk import Desk
 from .naming import proposed_name
 from .pages import Pages, form
-from .pictures import shown_size
+from .pictures import outline, shown_size
 from .tasks import MOST, SURE_NEW, Choice, Task, Topic
 
 Form = Annotated[Mapping[str, str], Depends(form)]
@@ -140,6 +140,17 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             return JSONResponse(_marks(desk, pair[0], pair[1], None if by < 0 else by), headers=FRESH)
         except PhotoError as error:
             raise HTTPException(404, str(error)) from error
+
+    @app.get("/outlines/{photo}")
+    def outlined(photo: str) -> Response:
+        card = desk.book().cards.get(photo)
+        if card is None:
+            raise HTTPException(404)
+        try:
+            polygons, said = outline(card.ref, desk.session.work)
+        except (PhotoError, WeightsError) as error:
+            raise HTTPException(404, str(error)) from error
+        return JSONResponse({"polygons": polygons, "said": said}, headers=FRESH)
 
     def _nothing(request: Request, said: str = "") -> HTMLResponse:
         return pages.page(

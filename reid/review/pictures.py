@@ -1,4 +1,5 @@
-"""Photos as a browser shows them: cropped to their box, upright, without their headers, made when they are asked for and kept.
+"""Photos as a browser shows them: cropped to their box, upright, without their headers, made when they are asked for and kept; and
+where in them the animal is.
 
 <folder>/pictures/<side>/<digest>.jpg
 """
@@ -9,11 +10,14 @@ import io
 import threading
 from enum import StrEnum
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from .. import imaging
 from ..records import PhotoRef
 from ..stages import Workspace
+from ..stages.pipeline import NO_ANIMAL
 from ..store import write_atomically
 
 AT_ONCE = threading.Semaphore(2)  # decoders: a page asks for dozens, and the matcher wants its core
@@ -41,6 +45,18 @@ def picture(ref: PhotoRef, size: Size, work: Workspace) -> bytes:
         Image.fromarray(imaging.prepare(ref, side).pixels).save(data, format="JPEG", quality=quality)
     write_atomically(file, data.getvalue())
     return data.getvalue()
+
+
+def outline(ref: PhotoRef, work: Workspace) -> tuple[list[list[list[float]]], str]:
+    """The polygons of the mask in which keypoints are taken, their points (x, y) in shares of the picture's sides, and what is to be said.
+
+    No polygon where the whole photo is used. Raises PhotoError, WeightsError."""
+    photo = work.first.prepare(ref)
+    if photo.mask is None:
+        return [], NO_ANIMAL if NO_ANIMAL in photo.flaws else "the whole photo is used"
+    found, _ = cv2.findContours(photo.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    polygons = [((cv2.approxPolyDP(one, 1, closed=True)[:, 0] + 0.5) / photo.size).round(4).tolist() for one in found]
+    return polygons, f"the animal is {100 * photo.mask.mean():.0f} % of the photo"
 
 
 def shown_size(ref: PhotoRef, work: Workspace) -> tuple[int, int]:

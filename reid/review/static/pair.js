@@ -1,7 +1,7 @@
 "use strict";
 // Two photos side by side: fitted to panels of one size, moved together or apart, with the marks that match drawn over both.
 
-const LOOK = { brightness: 1, contrast: 1, linked: true, shown: 0, least: 0.5 }; // stays from pair to pair
+const LOOK = { brightness: 1, contrast: 1, linked: true, shown: 0, least: 0.5, contour: false }; // stays from pair to pair
 const SHOWN = ["lines", "marks", "nothing"];
 let pair = null;
 
@@ -44,7 +44,7 @@ class Panel {
 class Pair {
   constructor(section) {
     this.section = section;
-    this.panels = [...section.querySelectorAll("figure.panel")].map(one => new Panel(one));
+    this.panels = [...section.querySelectorAll("figure.panel:has(img)")].map(one => new Panel(one));
     this.canvas = section.querySelector("canvas");
     this.marks = null;
     this.pointers = new Map();
@@ -52,7 +52,21 @@ class Pair {
     this.sized = new ResizeObserver(() => this.draw());
     this.sized.observe(this.canvas.parentElement);
     section.querySelectorAll("[data-look]").forEach(one => { one.value = LOOK[one.dataset.look]; });
+    this.outlines = [];
     this.load();
+    if (LOOK.contour) this.outline();
+  }
+  async outline() { // where the animal was found in both photos
+    this.outlines = await Promise.all(this.panels.map(async panel => {
+      const answer = await fetch(panel.image.dataset.outline);
+      return answer.ok ? answer.json() : { polygons: [], said: await answer.text() };
+    }));
+    this.sayOutlines();
+    this.draw();
+  }
+  sayOutlines() {
+    const names = ["Query", "Candidate"], said = LOOK.contour ? this.outlines.map((one, side) => `${names[side]}: ${one.said}.`) : [];
+    this.section.querySelector("#contours").textContent = said.length ? [...said, "Where this is wrong, reid review --no-segment uses whole photos."].join(" ") : "";
   }
   async load(by = -1) { // by the features that speak for the pair most, or by the pipeline of this number
     this.by = by;
@@ -67,7 +81,7 @@ class Pair {
     }
     this.draw();
   }
-  both(panel, change) { (LOOK.linked ? this.panels : [panel || this.panels[1]]).forEach(change); this.draw(); }
+  both(panel, change) { (LOOK.linked ? this.panels : [panel || this.panels.at(-1)]).forEach(change); this.draw(); }
   listen(panel) {
     const stage = panel.stage;
     stage.addEventListener("wheel", event => {
@@ -98,6 +112,7 @@ class Pair {
     this.canvas.width = Math.round(box.width * dots);
     this.canvas.height = Math.round(box.height * dots);
     pen.scale(dots, dots);
+    if (LOOK.contour) this.outlines.forEach((one, side) => this.drawOutline(pen, this.panels[side], one.polygons, box));
     if (!this.marks || SHOWN[LOOK.shown] === "nothing") return;
     const ends = this.panels.map((panel, side) => {
       const stage = panel.stage.getBoundingClientRect(), matrix = panel.matrix(), [w, h] = panel.size;
@@ -120,14 +135,35 @@ class Pair {
       for (const one of [start, end].filter(one => one.seen)) { pen.beginPath(); pen.arc(one.x, one.y, 4, 0, 7); pen.stroke(); }
     });
   }
+  drawOutline(pen, panel, polygons, box) {
+    const stage = panel.stage.getBoundingClientRect(), matrix = panel.matrix(), [w, h] = panel.size, path = new Path2D();
+    for (const polygon of polygons) {
+      polygon.forEach(([x, y], at) => {
+        const found = matrix.transformPoint(new DOMPoint(x * w, y * h));
+        path[at ? "lineTo" : "moveTo"](found.x, found.y);
+      });
+      path.closePath();
+    }
+    pen.save();
+    pen.translate(stage.left - box.left, stage.top - box.top);
+    pen.beginPath(); pen.rect(0, 0, stage.width, stage.height); pen.clip();
+    for (const [width, colour] of [[4, "#000a"], [2, "#ff6ad5"]]) { pen.lineWidth = width; pen.strokeStyle = colour; pen.stroke(path); }
+    pen.restore();
+  }
 }
 
 const DO = {
-  zoom: () => pair.zoom(pair.panels[1]),
+  zoom: () => pair.zoom(),
   in: () => pair.both(null, one => one.zoomTo(one.zoom * 1.4)),
   out: () => pair.both(null, one => one.zoomTo(one.zoom / 1.4)),
   marks: button => { LOOK.shown = (LOOK.shown + 1) % SHOWN.length; button.setAttribute("aria-pressed", SHOWN[LOOK.shown] !== "nothing"); },
   by: () => { if (pair.marks) pair.load((pair.by + 1) % pair.marks.n_pipelines); },
+  contour: button => {
+    LOOK.contour = !LOOK.contour;
+    button.setAttribute("aria-pressed", LOOK.contour);
+    if (LOOK.contour && !pair.outlines.length) pair.outline();
+    pair.sayOutlines();
+  },
   link: button => { LOOK.linked = !LOOK.linked; button.setAttribute("aria-pressed", LOOK.linked); },
   turn: button => { const one = pair.panels[+button.dataset.side]; one.quarters = (one.quarters + 1) % 4; },
   mirror: button => { const one = pair.panels[+button.dataset.side]; one.mirrored = !one.mirrored; },
@@ -154,6 +190,7 @@ const begin = () => {
   if (!section) return;
   section.querySelectorAll("[data-do=link]").forEach(one => one.setAttribute("aria-pressed", LOOK.linked));
   section.querySelectorAll("[data-do=marks]").forEach(one => one.setAttribute("aria-pressed", SHOWN[LOOK.shown] !== "nothing"));
+  section.querySelectorAll("[data-do=contour]").forEach(one => one.setAttribute("aria-pressed", LOOK.contour));
   const ahead = () => JSON.parse(section.dataset.ahead).forEach(url => { url.startsWith("/marks/") ? fetch(url) : (new Image().src = url); });
   Promise.all([...section.querySelectorAll("figure.panel img")].map(one => one.decode().catch(() => null))).then(ahead);
 };
