@@ -22,6 +22,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(speed_networks, "PAIRS", {"cpu": 3})
     monkeypatch.setattr(speed_networks, "PHOTOS", {"cpu": 2})
     monkeypatch.setattr(speed_gallery, "SIZES", (30, 200))
+    monkeypatch.setattr(speed_gallery, "ADDED", 10)
 
 
 @pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 2, 2)])

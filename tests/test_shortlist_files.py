@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -132,6 +133,106 @@ def test_threads_ask_while_the_index_grows(tmp_path):
         thread.join()
     assert not wrong
     assert np.argmax(asked(index, again[59], *range(60))) == 59
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Inverted lists, and a file for each eight photos."""
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
+    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
+
+
+def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
+    photos, again = crowd(60)
+    votes = []
+    for shard in (8 * 30, 2**24):
+        monkeypatch.setattr(shortlist, "SHARD", shard)
+        index = filled(tmp_path / str(shard), *photos)
+        assert len(list(index.root.rglob("*.faiss"))) == (8 if shard < 2**24 else 1)
+        votes.append([asked(index, query, *places) for query in again for places in (range(60), range(5, 50))])
+    for parts, whole in zip(*votes):
+        np.testing.assert_allclose(parts, whole, atol=1e-6)
+    assert [int(np.argmax(one)) for one in votes[0][::2]] == list(range(60))
+
+
+@pytest.mark.parametrize("n_before", [53, 56])
+def test_photos_join_the_last_part_and_nothing_else_is_written_or_read(tmp_path, in_parts, n_before):
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos[:n_before])
+    before = {file: file.stat().st_mtime_ns for file in index.root.rglob("*.faiss")}
+    assert len(before) == 7
+    loaded = []
+    for n in (n_before, 59, 60):
+        index = Shortlist(tmp_path, "features")
+        index.update([digest(i) for i in range(n)], lambda name: loaded.append(int(name, 16)) or photos[int(name, 16)], silent)
+        assert sorted(index.digests) == [digest(i) for i in range(n)]
+    assert set(loaded) == set(range(n_before, 60))
+    [folder] = index.root.glob("*/")
+    files = named(folder)
+    assert len(files) == 8 and [before.get(file) == file.stat().st_mtime_ns for file in files].index(False) == n_before // 8
+    assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(60)))) for query in again] == list(range(60))
+
+
+@pytest.mark.parametrize("part", [0, 3, 7])
+@pytest.mark.parametrize("damage", ["cut", "bit", "gone"])
+def test_an_index_with_a_damaged_part_is_found_and_made_again(tmp_path, in_parts, part, damage):
+    photos, again = crowd(60)
+    [folder] = filled(tmp_path, *photos).root.glob("*/")
+    assert shortlist.is_whole(folder)
+    file = named(folder)[part]
+    content, times = file.read_bytes(), file.stat()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-9] if damage == "cut" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not shortlist.is_whole(folder)
+    index = filled(tmp_path, *photos)
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
+    assert all(map(shortlist.is_whole, index.root.glob("*/")))
+
+
+def named(folder):
+    """The files of an index, in their order."""
+    return [folder / name for name, _, _ in shortlist.read_tensors(folder / "photos.safetensors")[1]["parts"]]
+
+
+def as_before(folder):
+    """Make the index of this folder what it was until there were parts: one file."""
+    tensors, about = shortlist.read_tensors(folder / "photos.safetensors")
+    [(name, n_bytes, checksum)] = about.pop("parts") or [("none.faiss", 0, 0)]
+    about |= {"file": name, "bytes": n_bytes, "checksum_of_file": checksum}
+    shortlist.write_tensors(folder / "photos.safetensors", tensors, about)
+
+
+@pytest.mark.parametrize("exact_below", [2**16, 0])
+def test_an_index_of_the_version_before_is_taken_over_as_it_is(tmp_path, in_parts, monkeypatch, exact_below):
+    monkeypatch.setattr(shortlist, "SHARD", 2**24)
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos[:50])
+    votes = [asked(index, query, *range(50)) for query in again]
+    [folder] = index.root.glob("*/")
+    [file] = named(folder)
+    content = file.read_bytes()
+    as_before(folder)
+    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
+    assert shortlist.is_whole(folder) and not list(shortlist.unneeded(index.root, 86400))
+    assert [asked(Shortlist(tmp_path, "features"), query, *range(50)) for query in again] == votes
+    index = filled(tmp_path, *photos)  # loads what is new alone
+    assert sorted(index.digests) == [digest(i) for i in range(60)] and list(index.root.glob("*/")) == [folder]
+    assert len(named(folder)) == 3 and named(folder)[0].read_bytes() == content
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
+
+
+def test_an_index_without_a_keypoint_of_the_version_before_is_taken_over_too(tmp_path):
+    bare = [
+        replace(photo, keypoints=photo.keypoints[:0], scores=photo.scores[:0], descriptors=photo.descriptors[:0]) for photo in crowd(3)[0]
+    ]
+    [folder] = filled(tmp_path, *bare).root.glob("*/")
+    as_before(folder)
+    assert shortlist.is_whole(folder) and asked(Shortlist(tmp_path, "features"), crowd(3)[1][0], 0, 1, 2) == [0, 0, 0]
 
 
 def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_path):

@@ -26,6 +26,7 @@ from . import timing
 from .timing import Row, alternate, some, usable
 
 SIZES = (1_000, 10_000, 100_000)  # photos of the galleries in which the shortlist is timed
+ADDED = 1_000  # photos that join each of them
 
 
 def shortlist(opened: Session) -> Iterator[Row]:
@@ -63,7 +64,7 @@ def _votes(features: Sequence[Features], n: int, folder: Path, listener: Listene
     large.update(digests, draw, partial(listener.progress, f"photos of {n:,}"))
     yield Row(f"{n:,} references: index laid out and filled", "ms a photo", (time.perf_counter() - started - drawn) / n * 1e3)
     yield Row(
-        f"{n:,} references: file", "KiB a photo", sum(file.stat().st_size for file in large.root.rglob("*") if file.is_file()) / n / 1024
+        f"{n:,} references: files", "KiB a photo", sum(file.stat().st_size for file in large.root.rglob("*") if file.is_file()) / n / 1024
     )
     large = Shortlist(folder, str(n))
     seconds, _ = alternate(lambda: large.votes(features[0], digests), None, listener, "rounds")
@@ -72,7 +73,10 @@ def _votes(features: Sequence[Features], n: int, folder: Path, listener: Listene
     yield Row(f"{n:,} references: the index opened, and votes", "ms a query", seconds * 1e3)
     held = subprocess.run([sys.executable, "-c", MEMORY, str(folder), str(n), str(features[0].descriptors.shape[1])], capture_output=True)
     if held.returncode == 0:  # where the system tells
-        yield Row(f"{n:,} references: memory for it, mapped pages of the file included", "MiB", float(held.stdout))
+        yield Row(f"{n:,} references: memory for it", "MiB", float(held.stdout))
+    started, drawn = time.perf_counter(), 0.0
+    large.update([f"{number:064x}" for number in range(n + ADDED)], draw, partial(listener.progress, "photos added"))
+    yield Row(f"{n:,} references: {ADDED:,} photos added", "s", time.perf_counter() - started - drawn)
 
 
 MEMORY = """

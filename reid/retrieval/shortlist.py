@@ -4,8 +4,10 @@ The index holds every descriptor of every reference in a few bytes (inverted lis
 TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
 the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
-    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and the name of its file
-    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         the index; it is mapped into memory, not read, when it is searched
+    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and its files as they were written
+    <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         a part of it
+
+All parts have the same lists. What is added joins the last of them, until that has `SHARD` descriptors; only that is written again.
 
 Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
 share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
@@ -46,6 +48,7 @@ PROBED = 16  # inverted lists read for each keypoint
 PER_CODE = 4  # dimensions that share a code of 4 bits
 EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
 TRAINING = 64  # descriptors for each inverted list, to find its centre
+SHARD = 2**24  # descriptors in a file, about: 33,000 photos, 0.4 GB
 AT_ONCE = 64  # photos added at a time
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
 PHOTOS = "photos.safetensors"
@@ -59,16 +62,40 @@ def describe() -> dict[str, object]:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """A file of an index, as it was written."""
+
+    name: str
+    n_bytes: int
+    checksum: int
+    faiss: Any = None  # once it is opened
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether it is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
+        path = folder / self.name
+        return path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum
+
+    def opened(self, folder: Path) -> _Part:
+        """In memory: FAISS maps no lists of such short codes. Raises FileNotFoundError where it is gone or is not what was written."""
+        import faiss
+
+        path = folder / self.name
+        try:
+            if not self.is_whole(folder):
+                raise FileNotFoundError(path)
+            return replace(self, faiss=faiss.read_index(str(path)))
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(path) from error
+
+
+@dataclass(frozen=True)
 class _Index:
     """An index as it is stored. Once it is built nothing of it changes, so several threads may search it."""
 
     folder: Path
     numbers: dict[str, int]  # of its photos, by digest
     n_trained: int  # photos that there were when the lists were laid out
-    file: str = ""
-    n_bytes: int = 0  # of the file; 0 where no photo has a keypoint, and there is none
-    checksum: int = 0  # of the file
-    faiss: Any = None  # once it is opened
+    parts: tuple[_Part, ...] = ()  # none where no photo has a keypoint
 
     def shared(self, wanted: Iterable[str]) -> int:
         return len(self.numbers.keys() & wanted)
@@ -77,23 +104,9 @@ class _Index:
         """Whether two in three of its photos are wanted. The others may be another gallery's."""
         return 3 * self.shared(wanted) >= 2 * len(self.numbers)
 
-    def is_whole(self) -> bool:
-        """Whether the file is what was written: a second for a GB. Raises FileNotFoundError where it is gone."""
-        path = self.folder / self.file
-        return not self.n_bytes or (path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum)
-
-    def opened(self, writable: bool = False) -> _Index:
-        """Raises FileNotFoundError where the file is gone or is not what was written."""
-        import faiss
-
-        path = self.folder / self.file
-        try:
-            if not self.is_whole():  # a file cut short must not be mapped
-                raise FileNotFoundError(path)
-            found = faiss.read_index(str(path), 0 if writable else faiss.IO_FLAG_MMAP) if self.n_bytes else None
-        except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(path) from error
-        return replace(self, faiss=found)
+    def opened(self) -> _Index:
+        """Raises FileNotFoundError where a part is gone or is not what was written."""
+        return replace(self, parts=tuple(part.opened(self.folder) for part in self.parts))
 
 
 class Shortlist:
@@ -123,21 +136,20 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            before = self._index.opened(writable=True) if self._index is not None and fits else None
+            growing = _Growing(self._index) if self._index is not None and fits else None
         except FileNotFoundError:
-            before = None
-        index = before or _Index(self._free(wanted), {}, len(wanted))
-        index = replace(index, numbers=dict(index.numbers))
-        new = [digest for digest in wanted if digest not in index.numbers]
-        saved, made = time.monotonic(), set[str]()
+            growing = None
+        growing = growing or _Growing(_Index(self._free(wanted), {}, len(wanted)))
+        new = [digest for digest in wanted if digest not in growing.index.numbers]
+        saved = time.monotonic()
         for start in range(0, len(new), AT_ONCE):
             progress(start, len(new))
-            index = _added(index, new, start, load)
+            growing.add(new, start, load)
             if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
-                index = _saved(index, made)
+                growing.save()
                 saved = time.monotonic()
         progress(len(new), len(new))
-        self._index = _saved(index, made)
+        self._index = growing.save()
         self._collect()
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
@@ -145,16 +157,14 @@ class Shortlist:
         import faiss
 
         index = self._holding(digests)
-        if index is None or index.faiss is None or not len(query) or not len(digests):
+        if index is None or not index.parts or not len(query) or not len(digests):
             return np.zeros(len(digests), np.float32)
         numbers = np.array([index.numbers[digest] for digest in digests], int)
         votes = np.zeros(len(index.numbers), np.float32)
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        inverted = isinstance(index.faiss, faiss.IndexIVF)
-        how = faiss.SearchParametersIVF(nprobe=PROBED, **among) if inverted else faiss.SearchParameters(**among)
-        similarity, photo = index.faiss.search(query.descriptors.astype(np.float32), NEIGHBOURS, params=how)
+        similarity, photo = _nearest(query.descriptors.astype(np.float32), [part.faiss for part in index.parts], among)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
@@ -176,7 +186,7 @@ class Shortlist:
 
     def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> _Index | None:
         """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
-        for again in (False, True):  # another process may replace an index between the list of its photos and its file
+        for again in (False, True):  # another process may replace an index between the list of its photos and its files
             found = [one for one in self._stored() if one.shared(wanted) and (not fitting or one.fits(wanted))]
             for one in sorted(found, key=lambda one: (-one.shared(wanted), len(one.numbers), one.folder)):
                 try:
@@ -213,9 +223,9 @@ class Shortlist:
 
 def is_whole(folder: Path) -> bool:
     """Whether the index of a folder and the list of its photos, where there is one, are what was written."""
-    for _ in range(2):  # another process may replace an index between the list of its photos and its file
+    for _ in range(2):  # another process may replace an index between the list of its photos and its files
         try:
-            return _read(folder).is_whole()
+            return all(part.is_whole(folder) for part in _read(folder).parts)
         except FileNotFoundError:
             continue
         except DamagedFile:
@@ -235,7 +245,8 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
         if index is not None and is_old(folder / PHOTOS, unused):
             yield folder
         else:
-            yield from (file for file in sorted(folder.glob("*.faiss")) if (index is None or file.name != index.file) and is_old(file))
+            named = {part.name for part in index.parts} if index is not None else set()
+            yield from (file for file in sorted(folder.glob("*.faiss")) if file.name not in named and is_old(file))
 
 
 def _read(folder: Path) -> _Index:
@@ -243,54 +254,94 @@ def _read(folder: Path) -> _Index:
     tensors, about = read_tensors(folder / PHOTOS)
     try:
         numbers = {row.tobytes().hex(): number for number, row in enumerate(tensors["digests"])}
-        return _Index(folder, numbers, about["n_trained"], about["file"], about["bytes"], about["checksum_of_file"])
-    except KeyError as error:  # of an earlier version
+        # until there were parts an index was one file, of no bytes where there was none
+        written = about["parts"] if "parts" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
+        return _Index(folder, numbers, about["n_trained"], tuple(_Part(*part) for part in written if part[1]))
+    except (KeyError, TypeError) as error:  # of an earlier version
         raise DamagedFile(folder / PHOTOS) from error
 
 
-def _added(index: _Index, digests: list[str], start: int, load: Load) -> _Index:
-    """The index with the next photos added to it; laid out first, if need be, for all that are to come. Its table of photos is changed."""
-    part = digests[start : start + AT_ONCE]
-    descriptors = [load(digest).descriptors for digest in part]
-    places = np.arange(len(index.numbers), len(index.numbers) + len(part))
-    index.numbers.update(zip(part, places.tolist()))
-    if not any(map(len, descriptors)):
-        return index
-    if index.faiss is None:
-        index = replace(index, faiss=_laid_out(digests, load, sum(map(len, descriptors)) / len(part)))
-    owners = np.repeat(places, [len(one) for one in descriptors])
-    index.faiss.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
-    return index
+def _nearest(rows: NDArray[np.float32], parts: Sequence[Any], among: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(K, NEIGHBOURS) similarities of each row's nearest neighbours in all parts, best first, and their photos; -1: there are no more."""
+    import faiss
+
+    shape = len(parts), len(rows), NEIGHBOURS
+    similarity, photo = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    if isinstance(parts[0], faiss.IndexIVF):
+        n_probed = min(PROBED, parts[0].nlist)
+        to_lists, lists = parts[0].quantizer.search(rows, n_probed)  # once, since they are the same in all parts
+        how = faiss.SearchParametersIVF(nprobe=n_probed, **among)
+        for place, part in enumerate(parts):
+            arrays = map(faiss.swig_ptr, (lists, to_lists, similarity[place], photo[place]))
+            part.search_preassigned_c(len(rows), faiss.swig_ptr(rows), NEIGHBOURS, *arrays, False, how)  # its wrapper takes no parameters
+    else:
+        for place, part in enumerate(parts):
+            part.search(rows, NEIGHBOURS, params=faiss.SearchParameters(**among), D=similarity[place], I=photo[place])
+    similarity, photo = np.concatenate(similarity, axis=1), np.concatenate(photo, axis=1)
+    first = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return np.take_along_axis(similarity, first, axis=1), np.take_along_axis(photo, first, axis=1)
 
 
-def _saved(index: _Index, made: set[str]) -> _Index:
-    """The index, stored under a name of its content, and then the list of its photos in the place of the one before. The file that it named
-    before becomes a leftover; if this run has `made` it, it goes at once."""
-    name, n_bytes, checksum = "none.faiss", 0, 0
-    if index.faiss is not None:
-        part = index.folder / f"{secrets.token_hex(8)}.faiss"
-        write_atomically(part, lambda file: _write(index.faiss, file))
+class _Growing:
+    """An index that photos are added to, its last part in memory of its own. What is stored of it is not changed, but replaced.
+
+    Raises FileNotFoundError where that part is gone or is not what was written."""
+
+    def __init__(self, index: _Index):
+        self.index = replace(index, numbers=dict(index.numbers))
+        self.full = index.parts[:-1]  # these stay as they are
+        self.last = index.parts[-1].opened(index.folder).faiss if index.parts else None
+        self.made = set[str]()  # names of files of this run
+        self._begin_if_full(index)
+
+    def _begin_if_full(self, index: _Index) -> None:
+        """Begin another part, with the same lists, if the last of the index is full."""
+        if self.last is not None and self.last.ntotal >= SHARD:
+            self.full = (*self.full, index.parts[-1].opened(index.folder))
+            self.last.reset()
+
+    def add(self, digests: Sequence[str], start: int, load: Load) -> None:
+        """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""
+        part = digests[start : start + AT_ONCE]
+        descriptors = [load(digest).descriptors for digest in part]
+        places = np.arange(len(self.index.numbers), len(self.index.numbers) + len(part))
+        self.index.numbers.update(zip(part, places.tolist()))
+        if any(map(len, descriptors)):
+            if self.last is None:
+                self.last = _laid_out(digests, load, sum(map(len, descriptors)) / len(part))
+            owners = np.repeat(places, [len(one) for one in descriptors])
+            self.last.add_with_ids(np.concatenate(descriptors, dtype=np.float32), owners)
+            if self.last.ntotal >= SHARD:
+                self._begin_if_full(self.save())
+
+    def save(self) -> _Index:
+        """The index, its last part stored under a name of its content, and then the list of its photos in the place of the one before. A
+        file that was named before becomes a leftover; if this run has made it, it goes at once."""
+        index, parts = self.index, (*self.full, self._written()) if self.last is not None and self.last.ntotal else self.full
+        digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
+        about = {"parts": [(part.name, part.n_bytes, part.checksum) for part in parts], "n_trained": index.n_trained}
+        write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
+        for name in {part.name for part in index.parts} - {part.name for part in parts}:
+            try:
+                (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
+            except OSError:
+                pass  # it has gone, or a process maps it
+        self.index = replace(index, parts=parts)
+        return self.index
+
+    def _written(self) -> _Part:
+        folder, part = self.index.folder, self.index.folder / f"{secrets.token_hex(8)}.faiss"
+        write_atomically(part, lambda file: _write(self.last, file))
         n_bytes, checksum = part.stat().st_size, checksum_of(part)
-        name = f"{fingerprint(list(index.numbers), index.n_trained, checksum)}.faiss"
+        path = folder / f"{fingerprint(list(self.index.numbers), self.index.n_trained, checksum)}.faiss"
         try:
-            os.replace(part, index.folder / name)
+            os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
-            if not (index.folder / name).exists():  # else Windows, where another process maps a file of this name, and so of this content
-                reason = f"cannot write {index.folder / name}: {error.strerror}"
-                raise StoreError(f"{reason}; mend that and run again, what is stored stays") from error
-    digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
-    about = {"file": name, "bytes": n_bytes, "checksum_of_file": checksum, "n_trained": index.n_trained}
-    write_tensors(index.folder / PHOTOS, {"digests": digests}, about)
-    try:
-        if index.file in made - {name}:
-            (index.folder / index.file).unlink()
-        elif index.file not in ("", name):
-            os.utime(index.folder / index.file)
-    except OSError:
-        pass  # it has gone, or a process maps it
-    made.add(name)
-    return replace(index, file=name, n_bytes=n_bytes, checksum=checksum)
+            if not path.exists():  # else Windows, where another process maps a file of this name, and so of this content
+                raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
+        self.made.add(path.name)
+        return _Part(path.name, n_bytes, checksum, self.last)
 
 
 def _write(index: Any, file: Path) -> None:
