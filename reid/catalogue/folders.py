@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import GalleryError
@@ -72,8 +73,9 @@ def is_cameras(name: str) -> bool:
 
 
 def station(folders: Sequence[str]) -> tuple[str, ...]:
-    """The folders down to a card that was copied whole, `station1/DCIM`, where one is among them: those name a place, and no animal."""
-    place = next((place for place, name in enumerate(folders) if name.upper() == "DCIM"), 0)
+    """The folders down to a card that was copied whole, `station1/DCIM` of `station1/DCIM/100EK113`: those name a place, and no animal."""
+    steps = enumerate(pairwise(folders))
+    place = next((place for place, (name, below) in steps if name.upper() == "DCIM" and is_cameras(below)), 0)
     return tuple(folders[: place + 1]) if place else ()
 
 
