@@ -174,18 +174,17 @@ def tidied(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     areas = stats[1:, cv2.CC_STAT_AREA]
     if number < 2:
         return None
-    large = np.isin(labels, 1 + np.flatnonzero(areas >= COMPANION * areas.max())).astype(np.uint8)
-    wide = widened(large)
-    _, beside = cv2.connectedComponents(cv2.copyMakeBorder(1 - wide, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1))
+    large = np.isin(labels, 1 + np.flatnonzero(areas >= COMPANION * areas.max()))
+    _, beside = cv2.connectedComponents(cv2.copyMakeBorder((~widened(large)).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1))
     found: NDArray[np.bool_] = beside[1:-1, 1:-1] != beside[0, 0]
     return found
 
 
-def widened(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w) 1 on the animal -> with `RIM` around it."""
+def widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(h, w) True on the animal -> with `RIM` around it."""
     radius = max(1, round(RIM * max(mask.shape)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    wide: NDArray[np.uint8] = cv2.dilate(mask, disc)
+    wide: NDArray[np.bool_] = cv2.dilate(mask.astype(np.uint8), disc) > 0
     return wide
 
 

@@ -63,7 +63,7 @@ class Species:
 
     def _described(self, number: int) -> dict[str, NDArray[Any]]:
         views = [self.scenes.view(number, *divmod(i, VIEWS)) for i in range(INDIVIDUALS * VIEWS)]
-        masks = [outline.widened(np.isfinite(view.seen.uv).all(-1).astype(np.uint8)) > 0 for view in views]  # as photos are matched in use
+        masks = [outline.widened(np.isfinite(view.seen.uv[..., 0])) for view in views]  # as photos are matched in use
         features = [self.extractor.extract(Photo(f"{number}-{i}", view.pixels, mask)) for i, (view, mask) in enumerate(zip(views, masks))]
         rng = np.random.default_rng((self.scenes.seed, number, 0, 1))
         alike = [(a, b) for a, b in combinations(range(len(views)), 2) if a // VIEWS == b // VIEWS]
