@@ -157,8 +157,9 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         if orientation is None and not names_as_written and (orientation := side_in_name(Path(path).stem)):
             by_name[orientation] += 1
         name = readable(parts[0])
-        if not names_as_written and (is_cameras(name) or station(parts[:-1])):
-            cameras.append(readable("/".join(station(parts[:-1]))) or name)
+        card = station(parts[:-1])
+        if not names_as_written and (card or is_cameras(name)):
+            cameras.append(readable("/".join(card)) or name)
             name = UNKNOWN
         drafts.append(Draft(readable(path), root / path, name, orientation=orientation))
     if not drafts:

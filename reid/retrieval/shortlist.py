@@ -325,7 +325,7 @@ class _Growing:
             try:
                 (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
             except OSError:
-                pass  # it has gone, or a process maps it
+                pass  # it has gone, or a process has it open
         self.index = replace(index, parts=parts)
         return self.index
 
@@ -338,7 +338,7 @@ class _Growing:
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
-            if not path.exists():  # else Windows, where another process maps a file of this name, and so of this content
+            if not path.exists():  # else Windows, where another process has a file of this name open, and so of this content
                 raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
         self.made.add(path.name)
         return _Part(path.name, n_bytes, checksum, self.last)
