@@ -148,8 +148,8 @@ class Outline:
 
     @torch.inference_mode()
     def pooled(self, pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """(992,) what ImageNet's network sees of the animal in (H, W, 3) RGB pixels, of the part that the mask (H, W), not empty, covers: of
-        each of its maps, the finest first, the mean of every channel on the mask, then its standard deviation."""
+        """(992,) what ImageNet's network sees of the animal in (H, W, 3) RGB pixels, in the part that the mask (H, W), not empty, covers:
+        of each of its maps, the finest first, the mean of every channel on the mask, then its standard deviation."""
         if mask is not None:
             x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
             window = np.s_[y : y + height, x : x + width]
