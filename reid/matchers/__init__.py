@@ -27,9 +27,10 @@ MATCHERS = {
     "lightglue": "LightGlue (Lindenberger 2023): attention over both photos' keypoints",
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
     "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
+    "cosine": "mutual nearest neighbours by their cosine alone: for one vector a photo",
 }
 OWN: dict[str, tuple[str, ...]] = {  # settings that change the matches of one matcher alone
-    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",),
+    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",), "cosine": (),
 }  # fmt: skip
 
 COARSE_KEYPOINTS = 256  # the strongest, that a coarse look sees. With 128 LightGlue chooses worse than votes of descriptors do

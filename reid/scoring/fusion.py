@@ -15,7 +15,7 @@ import numpy as np
 from .impostors import Floats, ImpostorDistribution
 
 # By matcher: the scores that make up a pipeline's share of the joint score, as measured.
-JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",), "adalam": ("sum",)}
+JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",), "adalam": ("sum",), "cosine": ("sum",)}
 
 
 def excess(values: Mapping[str, Floats], impostors: ImpostorDistribution, n: int) -> Floats:

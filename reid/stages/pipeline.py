@@ -83,7 +83,7 @@ class Pipeline:
 
     @cached_property
     def index(self) -> Shortlist:
-        return Shortlist(self.folder, self.fingerprints.of_features)
+        return Shortlist(self.folder, self.fingerprints.of_features, extractors.entry(self.settings.extract.extractor).votes_for)
 
     @cached_property
     def extractor(self) -> extractors.Extractor:
