@@ -11,21 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import SettingsError
 from ..settings import Device, Precision
-from ..training import METHODS
+from ..training import EMBEDDING, METHODS
+from .options import Cache, Table
 from .screen import INTERRUPTED, Told, listening
 
 LENGTH, DATA = "How long and how fast", "What is learned from"
 if TYPE_CHECKING:
     Network = StrEnum
 else:
-    Network = StrEnum("Network", list(METHODS))
+    Network = StrEnum("Network", [*METHODS, EMBEDDING])
 
 
 def train(
     network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
-    photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
+    photos: Annotated[Path | None, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="embedding: folder of animals whose names are learned.")] = None,
+    metadata: Table = None,
+    cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
     begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
@@ -45,7 +50,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops, warps and noise.", min=0, rich_help_panel=DATA)] = 0,
 ) -> None:
-    """Train features, or a matcher for them, on your own photos.
+    """Train features, or a matcher for them, on your own photos; an embedding on a gallery's names.
 
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
     out; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
@@ -53,6 +58,13 @@ def train(
     from ..training.run import train as run
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
+    if network == EMBEDDING:
+        if gallery is None or photos or resume or rendered or extractor or weights or any(value is not None for value in wanted.values()):
+            raise SettingsError("an embedding learns names: --gallery FOLDER; besides it takes --out, --metadata, --cache and --device")
+        _embedding(gallery, out, metadata, cache, device)
+        return
+    if photos is None or gallery is not None:
+        raise SettingsError(f"{network} learns from photos without names: --photos FOLDER")
     with listening() as listener, _resumable():
         file, card = run(
             str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
@@ -61,6 +73,18 @@ def train(
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
     print(f"how it went: {save_training(out)}")
+
+
+def _embedding(gallery: Path, out: Path, table: Path | None, cache: Path | None, device: Device) -> None:
+    from ..training import embedding
+
+    with listening() as listener:
+        file, card = embedding.train(gallery, out, table=table, cache=cache, device=device, listener=listener)
+    print(
+        f"learned from {card['n_photos']} photos of {card['n_animals']} animals, {card['n_met_again']} of them met again; the weights are in {file}"
+    )
+    first, without = (f"{100 * card[name]:.0f} %" for name in ("first", "first_without"))
+    print(f"of animals that were left out, {first} of photos found theirs first among the others; {without} by the network as it is")
 
 
 @contextmanager

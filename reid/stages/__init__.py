@@ -14,7 +14,7 @@ from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .results import IndexSummary, PairView, about
-from .score import Compared, compare, impostor_pairs, impostors, rank, strongest, without_encounter
+from .score import Compared, by_heart, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
 from .select import Selection, Stage, stage
 from .upkeep import Damage, collect, damages, needed
@@ -22,7 +22,7 @@ from .workspace import Workspace
 
 __all__ = [
     "Compared", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
-    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster",
+    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "by_heart", "calibrate", "calibration_queries", "cluster",
     "collect", "compare", "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified",
     "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing",
     "needed", "new_share", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from .. import devices, extractors, imaging, matchers
+from .. import devices, extractors, imaging, matchers, weights
 from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
@@ -68,6 +68,12 @@ class Pipeline:
             matches={**matchers.describe(extract, match), "numerics": matchers.numerics(match, self.device)},
             coarse=matchers.describe_coarse(extract, match),
         )
+
+    @cached_property
+    def learned(self) -> frozenset[str]:
+        """Digests of the photos whose animals' names its weights have learned from."""
+        files = self.settings.extract.weights, self.settings.match.lightglue_weights
+        return frozenset[str]().union(*(weights.learned(Path(file)) for file in files if file and file not in weights.REGISTRY))
 
     @cached_property
     def features(self) -> FeatureStore:
