@@ -80,9 +80,8 @@ def _embedding(gallery: Path, out: Path, table: Path | None, cache: Path | None,
 
     with listening() as listener:
         file, card = embedding.train(gallery, out, table=table, cache=cache, device=device, listener=listener)
-    print(
-        f"learned from {card['n_photos']} photos of {card['n_animals']} animals, {card['n_met_again']} of them met again; the weights are in {file}"
-    )
+    n = f"{card['n_photos']} photos of {card['n_animals']} animals, {card['n_met_again']} of them met again"
+    print(f"learned from {n}; the weights are in {file}")
     first, without = (f"{100 * card[name]:.0f} %" for name in ("first", "first_without"))
     print(f"of animals that were left out, {first} of photos found theirs first among the others; {without} by the network as it is")
 

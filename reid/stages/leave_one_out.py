@@ -108,8 +108,8 @@ def tried(
 
 def calibration_queries(references: Sequence[Indexed], work: Workspace, most: int | None = None) -> list[Query]:
     """The gallery's own photos that are queries of its calibration, or the first so many."""
-    if known := by_heart(references, work):
-        raise SettingsError(f"{known}, so that nothing can be learned from those of what a score is worth; take other weights for this")
+    if learned := by_heart(references, work):
+        raise SettingsError(f"{learned}, so that nothing can be learned from those of what a score is worth; take other weights for this")
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     most = most or work.settings.decide.calibration_queries
     chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)

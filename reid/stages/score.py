@@ -59,8 +59,8 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
     """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs.
 
     `weights` are what each pipeline counts, where that is not what the settings say."""
-    if known := by_heart(references, work):
-        work.listener.note(f"{known}: nothing is calibrated, and P(impostor) is too small")
+    if learned := by_heart(references, work):
+        work.listener.note(f"{learned}: nothing is calibrated, and P(impostor) is too small")
     settings, match = work.settings.score, work.settings.match
     weights = weights or work.settings.pipeline_weights()
     pairs = impostor_pairs(references, settings.impostor_pairs, across=match.mirror or match.sides == "all")
