@@ -59,7 +59,7 @@ def train(
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
     if network == EMBEDDING:
-        if gallery is None or photos or resume or rendered or extractor or weights or any(value is not None for value in wanted.values()):
+        if gallery is None or photos or rendered or extractor or weights or any(value is not None for value in wanted.values()):
             raise SettingsError("an embedding learns names: --gallery FOLDER; besides it takes --out, --metadata, --cache and --device")
         _embedding(gallery, out, metadata, cache, device)
         return

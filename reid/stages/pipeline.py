@@ -70,6 +70,13 @@ class Pipeline:
         )
 
     @cached_property
+    def embedding(self) -> Pipeline | None:
+        """What chooses the shortlist together with this pipeline's votes."""
+        file = self.settings.match.embedding
+        own = {"extractor": "embedding", "weights": file, "matcher": "cosine", "lightglue_weights": "", "embedding": ""}
+        return Pipeline(self.settings.replace(**own), self.folder, self.listener) if file else None
+
+    @cached_property
     def learned(self) -> frozenset[str]:
         """Digests of the photos whose animals' names its weights have learned from."""
         files = self.settings.extract.weights, self.settings.match.lightglue_weights
