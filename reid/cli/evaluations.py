@@ -114,7 +114,7 @@ def compare(
     gallery: Gallery,
     settings: Settings,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas between.")] = "aliked-n16,disk,sift",
-    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, with commas between.")] = "lightglue,nearest",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, cosine, with commas between.")] = "lightglue,nearest",
     metadata: Table = None,
     json: Json = None,
     limit: Limit = None,
@@ -131,6 +131,8 @@ def compare(
 
     which = names_in(extractors, "extractor"), names_in(matchers, "matcher")
     check_writable(json, reads=(gallery, metadata))
+    if settings.extract.weights:  # of the extractor that is compared, not of the settings' own
+        settings = settings.replace(extractor=which[0][0], matcher="nearest")
     with (
         listening() as listener,
         session.open(
