@@ -12,7 +12,7 @@ from test_session import Recorder
 from test_shortlist import asked, digest, silent, unit
 
 import reid
-from reid import extractors, matchers, retrieval, weights
+from reid import extractors, matchers, retrieval, stages, weights
 from reid.errors import GalleryError, SettingsError, WeightsError
 from reid.records import Features, Photo
 from reid.retrieval.shortlist import Shortlist
@@ -24,13 +24,21 @@ BARE = Settings.of(extractor="embedding", matcher="cosine", fuse="none", resize=
 QUICK = {"extractor": "sift", "matcher": "nearest", "fuse": "none", "max_keypoints": 100, "resize": 320, "segment": False}
 
 
+def tabled(root, paths, identity=lambda path: path.parent.name, split=lambda path: "gallery"):
+    """A gallery of these photos, each of another day."""
+    rows = [f"{path},{identity(path)},2020-01-{day:02},{split(path)}" for day, path in enumerate(paths, start=1)]
+    (root / "metadata.csv").write_text("path,identity,date,split\n" + "\n".join(rows) + "\n")
+    return root
+
+
 @pytest.fixture(scope="module")
 def learned(drawn_animals, tmp_path_factory):
     """A gallery of eight animals with two photos each, and the file of weights that knows them."""
     root = tmp_path_factory.mktemp("known")
-    with reid.open(drawn_animals / "gallery", BARE, cache=root / "cache") as gallery:
+    photos = sorted((drawn_animals / "gallery").rglob("*.png"))
+    with reid.open(tabled(root, photos), BARE, cache=root / "cache") as gallery:
         file, card = embedding.learn(gallery, root / "out")
-    return SimpleNamespace(gallery=drawn_animals / "gallery", cache=root / "cache", file=file, card=card)
+    return SimpleNamespace(gallery=root, photos=photos, cache=root / "cache", file=file, card=card)
 
 
 def own(learned, **changes):
@@ -128,9 +136,7 @@ def test_a_photo_is_looked_for_among_other_encounters_of_animals_left_out_alone(
 
 
 def test_the_same_photos_and_names_give_the_same_bytes(learned, tmp_path):
-    rows = [f"{path},{path.parent.name}" for path in sorted(learned.gallery.rglob("*.png"), reverse=True)]
-    (tmp_path / "metadata.csv").write_text("path,identity\n" + "\n".join(rows) + "\n")
-    with reid.open(tmp_path, BARE) as gallery:  # extracted again, in another order
+    with reid.open(tabled(tmp_path, learned.photos[::-1]), BARE) as gallery:  # extracted again, in another order
         file, card = embedding.learn(gallery, tmp_path / "out")
     assert file.read_bytes() == learned.file.read_bytes() and card == learned.card
     assert weights.card(file) == card
@@ -156,12 +162,10 @@ def test_an_interrupted_run_goes_on_from_the_vectors_that_are_stored(learned, tm
 
 
 def test_names_are_needed_and_animals_that_were_met_again(call, tmp_path, monkeypatch):
-    for number in range(6):
-        save(tmp_path / f"{number}.png", draw_animal(number, 0, (64, 48)))
-    table = tmp_path / "metadata.csv"
+    photos = [save(tmp_path / f"{number}.png", draw_animal(number, 0, (64, 48))) for number in range(6)]
     refused = r"photos of two encounters of 0 animals whose names are known, and 5 are needed"
-    for names in ([""] * 6, "abcdef"):  # nobody is known; everybody has one photo
-        table.write_text("path,identity\n" + "".join(f"{number}.png,{name}\n" for number, name in enumerate(names)))
+    for identity in (lambda path: "", lambda path: path.stem):  # nobody is known; everybody has one photo
+        tabled(tmp_path, photos, identity)
         with pytest.raises(GalleryError, match=refused), reid.open(tmp_path, BARE) as gallery:
             embedding.learn(gallery, tmp_path / "out")
     status, _, said = call("train", "embedding", "--gallery", tmp_path, "--out", tmp_path / "out")
@@ -212,28 +216,23 @@ def test_what_knows_names_by_heart_calibrates_nothing_and_says_so(learned, call)
     settings = own(learned, shortlist=5)
     with reid.open(learned.gallery, settings, cache=learned.cache, listener=notes) as gallery:
         assert gallery.index().recall.n_queries == 0  # it would find its own photos too well
-        with pytest.raises(SettingsError, match="^the weights have learned the names of 16 of the gallery's 16 photos by heart"):
-            list(reid.stages.evidence(gallery.references, gallery.work, gallery.impostors))
+        with pytest.raises(SettingsError, match=r"^the weights have learned the names of 16 of the gallery's 16 photos by heart"):
+            list(stages.evidence(gallery.references, gallery.work, gallery.impostors))
     assert [note for note in notes.notes if "by heart" in note and "P(impostor) is too small" in note]
     with reid.open(learned.gallery, BARE.replace(shortlist=5), cache=learned.cache) as gallery:
         assert gallery.index().recall.n_queries == 16
 
 
 def test_a_gallery_that_weights_have_not_seen_is_judged_as_ever(learned, tmp_path):
-    for identity in range(20, 28):
-        for view in range(2):
-            save(tmp_path / f"{identity}" / f"{view}.png", draw_animal(identity, view))
+    photos = [save(tmp_path / f"{one}" / f"{view}.png", draw_animal(one, view)) for one in range(20, 28) for view in range(2)]
     notes = Recorder()
-    with reid.open(tmp_path, own(learned), listener=notes) as gallery:
-        assert list(reid.stages.evidence(gallery.references, gallery.work, gallery.impostors))
+    with reid.open(tabled(tmp_path, photos), own(learned), listener=notes) as gallery:
+        assert list(stages.evidence(gallery.references, gallery.work, gallery.impostors))
     assert not [note for note in notes.notes if "by heart" in note]
 
 
 def test_other_pipelines_can_be_compared_with_weights_of_ones_own(learned, call, tmp_path):
-    splits = [(path, "query" if path.stem == "1" else "gallery") for path in sorted(learned.gallery.rglob("*.png"))]
-    (tmp_path / "metadata.csv").write_text(
-        "path,identity,split\n" + "".join(f"{path},{path.parent.name},{split}\n" for path, split in splits)
-    )
+    tabled(tmp_path, learned.photos, split=lambda path: "query" if path.stem == "1" else "gallery")
     words = "--gallery", tmp_path, "--extractors", "embedding", "--matchers", "cosine", "--fuse", "none", "--weights", learned.file
     status, said, told = call("compare", *words, "--resize", 320, "--no-segment", "--impostor-pairs", 30)
     assert status == 0 and "embedding + cosine" in said and "learned the names of 8 of the gallery's 8 photos" in told
@@ -264,10 +263,9 @@ def test_an_embedding_chooses_the_shortlist_with_the_votes_but_not_for_photos_it
 
 
 def test_an_embedding_changes_calibrations_and_nothing_that_is_stored_of_pairs(learned, tmp_path):
-    with reid.open(learned.gallery, Settings.of(**QUICK), cache=tmp_path) as without:
-        with reid.open(learned.gallery, Settings.of(**QUICK, embedding=str(learned.file)), cache=tmp_path) as beside:
-            mine, theirs = without.work.fingerprints, beside.work.fingerprints
-            assert mine.of_scores == theirs.of_scores and mine.of_calibration != theirs.of_calibration
+    settings = Settings.of(**QUICK), Settings.of(**QUICK, embedding=str(learned.file))
+    without, beside = (stages.Workspace(one, tmp_path, reid.Listener()).fingerprints for one in settings)
+    assert without.of_scores == beside.of_scores and without.of_calibration != beside.of_calibration
     with pytest.raises(WeightsError, match="cannot be read"):
         reid.open(learned.gallery, Settings.of(**QUICK, embedding=str(tmp_path / "none.safetensors")), cache=tmp_path)
 

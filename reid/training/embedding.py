@@ -101,7 +101,7 @@ def learn(session: Session, out: Path) -> tuple[Path, dict[str, Any]]:
     if again < FOLDS:
         raise GalleryError(
             f"{session.root} has photos of two encounters of {again} animals whose names are known, and {FOLDS} are needed to learn what "
-            "tells animals apart; name more, or take the network as it is (--extractor embedding, without --weights)"
+            "tells animals apart; name more, give dates or a column encounter, or take the network as it is, without --weights"
         )
     judged = judge(photos, work.listener)
     plain, *figures = judged
