@@ -136,7 +136,7 @@ def test_a_photo_is_looked_for_among_other_encounters_of_animals_left_out_alone(
 
 
 def test_the_same_photos_and_names_give_the_same_bytes(learned, tmp_path):
-    with reid.open(tabled(tmp_path, learned.photos[::-1]), BARE) as gallery:  # extracted again, in another order
+    with reid.open(tabled(tmp_path, learned.photos[::-1]), BARE, cache=learned.cache) as gallery:  # in another order
         file, card = embedding.learn(gallery, tmp_path / "out")
     assert file.read_bytes() == learned.file.read_bytes() and card == learned.card
     assert weights.card(file) == card
@@ -234,7 +234,8 @@ def test_a_gallery_that_weights_have_not_seen_is_judged_as_ever(learned, tmp_pat
 def test_other_pipelines_can_be_compared_with_weights_of_ones_own(learned, call, tmp_path):
     tabled(tmp_path, learned.photos, split=lambda path: "query" if path.stem == "1" else "gallery")
     words = "--gallery", tmp_path, "--extractors", "embedding", "--matchers", "cosine", "--fuse", "none", "--weights", learned.file
-    status, said, told = call("compare", *words, "--resize", 320, "--no-segment", "--impostor-pairs", 30)
+    own = "--resize", 320, "--no-segment", "--cache", learned.cache
+    status, said, told = call("compare", *words, *own, "--impostor-pairs", 30)
     assert status == 0 and "embedding + cosine" in said and "learned the names of 8 of the gallery's 8 photos" in told
 
 
