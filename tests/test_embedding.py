@@ -195,9 +195,8 @@ def test_weights_find_the_animals_and_are_stored_apart(learned, tmp_path):
 
 def test_weights_that_are_no_embeddings_are_refused(learned, tmp_path):
     wrong = tmp_path / "wrong.safetensors"
-    tensors = load_file(learned.file)
 
-    def refusal(**card):
+    def refusal(tensors=load_file(learned.file), **card):
         save_file(tensors, wrong, metadata={"card": json.dumps(learned.card | card)})
         with pytest.raises(WeightsError) as refused:
             extractors.create(ExtractSettings(extractor="embedding", weights=str(wrong)), "cpu")
@@ -205,6 +204,7 @@ def test_weights_that_are_no_embeddings_are_refused(learned, tmp_path):
 
     assert "holds weights of goodpoint, not of embedding" in refusal(network="goodpoint")
     assert "train it again" in refusal(extractor_weights="0" * 64)
+    assert "train it again" in refusal({"mean": np.zeros(992, np.float32)})
     with pytest.raises(WeightsError, match="of embedding, not of goodpoint"):
         extractors.create(ExtractSettings(extractor="goodpoint", weights=str(learned.file)), "cpu")
     with pytest.raises(SettingsError, match="takes no weights"):

@@ -18,14 +18,14 @@ from .. import weights
 from ..errors import WeightsError
 from ..records import Features, Photo
 from ..settings import ExtractSettings
-from . import Extractor, outline, strongest, weights_digest
+from . import Extractor, entry, outline, strongest, weights_digest
 
 NAME = "embedding"
 LEAST_SPREAD = 0.01  # added to a deviation, in units of the map's own, before its logarithm is taken
 
 
 class Embedding(Extractor):
-    """A unit vector of 992 numbers, or of as many as the projection gives."""
+    """A unit vector of 992 numbers."""
 
     name = NAME
 
@@ -59,11 +59,13 @@ class Embedding(Extractor):
 
 
 def projection(extract: ExtractSettings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean (V,) and the axes (V, D) that `reid train embedding` has left in the settings' file of weights.
+    """The mean (V,) and the axes (V, V) that `reid train embedding` has left in the settings' file of weights.
 
     Raises WeightsError for another file, and for one that was learned of another network's vectors."""
     state, card = weights.load(NAME, extract.weights), weights.card(Path(extract.weights))
-    if card.get("extractor_weights") != weights_digest(replace(extract, weights="")):
+    shapes = [tuple(state[name].shape) for name in ("mean", "axes") if name in state]
+    n = entry(NAME).n_dims
+    if card.get("extractor_weights") != weights_digest(replace(extract, weights="")) or shapes != [(n,), (n, n)]:
         raise WeightsError(f"{extract.weights} was learned of vectors that this version of reid does not make; train it again")
     return state["mean"].numpy(), state["axes"].numpy()
 
