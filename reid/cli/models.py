@@ -32,7 +32,8 @@ def models(context: typer.Context) -> None:
         table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
     show(table)
     lines = [
-        f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest, adalam" for name, line in extractors.REGISTRY.items()
+        f"  {name}: {line.about}; {'cosine' if line.votes_for else 'lightglue, nearest, adalam' if line.lightglue else 'nearest, adalam'}"
+        for name, line in extractors.REGISTRY.items()
     ]
     print("extractors, and the matchers each works with:", *lines, sep="\n")
     print("matchers:", *(f"  {name}: {about}" for name, about in matchers.MATCHERS.items()), sep="\n")
