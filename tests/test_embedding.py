@@ -207,6 +207,9 @@ def test_weights_that_are_no_embeddings_are_refused(learned, tmp_path):
     assert "train it again" in refusal({"mean": np.zeros(992, np.float32)})
     with pytest.raises(WeightsError, match="of embedding, not of goodpoint"):
         extractors.create(ExtractSettings(extractor="goodpoint", weights=str(learned.file)), "cpu")
+    for matcher in ("lightglue", "nearest", "adalam"):
+        with pytest.raises(SettingsError, match="use --matcher cosine"):
+            matchers.weights_name(ExtractSettings(extractor="embedding"), MatchSettings(matcher=matcher))
     with pytest.raises(SettingsError, match="takes no weights"):
         extractors.weights_digest(ExtractSettings(extractor="aliked-n16", weights=str(learned.file)))
 

@@ -132,7 +132,7 @@ def compare(
     which = names_in(extractors, "extractor"), names_in(matchers, "matcher")
     check_writable(json, reads=(gallery, metadata))
     if settings.extract.weights:  # of the extractor that is compared, not of the settings' own
-        settings = settings.replace(extractor=which[0][0], matcher="nearest")
+        settings = settings.replace(extractor=which[0][0], matcher="cosine")
     with (
         listening() as listener,
         session.open(

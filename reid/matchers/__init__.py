@@ -58,6 +58,8 @@ def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
     if match.matcher not in MATCHERS:
         raise SettingsError(f"unknown matcher {match.matcher!r}; known: {', '.join(MATCHERS)}")
     line = entry(extract.extractor)
+    if line.votes_for and match.matcher != "cosine":
+        raise SettingsError(f"{extract.extractor} has one vector a photo, which {match.matcher} cannot compare; use --matcher cosine")
     if match.matcher != "lightglue":
         return None
     if match.lightglue_weights:
