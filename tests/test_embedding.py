@@ -240,6 +240,9 @@ def test_other_pipelines_can_be_compared_with_weights_of_ones_own(learned, call,
     own = "--resize", 320, "--no-segment", "--cache", learned.cache
     status, said, told = call("compare", *words, *own, "--impostor-pairs", 30)
     assert status == 0 and "embedding + cosine" in said and "learned the names of 8 of the gallery's 8 photos" in told
+    with reid.open(tmp_path, BARE.replace(weights=str(learned.file), impostor_pairs=30), cache=learned.cache) as gallery:
+        found = gallery.evaluate()
+    assert found.calibration is None and found.figures["n_queries"] == 8
 
 
 # -- beside votes

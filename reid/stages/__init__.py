@@ -24,8 +24,7 @@ __all__ = [
     "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
     "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "by_heart", "calibrate", "calibration_queries", "cluster",
     "collect", "compare", "copies", "damages", "decided", "evidence", "extract", "extracted_in", "features_of", "grouping", "health",
-    "identified",
-    "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing",
-    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
-    "together", "trials", "update_index", "without_encounter",
+    "identified", "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair",
+    "missing", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",
+    "tell_names", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip
