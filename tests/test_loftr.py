@@ -36,21 +36,26 @@ def whole():
     return network
 
 
-@pytest.fixture
-def published(whole, monkeypatch):
+def publish(whole, patch):
     """The weights of `whole` are those that are loaded, in the file's own form."""
     state = {f"matcher.{name}": values for name, values in whole.state_dict().items()}
-    monkeypatch.setattr(weights, "load", lambda name: {"loftr": {"state_dict": dict(state)}}[name])
+    patch.setattr(weights, "load", lambda name: {"loftr": {"state_dict": dict(state)}}[name])
+
+
+@pytest.fixture(scope="module")
+def built(whole):
+    """The extractor and the matcher."""
+    with pytest.MonkeyPatch.context() as patch:
+        publish(whole, patch)
+        return extractors.create(LOFTR.extract, "cpu"), matchers.create(LOFTR.extract, LOFTR.match, "cpu")
 
 
 @pytest.fixture
-def halves(published, built=[]):  # noqa: B006  built once, and given a limit by each test
-    """`halves(max_keypoints)`: the extractor and the matcher."""
-    if not built:
-        built += extractors.create(LOFTR.extract, "cpu"), matchers.create(LOFTR.extract, LOFTR.match, "cpu")
+def halves(built, monkeypatch):
+    """`halves(max_keypoints)`: the extractor, with that limit, and the matcher."""
 
     def limited(max_keypoints=20_000):
-        built[0].max_keypoints = max_keypoints
+        monkeypatch.setattr(built[0], "max_keypoints", max_keypoints)
         return built
 
     return limited
@@ -174,8 +179,9 @@ def test_a_photo_matches_itself_best_of_all(halves):
     assert looked > 10 * at_other
 
 
-def test_an_animal_is_found_through_the_store(published, animals, tmp_path):
+def test_an_animal_is_found_through_the_store(whole, animals, tmp_path, monkeypatch):
     """Descriptors are stored at 8 bits and their lengths beside them: the copy of a photo is still the best of the gallery's sixteen."""
+    publish(whole, monkeypatch)
     settings = LOFTR.replace(resize=96, segment=False, second_look=0, impostor_pairs=20, max_keypoints=120)
     copy = save(tmp_path / "today" / "copy.png", draw_animal(3, 1))
     with reid.open(animals, settings, cache=tmp_path / "cache") as opened:
