@@ -85,6 +85,7 @@ REGISTRY: dict[str, ExtractorEntry] = {
                                             "keynet", parts=("affnet", "orinet", "hardnet")),
     "embedding": ExtractorEntry("embedding", "one vector a photo, of ImageNet's EfficientNet-Lite0; with weights, of a gallery's animals",
                                 n_dims=992, trained_here=True, parts=("efficientnet-lite0", "outline"), votes_for=2**14),
+    "loftr": ExtractorEntry("loftr", "the cells of LoFTR (Sun 2021), for the matcher loftr", "loftr", n_dims=256),
 }  # fmt: skip
 
 

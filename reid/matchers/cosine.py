@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours that are worth their cosine, whatever else is near: of one vector a photo there is nothing else."""
+"""The cosine of two photos' vectors, as a confidence: where each photo has one, it is the other's nearest, and nothing else is near."""
 
 from __future__ import annotations
 
