@@ -140,6 +140,8 @@ def test_the_same_photos_and_names_give_the_same_bytes(learned, tmp_path):
         file, card = embedding.learn(gallery, tmp_path / "out")
     assert file.read_bytes() == learned.file.read_bytes() and card == learned.card
     assert weights.card(file) == card
+    assert weights.learned(file) == {weights.sha256(path) for path in learned.photos}
+    assert sorted(weights.load("embedding", str(file))) == ["axes", "mean"]  # what a network takes, without the photos' names
     assert (card["network"], card["n_photos"], card["n_animals"], card["n_met_again"]) == ("embedding", 16, 8, 8)
     assert card["shrinkage"] in embedding.SHRINKAGES and 0 <= card["score"] <= 1 and str(tmp_path) not in json.dumps(card)
 
