@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..catalogue.values import counted
 from ..settings import Settings
 from .options import FEATURES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
@@ -54,6 +55,8 @@ def index(
     if done.recall is not None and done.recall.n_queries:
         kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
         print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")
+    if done.n_to_estimate:
+        print(f"sides: nobody has said that of {counted(done.n_to_estimate, 'photo')}; `reid review` estimates and proposes it")
     report_failures(done.failures)
     raise typer.Exit(1 if done.failures else 0)
 
