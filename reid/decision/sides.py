@@ -19,7 +19,7 @@ from ..catalogue.sides import is_side, mirrored
 Floats = NDArray[np.float64]
 LEAST = 20  # photos of each of two sides, below which nothing is estimated
 MOST = 1000  # photos that are learned from, spread over the gallery
-STRENGTHS = (1e-3, 1e-2, 1e-1)  # of the draw towards no opinion, in units of the squared weights
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the draw towards no opinion, in units of the squared weights
 DIMS = 128  # directions in which layouts differ most, which are learned from
 FOLDS = 5  # of animals
 SURE = 0.9  # probability from which an estimate is proposed
