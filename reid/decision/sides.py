@@ -2,7 +2,7 @@
 
 Left and right differ in where things are, so a photo is told by what a network sees in each part of it, and so is its mirror image, which
 shows the opposite side: it doubles what can be learned from, and no side is preferred. A softmax over the sides, linear, and drawn towards
-no opinion by as much as suits animals best that are left out, gives the probabilities.
+equal probabilities by as much as suits animals best that are left out, gives the estimate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..catalogue.sides import is_side, mirrored
 Floats = NDArray[np.float64]
 LEAST = 20  # photos of each of two sides, below which nothing is estimated
 MOST = 1000  # photos that are learned from, spread over the gallery
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the draw towards no opinion, in units of the squared weights
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the draw towards equal probabilities: what a squared weight costs
 DIMS = 128  # directions in which layouts differ most, which are learned from
 FOLDS = 5  # of animals
 SURE = 0.9  # probability from which an estimate is proposed
