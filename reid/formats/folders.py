@@ -17,8 +17,8 @@ def recognises(look: Look) -> bool:
 def read(look: Look, options: Options) -> Source:
     if photos.recognises(look):
         raise GalleryError(
-            f"{look.path} holds photos as a camera leaves them, and no folder that is called by an animal; leave out --as folders, and they "
-            "are taken in without names, for `reid review` to give them"
+            f"{look.path} holds photos as a camera leaves them, and no folder that is called by an animal; leave out --as folders, and "
+            "they are taken in without names, for `reid review` to give them"
         )
     drafts, notes, derived = read_folders(look.path, names_as_written=False)
     rows: list[Row] = []
