@@ -12,6 +12,7 @@ import reid
 from reid import extractors, imaging, stages
 from reid.imaging.borders import LEFT_OUT, picture
 from reid.records import PhotoRef
+from reid.review.pictures import outline
 from reid.settings import ExtractSettings, Settings
 
 SIZE = (641, 483)
@@ -125,6 +126,8 @@ def test_an_animal_is_looked_for_beside_a_bar(tmp_path, monkeypatch):
     for found in (None, np.ones(drawn.shape[:2], bool)):
         monkeypatch.setattr("reid.extractors.segmenter", lambda device, found=found: SimpleNamespace(foreground=lambda pixels: found))
         photo = work.first.prepare(ref)
+        _, said = outline(ref, work)
+        assert said.endswith(LEFT_OUT) and ("no animal can be made out" in said) == (found is None)
         assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and len(photo.flaws) == 1 + (found is None)
 
 

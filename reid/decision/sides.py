@@ -22,6 +22,7 @@ MOST = 1000  # photos that are learned from, spread over the gallery
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the draw towards equal probabilities: what a squared weight costs
 DIMS = 128  # directions in which layouts differ most, which are learned from
 FOLDS = 5  # of animals
+TINY = 1e-12  # probability below which nothing is more wrong
 SURE = 0.9  # probability from which an estimate is proposed
 
 
@@ -84,7 +85,7 @@ def learn(layouts: NDArray[np.floating], sides: Sequence[str], animals: Sequence
             own = fold == part
             weights, bias = _fit(told[~own], labels[~own], len(names), strength)
             found[strength][own] = _both(_softmax(told[own] @ weights + bias), names)
-    strength = min(STRENGTHS, key=lambda one: -float(np.log(found[one][np.arange(len(truth)), truth]).mean()))
+    strength = min(STRENGTHS, key=lambda one: -float(np.log(found[one][np.arange(len(truth)), truth] + TINY).mean()))
     weights, bias = _fit(told, labels, len(names), strength)
     back = flat.T @ (basis / values) / scale[:, None]
     return SideModel(names, centre.astype(np.float64), back @ weights, bias, strength, found[strength])
@@ -100,7 +101,7 @@ def _fit(told: Floats, labels: NDArray[np.intp], n_sides: int, strength: float) 
         weights, bias = flat[:-n_sides].reshape(-1, n_sides), flat[-n_sides:]
         p = _softmax(rows @ weights + bias)
         slope = rows.T @ (p - wanted) + strength * weights
-        value = -np.log(p[wanted > 0] + 1e-12).sum() + strength * (weights**2).sum() / 2
+        value = -np.log(p[wanted > 0] + TINY).sum() + strength * (weights**2).sum() / 2
         return float(value), np.concatenate([slope.ravel(), (p - wanted).sum(axis=0)])
 
     best = minimize(loss, np.zeros((rows.shape[1] + 1) * n_sides), jac=True, method="L-BFGS-B").x

@@ -1,5 +1,5 @@
-"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels; then
-it waits for further photos.
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels and the sides
+that nobody has said; then it waits for further photos.
 
 Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
 """
@@ -142,10 +142,10 @@ class Worker:
         while self._batches:
             self._answer(self._batches.popleft())
         self._check()
-        self._learn_sides(known)
-        self._estimate((*self._asked, *self.session.references))
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
+        self._learn_sides(known)
+        self._estimate((*self._asked, *self.session.references))
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
