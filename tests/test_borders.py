@@ -12,6 +12,7 @@ import reid
 from reid import extractors, imaging, stages
 from reid.imaging.borders import LEFT_OUT, picture
 from reid.records import PhotoRef
+from reid.report.pictures import OUTLINE
 from reid.review.pictures import outline
 from reid.settings import ExtractSettings, Settings
 
@@ -129,6 +130,19 @@ def test_an_animal_is_looked_for_beside_a_bar(tmp_path, monkeypatch):
         _, said = outline(ref, work)
         assert said.endswith(LEFT_OUT) and ("no animal can be made out" in said) == (found is None)
         assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and len(photo.flaws) == 1 + (found is None)
+
+
+def test_a_picture_of_a_pair_shows_what_is_left(tmp_path, call):
+    drawn, (_, bottom) = barred("white", draw_animal(1, 0, SIZE))
+    photos = [save(tmp_path / "barred.png", drawn), save(tmp_path / "plain.png", draw_animal(1, 1, SIZE))]
+    found = []
+    for words in ((), ("--outline",)):
+        given = ("--extractor", "sift", "--matcher", "nearest", "--no-segment", "--out", tmp_path / "pair.png", *words)
+        assert call("show", *photos, *given)[0] == 0
+        found.append(np.asarray(Image.open(tmp_path / "pair.png")).astype(int))
+    rows, columns = np.argwhere((found[0] != found[1]).any(axis=2)).T
+    assert (found[1] == OUTLINE).all(axis=2).sum() > 1000 and columns.max() < found[0].shape[1] // 2  # nothing is left out of the other
+    assert rows.max() - 54 == pytest.approx(bottom * 480 / SIZE[1], abs=6) and columns.max() - columns.min() > 600
 
 
 def test_a_bar_is_no_part_of_what_a_photo_can_show(tmp_path):
