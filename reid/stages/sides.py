@@ -28,6 +28,11 @@ def known_sides(references: Sequence[Indexed]) -> list[Indexed]:
     return found if len(found) <= MOST else [found[place] for place in np.linspace(0, len(found) - 1, MOST).astype(int)]
 
 
+def n_to_estimate(references: Sequence[Indexed]) -> int:
+    """How many photos have no side, where others teach it."""
+    return sum(item.ref.orientation is None for item in references) if known_sides(references) else 0
+
+
 def has_layouts(items: Sequence[Indexed], work: Workspace) -> bool:
     """Whether all that these photos are told by is stored."""
     store = _store(work)
