@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..catalogue.values import counted
 from ..settings import Settings
 from .options import FEATURES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
@@ -31,6 +30,7 @@ def index(
     Interrupt it at will: the same command goes on where it stopped. A photo whose size and time of change are as before is taken to be the
     same; --check reads it."""
     from .. import session
+    from ..catalogue.values import counted
 
     with (
         listening() as listener,
