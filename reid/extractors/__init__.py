@@ -124,6 +124,7 @@ def numerics(extract: ExtractSettings, device: str) -> str:
 
 def describe(extract: ExtractSettings) -> dict[str, object]:
     """All that changes the features of a photo, the machine apart. JSON-able."""
+    from ..imaging import borders
     from ..imaging.prepare import CLIP_LIMIT, SPECK, TILES
 
     return {
@@ -131,6 +132,7 @@ def describe(extract: ExtractSettings) -> dict[str, object]:
         "weights": weights_digest(extract),
         **({"votes_for": votes} if (votes := entry(extract.extractor).votes_for) else {}),
         "speck": SPECK,
+        "borders": constants(borders.__name__),
         "equalize": {"clip_limit": CLIP_LIMIT, "tiles": TILES} if extract.equalize else None,
         "segment": _of_outline() if extract.segment else None,
         "constants": constants(f"{__name__}.{entry(extract.extractor).module}"),
