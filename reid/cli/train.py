@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import SettingsError
 from ..settings import Device, Precision
 from ..training import METHODS
+from .options import Cache, Table
 from .screen import INTERRUPTED, Told, listening
 
 LENGTH, DATA = "How long and how fast", "What is learned from"
@@ -24,8 +26,12 @@ else:
 
 def train(
     network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
-    photos: Annotated[Path, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
+    photos: Annotated[Path | None, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="lightglue: learn from the animals of a gallery, --gallery.")] = False,
+    gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="Folder of animals whose labels are learned from.")] = None,
+    metadata: Table = None,
+    cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
     begin: Annotated[str | None, typer.Option(help="shipped, scratch, a file of weights, or the extractor to go on from.")] = None,
     extractor: Annotated[str, typer.Option(help="The extractor that LightGlue is trained for.")] = "",
@@ -50,16 +56,23 @@ def train(
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
     out; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
     from ..report.plots import save_training
+    from ..training.run import labelled
     from ..training.run import train as run
 
+    if labels != (gallery is not None) or (labels and photos is not None):
+        raise SettingsError("labels are those of a gallery, whose photos are learned from: --labels --gallery FOLDER, without --photos")
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
     with listening() as listener, _resumable():
+        own: dict[str, Any] = {"weights": weights, "begin": begin or "shipped", "device": device, "table": metadata, "cache": cache}
+        session = None if gallery is None else labelled(str(network), gallery, extractor, **own, listener=listener)
         file, card = run(
             str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
-            resume=resume, rendered=rendered, progress=listener.progress, note=listener.note,
+            resume=resume, rendered=rendered, labels=session, progress=listener.progress, note=listener.note,
             **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
+    if not card["step"]:
+        print("nothing that was learned is better than what it began with, which is what the file holds")
     print(f"how it went: {save_training(out)}")
 
 
