@@ -44,7 +44,8 @@ def train(
     """Train a network on a gallery's reference photos, or on all photos under a folder; returns the file of weights and its card.
 
     `extractor`, and `weights` of its own, is whose features LightGlue is trained for; `rendered`: on animals that are drawn before parts of
-    the photos, too; `labels`: a gallery whose animals are learned from, which says extractor and begin, see `labelled`. `changes`: steps, batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`, `RENDERED`).
+    the photos, too; `labels`: a gallery whose animals are learned from, which says extractor and begin, see `labelled`. `changes`: steps,
+    batch, rate, side, rotation (degrees) or begin, where not the method's own (`METHODS`, `RENDERED`, `LABELS`).
     Raises SettingsError, GalleryError, PhotoError where there is no photo, WeightsError for what cannot be begun with."""
     chosen = replace(method(network, rendered, labels is not None), **changes)
     if labels is not None:

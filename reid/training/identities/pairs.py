@@ -26,11 +26,11 @@ from ...store import fingerprint
 from ..truth import IGNORED, UNMATCHED, Pair, Partners
 
 LEAST_AGAIN = 2 * FOLDS  # animals that were met again, of which a fifth is left out
-N_ALIKE, N_ANCHORS = 1000, 300  # pairs of one animal, and photos whose like among other animals is looked for, at most
-LOOKED_AT, HARDEST = 6, 3  # animals that such a photo's descriptors vote for most; how many of them stay, those of the largest sum
+N_ALIKE, N_ANCHORS = 1000, 100  # pairs of one animal, and photos whose like among other animals is looked for, at most
+LOOKED_AT, HARDEST = 4, 2  # animals that such a photo's descriptors vote for most; how many of them stay, those of the largest sum
 CHANCE = 0.95  # share of those pairs in which fewer matches agree on a motion than where a pair of one animal is learned from
 LEAST_PARTNERS = 4  # keypoints that are the same in such a pair
-N_QUERIES, N_OWN, N_OTHERS = 48, 4, 12  # photos of animals left out that are judged, each with photos of its own animal and of others
+N_QUERIES, N_OWN, N_OTHERS = 32, 3, 10  # photos of animals left out that are judged, each with photos of its own animal and of others
 Progress = Callable[[str, int, int], None]  # what, how many, of how many
 Couple = tuple[Indexed, Indexed]
 
@@ -124,7 +124,7 @@ def mine(session: Session, learned: Sequence[Indexed], left_out: Sequence[Indexe
     if not sure:
         raise GalleryError("in no pair of one animal more matches agree than between different animals: nothing can be learned from them")
     trials = _trials(left_out, session)
-    looked_at = _looks([(one.photo, other) for one in trials for other in one.others], session, "pairs to be judged on", progress)
+    looked_at = _looks([(one.photo, other) for one in trials for other in one.others[:HARDEST]], session, "pairs to be judged on", progress)
     usual = np.median([look.n_agree for look in sure])
     doubtful = frozenset(look.names for look in (*others, *looked_at) if look.n_agree >= usual)
     return Mined(
