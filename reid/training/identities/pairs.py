@@ -17,7 +17,8 @@ from ... import catalogue, decision, stages
 from ...decision.conformal import FOLDS, fold_of
 from ...errors import GalleryError
 from ...imaging.geometry import project
-from ...records import Features, Indexed
+from ...matchers import strongest
+from ...records import Indexed
 from ...session import Session
 from ...stages.match import first_by_votes, match
 from ...stages.score import apart
@@ -189,12 +190,6 @@ def _trials(items: Sequence[Indexed], session: Session) -> list[Trial]:
             own.setdefault(one.digest, []).append(other)
     queries = _queries([item for item in items if item.digest in own], N_QUERIES)
     return [Trial(item, own[item.digest][:N_OWN], _like(item, items, N_OTHERS, session)) for item in queries]
-
-
-def strongest(features: Features, most: int) -> Features:
-    """The first so many keypoints."""
-    names = [name for name in ("keypoints", "scores", "descriptors", "scales", "angles") if getattr(features, name) is not None]
-    return replace(features, **{name: getattr(features, name)[:most] for name in names})
 
 
 def described(look: Look, alike: bool, session: Session, most: int) -> Pair:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...matchers import dtype, strongest
 from ...matchers.lightglue_network import LightGlue
 from ...records import PhotoRef
 from ...session import Session
@@ -20,7 +21,7 @@ from ..loop import Forward, Plan, Task
 from ..rendered import low_rank
 from ..rendered.train import N_KEYPOINTS, about, drawn
 from ..truth import Pair
-from .pairs import Progress, Trial, described, divided, mine, strongest
+from .pairs import Progress, Trial, described, divided, mine
 
 KINDS = 4  # pairs of one animal, of two, of rendered ones and of a warped photograph have their turn
 PATIENCE = 4  # validations without better weights, after which it ends
@@ -66,23 +67,26 @@ def stages(
 
 
 class Judge:
-    """How well photos of animals that are left out find their own among others, by the network that matches in use."""
+    """How well photos of animals that are left out find their own among others, by the network that matches in use, as it does there."""
 
     def __init__(self, trials: Sequence[Trial], session: Session):
         self.trials = [one for one in trials if one.others]
         self.animals = np.array([str(one.photo.ref.identity) for one in self.trials])
+        self.match = session.settings.match
         items = {item.digest: item for one in self.trials for item in (one.photo, *one.own, *one.others)}
         self.photos = {digest: strongest(session.work.first.load(item), N_KEYPOINTS) for digest, item in items.items()}
 
     def figures(self, network: Network) -> NDArray[np.float64]:
         """(T, 2) of each photo: whether one of its own animal has the largest sum of confidences, and of all sums with other animals, of
         any photo, the share that its own photos' exceed."""
-        first = next(iter(self.photos.values()))
-        glue = LightGlue.of(dict(low_rank.merged(network)), first.descriptors.shape[1]).eval().to(next(network.parameters()).device)
+        first, device = next(iter(self.photos.values())), next(network.parameters()).device
+        glue = LightGlue.of(dict(low_rank.merged(network)), first.descriptors.shape[1]).eval().to(device)
+        glue.lower_precision(dtype(self.match, device.type))
+        early = self.match.depth_confidence, self.match.width_confidence
         encoded = dict(zip(self.photos, glue.encode(list(self.photos.values()))))
         sums = []
         for one in self.trials:
-            found = glue.match(encoded[one.photo.digest], [encoded[item.digest] for item in (*one.own, *one.others)])
+            found = glue.match(encoded[one.photo.digest], [encoded[item.digest] for item in (*one.own, *one.others)], *early)
             totals = np.array([float(confidence.sum()) for _, (_, confidence) in sorted(found, key=lambda pair: pair[0])])
             sums.append((totals[: len(one.own)], totals[len(one.own) :]))
         others = np.concatenate([strangers for _, strangers in sums])
