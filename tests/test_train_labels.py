@@ -207,9 +207,9 @@ def test_what_does_not_go_together_is_refused(call, folder, tmp_path):
         training.labelled("lightglue", folder, "sift", begin="scratch")
     for words in (["--labels"], ["--gallery", folder], ["--labels", "--gallery", folder, "--photos", folder]):
         status, _, errors = call("train", "lightglue", "--out", out, *words)
-        assert status == 1 and errors.count("\n") == 1 and "--labels --gallery FOLDER" in errors
+        assert status == 2 and errors.count("\n") == 1 and "--labels --gallery FOLDER" in errors
     status, _, errors = call("train", "superpoint", "--out", out)
-    assert status == 1 and "--photos FOLDER" in errors and not out.exists()
+    assert status == 2 and "--photos FOLDER" in errors and not out.exists()
 
 
 def test_weights_that_nothing_was_better_than_are_told_of(call, folder, tmp_path, monkeypatch):
