@@ -227,12 +227,12 @@ class Session(AbstractContextManager["Session"]):
         self.queries = {item.ref.image_id: item for item in items}
         queries = stages.queries(items, self.settings.score.encounters, self._facts)
         ask = partial(stages.identified, references=searched, work=work, judges=judges)
-        rankings = list(self.engine.map(ask, queries, "queries identified", key=lambda query: query.photos[0].digest))
+        found = list(self.engine.map(ask, queries, "queries identified", key=lambda query: query.photos[0].digest))
+        rankings, share = stages.together(found, work, judges)
         about = {"path": str(self.root), **stages.about(searched, judges), "filter": said, "decisions": self._decided()}
         everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
         listed = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
-        share, now = stages.new_share(rankings, work, judges), datetime.now(UTC)
-        return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), now, share)
+        return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC), share)
 
     def _unusable(self) -> GalleryError:
         return GalleryError("no photo of the gallery could be used: " + "; ".join(failure.reason for failure in self.failures[:3]))

@@ -173,7 +173,7 @@ class DecideSettings(_Checked):
     calibration_queries: int = _within(300, 0, 10**6)  # most queries that calibrate: photos, or encounters; evaluate: 0 for none
     max_false_match: float = _within(0.05, 0, 1)  # share of new animals called a match, about; see decision/conformal.py
     max_false_new: float = _within(0.05, 0, 1)  # share of known animals called new, about
-    prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery (Good-Turing)
+    prior_new: float = -1.0  # probability that the next animal is new; -1: estimated from the gallery and from many queries together
     match_below: float = _within(0.005, 0, 1)  # not calibrated: `match` if impostors look as alike with at most this probability
     new_above: float = _within(0.5, 0, 1)  # not calibrated: `new` if they do with at least this one
 

@@ -101,7 +101,27 @@ def test_the_share_of_new_animals_is_estimated_from_many_photos_together(herd, t
     assert (share.n_queries, share.prior) == (24, 0.1) and share.low < 0.75 < share.high and share.low > 0.1
     assert "Taken together, " in page and "`--prior-new 0." in page
     assert json.loads(tables.as_json(report))["new_share"]["estimate"] == round(share.estimate, 6)
+    assert all(one.p_new == pytest.approx(again.p_new) for one, again in zip(report.rankings, few.rankings))  # one prior, by the settings
     assert few.new_share is None and json.loads(tables.as_json(few))["new_share"] is None
+
+
+def test_many_photos_of_one_run_tell_each_other_how_likely_new_animals_are(herd, tmp_path, store):
+    calibration = calibrate(herd, cache=store)
+    for number in range(24):
+        save(tmp_path / "q" / f"{number:02}.png", draw_animal(number if number < 6 else 70 + number, 9))
+    with reid.open(herd, FAST, cache=store) as opened:
+        report = opened.identify(tmp_path / "q")
+        few = opened.identify(sorted((tmp_path / "q").iterdir())[:12])
+    share = report.new_share
+    assert calibration.prior < 0.05 < 0.3 < share.prior < share.estimate
+    for one, alone in zip(report.rankings, few.rankings):
+        assert one.p_new > alone.p_new and (one.p_if_new, one.p_if_known) == (alone.p_if_new, alone.p_if_known)
+        moved = np.log(one.p_new / (1 - one.p_new)) - np.log(alone.p_new / (1 - alone.p_new))
+        assert moved == pytest.approx(
+            np.log(share.prior / (1 - share.prior)) - np.log(calibration.prior / (1 - calibration.prior)), abs=1e-3
+        )
+        assert one.p_match + one.p_other + one.p_new == pytest.approx(1)
+        assert one.p_match_interval[0] <= one.p_match <= one.p_match_interval[1]
 
 
 def test_a_verdict_and_the_probability_beside_it_agree(herd, tmp_path, store):

@@ -33,7 +33,7 @@ from reid.decision.model import Logistic, OpenSetModel, fit_logistic, table
 from reid.decision.prior import log_odds
 from reid.decision.reasons import NOTHING_COMPARED, of_quality, of_share, of_sides, reasons
 from reid.decision.sampling import weighed
-from reid.decision.share import MANY
+from reid.decision.share import MANY, WORTH
 from reid.decision.verdicts import verdict_of
 from reid.errors import SettingsError
 from reid.records import Candidate, IdentityRanking
@@ -273,14 +273,27 @@ def test_the_share_of_new_animals_is_found_whatever_each_answer_assumes():
     for prior in (0.05, 0.5, 0.9):
         found = share_of_new(1 / (1 + np.exp(2 * evidence - log_odds(prior))), prior)
         assert found.low < 0.7 < found.high and found.high - found.low < 0.16, prior
-        assert found.estimate == pytest.approx(0.7, abs=0.06) and (found.prior, found.n_queries) == (prior, 400)
-    assert of_share(found).endswith(f"and `--prior-new {found.estimate:.2g}` assumes what all of them say")
+        assert found.estimate == pytest.approx(0.7, abs=0.06) and found.n_queries == 400
+    assert of_share(replace(found, prior=0.9)).endswith(f"and `--prior-new {found.estimate:.2g}` assumes what all of them say")
+
+
+def test_what_many_queries_say_is_the_prior_of_each_as_far_as_they_are_many():
+    """The prior that comes back is its own mean: of P(new) under it, and of WORTH queries more."""
+    evidence = np.random.default_rng(1).normal(np.where(np.arange(400) < 280, -1.0, 1.0))[np.random.default_rng(2).permutation(400)]
+    gaps = []
+    for n in (MANY, 100, 400):
+        found = share_of_new(1 / (1 + np.exp(2 * evidence[:n] - log_odds(0.1))), 0.1)
+        under = 1 / (1 + np.exp(2 * evidence[:n] - log_odds(found.prior)))
+        assert found.prior == pytest.approx((under.sum() + WORTH * 0.1) / (n + WORTH), abs=1e-4)
+        assert 0.1 < found.prior < found.estimate
+        gaps.append(found.estimate - found.prior)
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
 
 
 def test_evidence_that_says_nothing_leaves_the_share_open():
     nothing = share_of_new([0.3] * MANY, 0.3)
     assert (nothing.low, nothing.high) == (0.0, 1.0)
-    assert of_share(nothing).endswith("the probabilities of each assume 30 %")
+    assert nothing.prior == pytest.approx(0.3, abs=1e-4) and of_share(nothing).endswith("the probabilities of each assume 30 %")
     assert share_of_new([0.3] * (MANY - 1), 0.3) is None
     sure = share_of_new([1.0] * 30, 0.3)
     assert sure.high == 1.0 and sure.low > 0.85

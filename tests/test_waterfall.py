@@ -104,7 +104,7 @@ def course(name, where, *, identity=None, gap=0.0, view="same", pixels=500, year
     right, first = Candidate("right", 1.0, 3, "r.jpg", name), Candidate("first", 1.0 + gap, 9, "f.jpg", name)
     sides = ("left",), {"same": ("left",), "other": ("top",), "unknown": (None,)}[view]
     about = Circumstances(*sides, years, None, (replace(GOOD, pixels=pixels),))
-    return Course(name, identity or name, where, finalist, 2, None if where == Stage.reference else right, first, verdict, about)
+    return Course(name, identity or name, where, finalist, 2, None if where == Stage.reference else right, first, about, verdict)
 
 
 COURSES = Waterfall((

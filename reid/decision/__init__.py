@@ -27,8 +27,13 @@ def describe() -> dict[str, object]:
     return {"constants": constants(*(f"{__name__}.{room}" for room in rooms))}
 
 
+def describe_together() -> dict[str, object]:
+    """All that many queries of one run change in the answer to each. JSON-able."""
+    return {"constants": constants(f"{__name__}.share")}
+
+
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
-    "calibrate", "calibration_queries", "describe", "good_turing", "groups", "half_way", "health", "learn_weights", "listed",
-    "share_of_new", "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
+    "calibrate", "calibration_queries", "describe", "describe_together", "good_turing", "groups", "half_way", "health", "learn_weights",
+    "listed", "share_of_new", "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
 from ..scoring import Scores
 from ..session import Session
 from ..settings import ScoreName
-from ..stages import Judges, Workspace
+from ..stages import Finding, Judges, Workspace
 from . import answers as figures
 from .answers import Answer
 from .circumstances import Circumstances
@@ -26,6 +26,8 @@ from .waterfall import Course, Waterfall
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CHANCES = ("verdict", "p_match", "p_other", "p_new")
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,15 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     ask = partial(_tried, references=references, animals=frozenset(session.gallery.identities), work=work, judges=judges)
     found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
     courses, seconds = list[Course](), list[float]()
-    for one in session.engine.map(ask, queries, "queries", key=lambda query: query.photos[0].digest):
+    tried = list(session.engine.map(ask, queries, "queries", key=lambda query: query.photos[0].digest))
+    rankings = iter(stages.together([one.finding for one in tried if one.finding], work, judges)[0])
+    for one in tried:
+        ranking = next(rankings) if one.finding else None
         for score, answer in one.answers.items():
-            found[score].append(answer)
-        courses += filter(None, [one.course])
+            chances = {name: getattr(ranking, name) for name in CHANCES} if score == settings.score.score else {}
+            found[score].append(replace(answer, **chances))
+        if one.course:
+            courses.append(replace(one.course, verdict=ranking.verdict if ranking else None))
         seconds += filter(None, [one.seconds])
         failures += filter(None, [one.failure])
     evaluation = Evaluation.of(
@@ -108,9 +115,10 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
 class _Tried:
     """What came of one query."""
 
-    answers: Mapping[ScoreName, Answer]  # by each score; none where there was nothing to compare it with
+    answers: Mapping[ScoreName, Answer]  # by each score, undecided; none where there was nothing to compare it with
     course: Course | None  # where its animal is in the gallery
     failure: Failure | None = None
+    finding: Finding | None = None  # by the score of the settings
     seconds: float | None = None  # None where some of it was matched before
 
 
@@ -125,7 +133,7 @@ def _tried(
         truth = query.photos[0].ref.identity
         about = Circumstances.of(query, [item.ref for item in pool if item.ref.identity == truth])
         if not pool:
-            course = Course.of(query, (), (), (), own, (), None, about) if truth in animals else None
+            course = Course.of(query, (), (), (), own, (), about) if truth in animals else None
             yield _Tried({}, course, Failure(query.name, f"{query.name} has no reference of another encounter"))
             continue
         started, before = time.monotonic(), [one.n_matched for one in work.pipelines]
@@ -135,11 +143,11 @@ def _tried(
         is_new = all(one.n_matched > n for one, n, weight in zip(work.pipelines, before, judges.impostors.weights, strict=True) if weight)
         seconds = time.monotonic() - started if is_new else None
         answers = {score: _answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score) for score in ScoreName}
-        ranking = stages.judge(query, pool, columns, work, judges)
-        chances = {name: getattr(ranking, name) for name in ("verdict", "p_match", "p_other", "p_new")}
-        answers[own] = replace(answers[own], **chances, groups=about.groups())
-        course = Course.of(query, pool, selections, columns, own, ranking.candidates, ranking.verdict, about) if truth in animals else None
-        yield _Tried(answers, course, None, seconds)
+        answers[own] = replace(answers[own], groups=about.groups())
+        finding = stages.judge(query, pool, columns, work, judges)
+        ranked = finding.ranking.candidates
+        course = Course.of(query, pool, selections, columns, own, ranked, about) if truth in animals else None
+        yield _Tried(answers, course, None, replace(finding, ranking=replace(finding.ranking, candidates=ranked[:1])), seconds)
     work.listener.progress("queries", len(queries), len(queries))
 
 

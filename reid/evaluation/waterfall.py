@@ -38,8 +38,8 @@ class Course:
     rank: int  # 0 where it has no reference
     right: Candidate | None  # its best reference; where nothing of it was matched, the one that came furthest
     first: Candidate | None
-    verdict: str | None  # None where there was no reference at all to compare it with
     circumstances: Circumstances
+    verdict: str | None = None  # None where there was no reference at all to compare it with
 
     @classmethod
     def of(
@@ -50,17 +50,17 @@ class Course:
         columns: Sequence[Scores],
         score: str,
         candidates: Sequence[Candidate],
-        verdict: str | None,
         circumstances: Circumstances,
     ) -> Course:
-        """Of a query that was identified among `pool`: what was selected for each of its photos, and their scores there."""
+        """Of a query that was identified among `pool`, without its verdict: what was selected for each of its photos, and their scores
+        there."""
         identity = str(query.photos[0].ref.identity)
         own = [place for place, item in enumerate(pool) if item.ref.identity == identity]
         rank = next((number for number, one in enumerate(candidates, start=1) if one.identity == identity), 0)
         right = _best(query, pool, own, selections, columns, score) if own else None
         first = candidates[0] if candidates else None
         is_finalist = any(one.finalists & set(own) for one in selections)
-        return cls(query.name, identity, stage(selections, set(own), rank == 1), is_finalist, rank, right, first, verdict, circumstances)
+        return cls(query.name, identity, stage(selections, set(own), rank == 1), is_finalist, rank, right, first, circumstances)
 
     @property
     def gap(self) -> float:

@@ -80,7 +80,7 @@ class NewShare:
     estimate: float
     low: float  # ends of its interval of 95 %
     high: float
-    prior: float  # what each answer assumes
+    prior: float  # what each answer assumes, which is between the gallery's own and the estimate unless the settings say it
     n_queries: int
 
 

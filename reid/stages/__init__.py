@@ -8,7 +8,7 @@ from ..listener import Listener
 from .calibrations import calibrate, judges
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
-from .identify import Judges, identified, identify, judge, new_share
+from .identify import Finding, Judges, decided, identified, identify, judge, together
 from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
@@ -21,10 +21,10 @@ from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
-    "Compared", "Damage", "Extracted", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
-    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster",
-    "collect", "compare", "copies", "damages", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified",
+    "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
+    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect",
+    "compare", "copies", "damages", "decided", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified",
     "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing",
-    "needed", "new_share", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",
-    "tell_names", "trials", "update_index", "without_encounter",
+    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
+    "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

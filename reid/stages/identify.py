@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from .. import decision, imaging, scoring
-from ..decision import Calibration, reasons
+from ..decision import Calibration, Standing, reasons
 from ..errors import PhotoError
-from ..records import Candidate, IdentityRanking, Indexed, NewShare, Query
+from ..records import IdentityRanking, Indexed, NewShare, Query
 from ..scoring import ImpostorDistribution, Scores
 from .match import compared
 from .score import compare, rank
@@ -28,42 +28,97 @@ class Judges:
     losses: Mapping[Stage, int] | None = None  # how many of the calibration's queries lost their animal at each stage
 
 
-def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[IdentityRanking]:
-    """`identify` of each query, with its first individuals alone, `top` or `KEPT` of them, so that any number of answers fits in memory."""
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a query before anybody says how likely new animals are."""
+
+    ranking: IdentityRanking  # unsure, without probabilities
+    standing: Standing | None = None  # of the first individual; None where nothing could be compared
+    stays_unsure: bool = False  # however it stands
+
+
+def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[Finding]:
+    """What is found of each query, with its first individuals alone, `top` or `KEPT` of them, so that any number of them fits in memory."""
     most = max(work.settings.top, KEPT)
     for done, query in enumerate(queries):
         work.listener.progress("queries identified", done, len(queries))
-        found = identify(query, references, work, judges)
-        yield replace(found, candidates=found.candidates[:most])
+        found = _found(query, references, work, judges)
+        yield replace(found, ranking=replace(found.ranking, candidates=found.ranking.candidates[:most]))
     work.listener.progress("queries identified", len(queries), len(queries))
-
-
-def new_share(rankings: Sequence[IdentityRanking], work: Workspace, judges: Judges) -> NewShare | None:
-    """How many of these are of new animals, taken together; None where nothing is calibrated, or of too few."""
-    if judges.calibration is None:
-        return None
-    own = work.settings.decide.prior_new
-    return decision.share_of_new([one.p_new for one in rankings if one.p_new is not None], own if own >= 0 else judges.calibration.prior)
 
 
 def identify(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> IdentityRanking:
     """Every individual of the gallery, best first, the verdict, and what is wrong with the photo."""
+    return decided(_found(query, references, work, judges), work, judges)
+
+
+def _found(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> Finding:
     columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
     columns = look_again(query.photos, references, columns, work, judges.impostors)
-    return with_quality(judge(query, references, columns, work, judges), query, work)
+    found = judge(query, references, columns, work, judges)
+    return replace(found, ranking=with_quality(found.ranking, query, work))
 
 
-def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, judges: Judges) -> IdentityRanking:
-    """The individuals and the verdict, by the scores of each photo of the query with these references; unsure where two photos of one
-    encounter clearly match two individuals."""
+def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, judges: Judges) -> Finding:
+    """The individuals, by the scores of each photo of the query with these references, and how the first one stands.
+
+    Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure; so it is where two
+    photos of one encounter clearly match two individuals."""
     seen = compared(query.photos, references, work.first, work.digests)
     candidates = rank(query.photos, references, columns, work.settings.score.score)
-    found = _verdict(query, candidates, references, seen, work, judges)
+    places = set[int]().union(*seen)
+    if not places:
+        return Finding(IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,)))
+    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, seen)))
+    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in places})
+    sides = tuple(filter(None, [reasons.of_sides(n_left_out)]))
     several = _sure_of(query.photos, references, columns, seen, work, judges.impostors)
-    if len(set(several.values())) > 1:
-        found = replace(found, verdict=decision.UNSURE, because=(reasons.of_several(several), *found.because))
-        work.listener.note(f"{query.name}: {found.because[0]}")
-    return found
+    are_several = len(set(several.values())) > 1
+    if are_several:
+        work.listener.note(f"{query.name}: {reasons.of_several(several)}")
+    because = (reasons.of_several(several), *sides) if are_several else sides
+    ranking = IdentityRanking(query.name, candidates, decision.UNSURE, p_impostor, because=because)
+    return Finding(ranking, decision.standing_of(candidates), are_several)
+
+
+def decided(found: Finding, work: Workspace, judges: Judges, prior: float | None = None) -> IdentityRanking:
+    """The answer, with probabilities where the gallery is calibrated; `prior` takes the place of the gallery's own, and that of the
+    settings of both."""
+    ranking, decide, calibration = found.ranking, work.settings.decide, judges.calibration
+    if found.standing is None:
+        return ranking
+    if calibration is None:
+        verdict = decision.uncalibrated(ranking.p_impostor, decide.match_below, decide.new_above)
+        return ranking if found.stays_unsure else replace(ranking, verdict=verdict)
+    prior = decide.prior_new if decide.prior_new >= 0 else prior
+    made = calibration.decide(found.standing, decide.max_false_match, decide.max_false_new, prior)
+    why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new)
+    return replace(
+        ranking,
+        verdict=ranking.verdict if found.stays_unsure else made.verdict,
+        p_match=made.p_match,
+        p_other=made.p_other,
+        p_new=made.p_new,
+        p_match_interval=made.interval,
+        p_if_new=made.p_if_new,
+        p_if_known=made.p_if_known,
+        because=(*ranking.because, *why) if found.stays_unsure else (*why, *ranking.because),
+    )
+
+
+def together(found: Sequence[Finding], work: Workspace, judges: Judges) -> tuple[list[IdentityRanking], NewShare | None]:
+    """The answers to the queries of one run, and how many of them are of new animals; None where nothing is calibrated, or of too few.
+
+    Where they are enough, what all of them say of new animals is the prior of each, see `decision.share_of_new`."""
+    rankings, own = [decided(one, work, judges) for one in found], work.settings.decide.prior_new
+    if judges.calibration is None:
+        return rankings, None
+    p_new = [one.p_new for one in rankings if one.p_new is not None]
+    if own >= 0:
+        share = decision.share_of_new(p_new, own)
+        return rankings, share and replace(share, prior=own)
+    share = decision.share_of_new(p_new, judges.calibration.prior)
+    return (rankings if share is None else [decided(one, work, judges, share.prior) for one in found]), share
 
 
 def _sure_of(
@@ -83,46 +138,6 @@ def _sure_of(
         if p <= work.settings.decide.match_below and best.identity in named:
             found[photo.ref.image_id] = best.identity
     return found
-
-
-def _verdict(
-    query: Query,
-    candidates: tuple[Candidate, ...],
-    references: Sequence[Indexed],
-    seen: Sequence[Set[int]],
-    work: Workspace,
-    judges: Judges,
-) -> IdentityRanking:
-    """The verdict on the `candidates`, with probabilities where the gallery is calibrated. `seen` are the places of the references that
-    each photo was compared with.
-
-    Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure."""
-    decide = work.settings.decide
-    places = set[int]().union(*seen)
-    if not places:
-        return IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,))
-    p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, seen)))
-    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in places})
-    sides = tuple(filter(None, [reasons.of_sides(n_left_out)]))
-    if judges.calibration is None:
-        verdict = decision.uncalibrated(p_impostor, decide.match_below, decide.new_above)
-        return IdentityRanking(query.name, candidates, verdict, p_impostor, because=sides)
-    prior = decide.prior_new if decide.prior_new >= 0 else None
-    found = judges.calibration.decide(decision.standing_of(candidates), decide.max_false_match, decide.max_false_new, prior)
-    why = reasons.reasons(found, judges.calibration, decide.max_false_match, decide.max_false_new)
-    return IdentityRanking(
-        query.name,
-        candidates,
-        found.verdict,
-        p_impostor,
-        found.p_match,
-        found.p_other,
-        found.p_new,
-        found.interval,
-        found.p_if_new,
-        found.p_if_known,
-        because=(*why, *sides),
-    )
 
 
 def with_quality(found: IdentityRanking, query: Query, work: Workspace) -> IdentityRanking:

@@ -59,7 +59,10 @@ class Workspace:
                 **constants(SECOND_LOOK),
             },
             decide=decision.describe(),
-            promise={name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
+            promise={
+                **{name: settings.get(name) for name in ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")},
+                **decision.describe_together(),
+            },
         )
 
     def second_looks(self, counted: Sequence[Pipeline]) -> SecondStore:
