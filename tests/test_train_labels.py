@@ -1,6 +1,7 @@
 """LightGlue learns from labels: which pairs count, what is the same in them, who is left out, what is better, runs that go on."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,7 +91,13 @@ def test_no_pair_is_of_an_animal_that_is_left_out_or_of_two_names_that_may_be_on
     assert len(mined.trials) == 4
 
 
-def test_of_strangers_that_look_alike_those_of_the_largest_sum_stay(gallery, monkeypatch):
+def test_names_that_people_keep_apart_are_two_animals(gallery, monkeypatch):
+    monkeypatch.setitem(gallery.__dict__, "gallery", replace(gallery.gallery, labels=SimpleNamespace(animals_apart={("a3", "twin"): 1})))
+    found = pairs.mine(gallery, *pairs.divided(gallery.references), silent)
+    assert not found.doubtful and any(look.names == {"a3", "twin"} for look in found.strangers)
+
+
+def test_of_strangers_that_look_alike_those_of_the_largest_sum_stay(gallery):
     learned, _ = pairs.divided(gallery.references)
     photos = learned[:4]
     looks = [pairs.Look((photos[0], other), 0, total, np.zeros((0, 2), np.int32)) for other, total in zip(photos[1:], (2.0, 1.0, 3.0))]

@@ -113,7 +113,8 @@ def divided(items: Sequence[Indexed]) -> tuple[list[Indexed], list[Indexed]]:
 def mine(session: Session, learned: Sequence[Indexed], left_out: Sequence[Indexed], progress: Progress) -> Mined:
     """The pairs of `divided` photos, by the pipelines of the session, whose first has the weights that are begun with. Matches are stored.
 
-    Names two of whose photos agree as photos of one animal usually do may be one animal: none of their pairs counts as one of strangers."""
+    Names two of whose photos agree as photos of one animal usually do may be one animal, unless people have decided: none of their pairs
+    counts as one of strangers."""
     again = met_again(learned)
     in_turn = sorted(((turn, couple) for couples in again.values() for turn, couple in enumerate(couples)), key=lambda one: one[0])
     alike = _looks([couple for _, couple in in_turn[:N_ALIKE]], session, "pairs of one animal", progress)
@@ -125,9 +126,14 @@ def mine(session: Session, learned: Sequence[Indexed], left_out: Sequence[Indexe
     if not sure:
         raise GalleryError("in no pair of one animal more matches agree than between different animals: nothing can be learned from them")
     trials = _trials(left_out, session)
+    if len({one.photo.ref.identity for one in trials if one.others}) < 2:
+        raise GalleryError("of the animals that are left out, too few can be compared with one another; more animals are needed")
     looked_at = _looks([(one.photo, other) for one in trials for other in one.others[:HARDEST]], session, "pairs to be judged on", progress)
     usual = np.median([look.n_agree for look in sure])
-    doubtful = frozenset(look.names for look in (*others, *looked_at) if look.n_agree >= usual)
+    decided = {frozenset(names) for names in (session.gallery.labels.animals_apart if session.gallery.labels else ())}
+    doubtful = frozenset(look.names for look in (*others, *looked_at) if look.n_agree >= usual) - decided
+    if doubtful:
+        session.work.listener.note(f"{len(doubtful)} pairs of names may be one animal each, and are not learned from (`reid duplicates`)")
     return Mined(
         {name: found for name in again if (found := [look for look in sure if look.names == {name}])},
         _hardest([look for look in others if look.names not in doubtful]),
