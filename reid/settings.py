@@ -276,7 +276,7 @@ GROUP_OF: dict[str, str] = {one.name: group for group, kind in GROUPS.items() fo
 EXACT: dict[str, Any] = {"shortlist": 0, "coarse": False, "precision": "full", "depth_confidence": -1.0, "width_confidence": -1.0}  # every
 # reference through every layer in float32: what the faster settings are measured against
 PRESETS: dict[str, dict[str, Any]] = {  # ways to trade seconds for right answers; several can be given, the later ones win
-    "fast": {"matcher": "nearest", "fuse": "sift+nearest*0.5", "second_look": 0},
+    "fast": {"matcher": "nearest", "fuse": "goodpoint+nearest*0.5,sift+nearest*0.5", "second_look": 0},
     "balanced": {},
     "best": {"max_keypoints": 1024},
     "exact": EXACT,

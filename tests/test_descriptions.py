@@ -41,9 +41,8 @@ def described() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     parts = [extractors.describe(ExtractSettings(extractor=name))["constants"] for name in extractors.REGISTRY]
     for matcher in matchers.MATCHERS:
-        parts += [
-            matchers.describe(ExtractSettings(), MatchSettings(matcher=matcher, verify=how))["constants"] for how in ("none", "affine")
-        ]
+        extract = ExtractSettings(extractor="loftr" if matcher == "loftr" else "aliked-n16")
+        parts += [matchers.describe(extract, MatchSettings(matcher=matcher, verify=how))["constants"] for how in ("none", "affine")]
     parts.append({file: values for file, values in extractors.describe(ExtractSettings())["segment"].items() if file != "weights"})
     for part in parts:
         for file, values in part.items():

@@ -114,7 +114,7 @@ def compare(
     gallery: Gallery,
     settings: Settings,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas between.")] = "aliked-n16,disk,sift",
-    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, with commas between.")] = "lightglue,nearest",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, loftr, with commas between.")] = "lightglue,nearest",
     metadata: Table = None,
     json: Json = None,
     limit: Limit = None,

@@ -31,9 +31,7 @@ def models(context: typer.Context) -> None:
         size = f"{entry.n_bytes / 1e6:.1f}" if entry.n_bytes else "?"
         table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
     show(table)
-    lines = [
-        f"  {name}: {line.about}; {'lightglue, ' if line.lightglue else ''}nearest, adalam" for name, line in extractors.REGISTRY.items()
-    ]
+    lines = [f"  {name}: {line.about}; {', '.join(matchers.able(name))}" for name, line in extractors.REGISTRY.items()]
     print("extractors, and the matchers each works with:", *lines, sep="\n")
     print("matchers:", *(f"  {name}: {about}" for name, about in matchers.MATCHERS.items()), sep="\n")
     print(f"`reid models fetch NAME` brings what is not here into {weights.cache_folder()}")

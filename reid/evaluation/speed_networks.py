@@ -33,7 +33,7 @@ def matching(opened: Session) -> Iterator[Row]:
     pipeline, listener = opened.work.first, opened.work.listener
     extract, match, device = pipeline.settings.extract, pipeline.settings.match, pipeline.device
     name = matchers.weights_name(extract, match)
-    if name is None:
+    if name is None or match.matcher != "lightglue":
         raise SettingsError("the matching bench compares LightGlue; leave out --matcher")
     n = PAIRS[device]
     features = [pipeline.load(item) for item in usable(opened, n + 1)]

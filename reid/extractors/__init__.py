@@ -82,6 +82,7 @@ REGISTRY: dict[str, ExtractorEntry] = {
     "dog-sosnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with SOSNet's descriptors (Tian 2019)", "sosnet"),
     "keynet-affnet-hardnet": ExtractorEntry("keynet", "Key.Net's keypoints in affine frames (Mishkin 2018) with HardNet's descriptors",
                                             "keynet", parts=("affnet", "orinet", "hardnet")),
+    "loftr": ExtractorEntry("loftr", "the cells of LoFTR (Sun 2021), for the matcher loftr", "loftr", n_dims=256),
 }  # fmt: skip
 
 

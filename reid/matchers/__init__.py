@@ -27,9 +27,10 @@ MATCHERS = {
     "lightglue": "LightGlue (Lindenberger 2023): attention over both photos' keypoints",
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
     "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
+    "loftr": "LoFTR (Sun 2021): attention over all cells of both photos, of the extractor loftr alone",
 }
 OWN: dict[str, tuple[str, ...]] = {  # settings that change the matches of one matcher alone
-    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",),
+    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",), "loftr": (),
 }  # fmt: skip
 
 COARSE_KEYPOINTS = 256  # the strongest, that a coarse look sees. With 128 LightGlue chooses worse than votes of descriptors do
@@ -51,22 +52,32 @@ class Matcher(Protocol):
         ...
 
 
+def able(extractor: str) -> list[str]:
+    """The matchers that can compare this extractor's features."""
+    unable = {"lightglue": not entry(extractor).lightglue, "loftr": extractor != "loftr"}
+    return [name for name in MATCHERS if not unable.get(name)]
+
+
 def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
     """The weights that the matcher needs for this extractor, "lightglue" for a file of one's own; SettingsError if the two cannot work
     together."""
     if match.matcher not in MATCHERS:
         raise SettingsError(f"unknown matcher {match.matcher!r}; known: {', '.join(MATCHERS)}")
     line = entry(extract.extractor)
+    if match.matcher == "loftr":
+        if extract.extractor != "loftr":
+            raise SettingsError(f"the matcher loftr compares the cells of --extractor loftr, not the features of {extract.extractor}")
+        return line.weights
     if match.matcher != "lightglue":
         return None
     if match.lightglue_weights:
         _check_trained_for(extract, match)
         return "lightglue"
     if not line.lightglue:
-        able = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
+        others = ", ".join(name for name, other in EXTRACTORS.items() if other.lightglue)
         raise SettingsError(
-            f"there is no LightGlue for {extract.extractor}; use --matcher nearest, train one (reid train lightglue --extractor "
-            f"{extract.extractor}), or take an extractor that has one: {able}"
+            f"there is no LightGlue for {extract.extractor}; use --matcher {' or '.join(able(extract.extractor))}, train one (reid train "
+            f"lightglue --extractor {extract.extractor}), or take an extractor that has one: {others}"
         )
     if extract.weights and line.lightglue[0] == f"{extract.extractor}-lightglue":  # GLAMpoints' is SIFT's, whose descriptors stay the same
         raise SettingsError(
@@ -142,10 +153,10 @@ def numerics(match: MatchSettings, device: str) -> str:
 
 def describe(extract: ExtractSettings, match: MatchSettings) -> dict[str, object]:
     """All that changes the matches of two photos, their features given and the machine apart. JSON-able."""
-    model = verification(match)
+    model, own = verification(match), match.lightglue_weights if match.matcher == "lightglue" else ""
     return {
         "matcher": match.matcher,
-        "weights": weights.digest(weights_name(extract, match), match.lightglue_weights),
+        "weights": weights.digest(weights_name(extract, match), own),
         "verify": model,
         **{name: getattr(match, name) for name in OWN[match.matcher]},
         "constants": constants(f"{__name__}.{match.matcher}", *([f"{__name__}.verified"] if model else [])),
