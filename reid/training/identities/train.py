@@ -58,8 +58,9 @@ def stages(
     judge = Judge(mined.trials, session)
     before = judge.figures(network)
     n_alike = sum(map(len, alike))
-    learned_from = {"n_animals": len(alike), "n_alike": n_alike, "n_strangers": len(mined.strangers)}
-    card = {**about(choices), **learned_from, "n_animals_left_out": len(set(judge.animals)), "pairs": mined.fingerprint()}
+    learned_from = {"n_photos": len(learned), "n_animals": len(alike), "n_alike": n_alike, "n_strangers": len(mined.strangers)}
+    not_from = {"n_held_out": len(left_out), "n_animals_left_out": len(set(judge.animals))}
+    card = {**about(choices), **learned_from, **not_from, "pairs": mined.fingerprint()}
     yield Task(
         "lightglue", network, pair, of_batch, lambda: judge.better(before, judge.figures(network)), card,
         saved=lambda: low_rank.merged(network), patience=PATIENCE,
