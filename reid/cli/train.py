@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +54,7 @@ def train(
     """Train features, or a matcher for them, on your own photos.
 
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
-    out; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
+    out, or, with --labels, on every fifth animal; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
     from ..report.plots import save_training
     from ..training.run import labelled
     from ..training.run import train as run
@@ -62,9 +62,12 @@ def train(
     if labels != (gallery is not None) or (labels and photos is not None):
         raise SettingsError("labels are those of a gallery, whose photos are learned from: --labels --gallery FOLDER, without --photos")
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
-    with listening() as listener, _resumable():
-        own: dict[str, Any] = {"weights": weights, "begin": begin or "shipped", "device": device, "table": metadata, "cache": cache}
-        session = None if gallery is None else labelled(str(network), gallery, extractor, **own, listener=listener)
+    own: dict[str, Any] = {"weights": weights, "begin": begin or "shipped", "device": device, "table": metadata, "cache": cache}
+    with (
+        listening() as listener,
+        _resumable(),
+        nullcontext() if gallery is None else labelled(str(network), gallery, extractor, **own, listener=listener) as session,
+    ):
         file, card = run(
             str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
             resume=resume, rendered=rendered, labels=session, progress=listener.progress, note=listener.note,

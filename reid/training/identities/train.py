@@ -48,8 +48,9 @@ def stages(
         if kind in (0, 1):
             return species.pair(rank) if kind == 0 else warped.pair(rank)
         rng = np.random.default_rng((choices.seed, number))
-        looks = mined.strangers if kind == 2 or not alike else alike[int(rng.integers(len(alike)))]
-        return described(looks[int(rng.integers(len(looks)))], kind == 3, session, N_KEYPOINTS)
+        same = kind == 3 or not mined.strangers
+        looks = alike[int(rng.integers(len(alike)))] if same else mined.strangers
+        return described(looks[int(rng.integers(len(looks)))], same, session, N_KEYPOINTS)
 
     def of_batch(forward: Forward, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
         *inputs, true = batch(pairs, network.with_scale_and_angle, next(network.parameters()).device)
