@@ -20,7 +20,7 @@ from reid.training.identities import train as identities
 from reid.training.truth import IGNORED, UNMATCHED, Pair
 
 PLAIN = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=200, resize=320, shortlist=1, segment=False)
-GLUE = PLAIN.replace(matcher="lightglue", max_keypoints=96)
+GLUE = PLAIN.replace(extractor="goodpoint", matcher="lightglue", max_keypoints=96)
 MET = [f"a{number}" for number in range(10)]  # of which a0 and a5 are left out
 SHOT = [  # animal, what is drawn, which view of it, encounter, side
     *((name, number, view, f"{name}-{view}", "left") for number, name in enumerate(MET) for view in (0, 1)),
@@ -154,7 +154,7 @@ class Drawn:
 
 
 def glued(folder, out, monkeypatch, resume=False, stop=None):
-    """Four steps of the LightGlue that ships for SIFT, its few keypoints stored beside the gallery."""
+    """Four steps of the LightGlue that ships for GoodPoint, of few keypoints."""
 
     def progress(what, done, total):
         if what == "steps of lightglue" and done == stop:
