@@ -198,7 +198,7 @@ class Session(AbstractContextManager["Session"]):
         judges, impostors = (self.judges, self.impostors) if items else (None, None)
         calibration, losses = (judges.calibration, judges.losses) if judges else (None, None)
         n = len(items), len(self.gallery.identities), n_extracted
-        return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder)
+        return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder, stages.n_to_estimate(items))
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
         """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.

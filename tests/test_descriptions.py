@@ -14,6 +14,8 @@ import reid
 from reid import devices, extractors, matchers, retrieval
 from reid.errors import SettingsError
 from reid.settings import ExtractSettings, MatchSettings
+from reid.stages.sides import LAYOUT
+from reid.store.description import constants
 
 PACKAGE = Path(reid.__file__).parent
 HALF = torch.bfloat16
@@ -44,6 +46,7 @@ def described() -> dict[str, set[str]]:
         extract = ExtractSettings(extractor="loftr" if matcher == "loftr" else "aliked-n16")
         parts += [matchers.describe(extract, MatchSettings(matcher=matcher, verify=how))["constants"] for how in ("none", "affine")]
     parts.append({file: values for file, values in extractors.describe(ExtractSettings())["segment"].items() if file != "weights"})
+    parts.append(constants(LAYOUT))  # of the fingerprint of what sides are told by
     for part in parts:
         for file, values in part.items():
             found.setdefault(file.replace(".", "/") + ".py", set()).update(values)

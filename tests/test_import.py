@@ -471,6 +471,8 @@ def test_an_import_names_the_next_step_where_photos_have_no_name(tmp_path, call,
     assert "next:" not in call("import", "known", "--gallery", "g", "--copy")[1]
     said = call("import", "my card", "--gallery", "h", "--copy")[1].splitlines()
     assert said[-1].endswith("next: reid review h/photos/DCIM/100CANON --gallery h")
+    status, _, said = call("import", "my card", "--gallery", "k", "--as", "folders")
+    assert status == 2 and "leave out --as folders, and they are taken in without names, for `reid review` to give them" in said
 
 
 def test_cards_in_folders_of_stations_name_places_and_nobody(tmp_path, bring):

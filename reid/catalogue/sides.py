@@ -67,6 +67,14 @@ def opposite(a: str | None, b: str | None) -> bool:
     return any(one in words_a and other in words_b for one, other in pairs)
 
 
+def mirrored(view: str) -> str:
+    """The side that the mirror image of a photo shows: right of left, topleft of topright; what knows no left and right is itself.
+
+    Of sides as `side` writes them."""
+    words = {{"left": "right", "right": "left"}.get(word, word) for word in _words(view)}
+    return "".join(word for word in ORDER if word in words) or view
+
+
 def _runs(view: str | None) -> list[str]:
     plain = unicodedata.normalize("NFKD", (view or "").casefold())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))

@@ -30,6 +30,7 @@ def index(
     Interrupt it at will: the same command goes on where it stopped. A photo whose size and time of change are as before is taken to be the
     same; --check reads it."""
     from .. import session
+    from ..catalogue.values import counted
 
     with (
         listening() as listener,
@@ -54,6 +55,8 @@ def index(
     if done.recall is not None and done.recall.n_queries:
         kept = f"the {done.recall.length} of {done.n_photos} references that a photo is matched with"
         print(f"shortlist: {kept} hold its animal in {100 * done.recall.share:.0f} % of {done.recall.n_queries} tries on this gallery")
+    if done.n_to_estimate:
+        print(f"sides: nobody has said that of {counted(done.n_to_estimate, 'photo')}; `reid review` estimates and proposes it")
     report_failures(done.failures)
     raise typer.Exit(1 if done.failures else 0)
 

@@ -28,19 +28,22 @@ def show(
     reference: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
     settings: Settings,
     out: Annotated[Path | None, typer.Option(help="The picture. (default: QUERY-REFERENCE-matches.png here)")] = None,
+    outline: Annotated[bool, typer.Option("--outline", help="Draw where the animal was found, too: marks beside it do not count.")] = False,
 ) -> None:
     """Draw the matching marks of two photos, by one pipeline.
 
     `identify` draws a pair by whichever of its pipelines speaks for it most."""
-    from .. import session
+    from .. import session, stages
     from ..report import pictures
 
     out = out or Path(f"{query.stem}-{reference.stem}-matches.png")
     check_writable(out, reads=(query, reference))
     with listening() as listener:
         pair = session.open_pair(query, reference, settings, listener)
+        first = stages.Pipeline(settings.pipelines()[0], out.parent, listener)
+        masks = (first.prepare(pair.query).mask, first.prepare(pair.reference).mask) if outline else (None, None)
     least = settings.score.min_confidence
-    pictures.save(pictures.of_pair(pair, (query.name, reference.name), least), out)
+    pictures.save(pictures.of_pair(pair, (query.name, reference.name), least, masks), out)
     n_matches = int((pair.matches.confidence > least).sum())
     print(f"{n_matches} matches above {least} by {pair.pipeline} are drawn in {out}")
 

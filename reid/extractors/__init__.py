@@ -121,12 +121,14 @@ def numerics(extract: ExtractSettings, device: str) -> str:
 
 def describe(extract: ExtractSettings) -> dict[str, object]:
     """All that changes the features of a photo, the machine apart. JSON-able."""
+    from ..imaging import borders
     from ..imaging.prepare import CLIP_LIMIT, SPECK, TILES
 
     return {
         **{name: getattr(extract, name) for name in ("extractor", "max_keypoints", "resize", "enlarge")},
         "weights": weights_digest(extract),
         "speck": SPECK,
+        "borders": constants(borders.__name__),
         "equalize": {"clip_limit": CLIP_LIMIT, "tiles": TILES} if extract.equalize else None,
         "segment": _of_outline() if extract.segment else None,
         "constants": constants(f"{__name__}.{entry(extract.extractor).module}"),

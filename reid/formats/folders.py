@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..catalogue.folders import read_folders, readable
+from ..errors import GalleryError
+from . import photos
 from .source import Look, Options, Row, Source, of_rows
 
 MEANINGS = {"path": "file", "identity": "folder", "orientation": "side"}
@@ -13,6 +15,11 @@ def recognises(look: Look) -> bool:
 
 
 def read(look: Look, options: Options) -> Source:
+    if photos.recognises(look):
+        raise GalleryError(
+            f"{look.path} holds photos as a camera leaves them, and no folder that is called by an animal; leave out --as folders, and "
+            "they are taken in without names, for `reid review` to give them"
+        )
     drafts, notes, derived = read_folders(look.path, names_as_written=False)
     rows: list[Row] = []
     for draft in drafts:

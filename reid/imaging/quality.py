@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ..records import PhotoRef, Quality
+from .borders import picture
 from .decode import photo_size
 from .prepare import prepare
 
@@ -14,12 +15,15 @@ SMALL, BLURRED, DARK, BRIGHT, FLAT = 250, 4.0, 0.28, 0.75, 0.1  # px, and as in 
 
 
 def quality(ref: PhotoRef) -> Quality:
-    """What the photo of `ref` can show. Raises PhotoError."""
+    """What the photo of `ref` can show, info bars and borders apart. Raises PhotoError."""
     pixels = prepare(ref, QUALITY_SIDE, enlarge=True).pixels
+    x0, y0, x1, y1 = picture(pixels)
+    shown = np.array((x1 - x0, y1 - y0)) / (pixels.shape[1], pixels.shape[0])
+    pixels = np.ascontiguousarray(pixels[y0:y1, x0:x1])
     light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), 1.0), cv2.CV_32F)
-    width, height = photo_size(ref.path) if ref.crop is None else ref.crop[2:]
-    return Quality(round(max(width, height)), float(edges.var()), float(light.mean() / 255), float(light.std() / 255))
+    size = photo_size(ref.path) if ref.crop is None else ref.crop[2:]
+    return Quality(round(max(shown * size)), float(edges.var()), float(light.mean() / 255), float(light.std() / 255))
 
 
 def shortcomings(seen: Quality) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ from ..store import write_atomically
 
 HEIGHT, GAP, BAR, FINE = 480, 12, 54, 4  # px: of a panel, between panels, of the caption; sub-pixel bits of a drawn point
 MOST, COVER = 80, 0.6  # lines drawn, the surest; how much a line hides of the photo
-INK, PAPER = (245, 245, 245), (24, 28, 32)
+INK, PAPER, OUTLINE = (245, 245, 245), (24, 28, 32), (255, 106, 213)
+Masks = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]
 
 
 def draw_matches(
@@ -31,10 +32,12 @@ def draw_matches(
     matches: PairMatches,
     captions: tuple[str, str] | None,
     min_confidence: float = 0.5,
+    masks: Masks = (None, None),
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB. Lines run from yellow (doubtful) to green (sure), at most the MOST surest above `min_confidence`."""
-    left, at_left = _panel(query, features[0])
-    right, at_right = _panel(reference, features[1])
+    """(H, W, 3) uint8 RGB. Lines run from yellow (doubtful) to green (sure), at most the MOST surest above `min_confidence`. The outlines
+    of `masks` (H, W) of the prepared photos are drawn, too."""
+    left, at_left = _panel(query, features[0], masks[0])
+    right, at_right = _panel(reference, features[1], masks[1])
     shift = left.shape[1] + GAP
     canvas = np.full((HEIGHT + BAR, shift + right.shape[1], 3), PAPER, np.uint8)
     canvas[BAR:, : left.shape[1]] = left
@@ -53,27 +56,35 @@ def draw_matches(
     return canvas[BAR:] if captions is None else _captioned(canvas, shift, captions)
 
 
-def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float) -> NDArray[np.uint8]:
+def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float, masks: Masks = (None, None)) -> NDArray[np.uint8]:
     """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from, and
     whose they are."""
     if captions is not None:
         captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches by {pair.pipeline}"
-    return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence)
+    return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence, masks)
 
 
-def _panel(ref: PhotoRef, features: Features) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The upright photo HEIGHT px high, its box outlined, and the keypoints on it, (N, 2) px."""
+def _panel(ref: PhotoRef, features: Features, mask: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The upright photo HEIGHT px high, its box and mask outlined, and the keypoints on it, (N, 2) px."""
     full = imaging.photo_size(ref.path)
     pixels = imaging.decode(ref.path, at_least=HEIGHT * max(1, max(full) // min(full) + 1)).pixels
     size = max(1, round(full[0] * HEIGHT / full[1])), HEIGHT
     panel = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if pixels.shape[0] > HEIGHT else cv2.INTER_LINEAR)
     scale = np.array(size) / full
-    points = (imaging.to_upright(features.keypoints, features.size, full, ref) + 0.5) * scale - 0.5
+
+    def placed(points: NDArray[np.generic]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = (imaging.to_upright(points, features.size, full, ref) + 0.5) * scale - 0.5
+        return found
+
+    if mask is not None:
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        lines = [np.rint(placed(one[:, 0])).astype(np.int32) for one in outlines]
+        cv2.polylines(panel, lines, True, OUTLINE, 2, cv2.LINE_AA)
     if ref.crop is not None:
         x0, y0, x1, y1 = imaging.pixel_box(ref.crop, full)
         corners = np.rint(np.array([(x0, y0), (x1 - 1, y1 - 1)]) * scale).astype(int)
         cv2.rectangle(panel, tuple(map(int, corners[0])), tuple(map(int, corners[1])), INK, 1, cv2.LINE_AA)
-    return panel, points
+    return panel, placed(features.keypoints)
 
 
 def _colour(confidence: float, lowest: float) -> tuple[int, int, int]:

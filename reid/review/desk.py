@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import stages
-from ..catalogue import DecisionLog, Gallery
+from ..catalogue import DecisionLog, Gallery, Kind
+from ..decision.sides import SideEstimate
 from ..errors import GalleryError, PhotoError
 from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
 from . import tasks
-from .book import JUDGES, Book
+from .book import JUDGES, Book, Card
 from .book import read as read_book
 from .tasks import Choice, Task, Topic, shown
 from .worker import Progress, Worker
@@ -95,6 +96,13 @@ class Desk:
 
     def may_undo(self) -> bool:
         return any(one.observer == self.observer for one in self.book().effective)
+
+    def estimate(self, card: Card) -> SideEstimate | None:
+        """The side that a photo probably shows, where nobody has said anything of it; none for a second observer."""
+        digest = card.digest or ""
+        if self.blind or card.ref.orientation or any(one.kind is Kind.SIDE for one in self.book().counting(digest)):
+            return None
+        return self.worker.sides.get(digest)
 
     # -- what is asked
 

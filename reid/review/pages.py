@@ -32,7 +32,10 @@ KEYS = (
     (("K", "↑"), "candidate before"),
     (("→", "←"), "next photo of the candidate, the one before"),
     (("[", "]"), "photos of the query"),
-    (("S", "Shift + S"), "the side that the query shows, the candidate: then L left, R right, D dorsal, V ventral, U not known"),
+    (
+        ("S", "Shift + S"),
+        "the side that the query shows, the candidate: then L left, R right, D dorsal, V ventral, U not known, Enter as estimated",
+    ),
     (("A",), "the candidate's other photos, dates and places"),
     (("Z",), "zoom in, and out again"),
     (("+", "-"), "zoom by steps"),

@@ -52,11 +52,14 @@ def outline(ref: PhotoRef, work: Workspace) -> tuple[list[list[list[float]]], st
 
     No polygon where the whole photo is used. Raises PhotoError, WeightsError."""
     photo = work.first.prepare(ref)
+    told = f"; {imaging.LEFT_OUT}" if imaging.LEFT_OUT in photo.flaws else ""
+    whole = NO_ANIMAL if NO_ANIMAL in photo.flaws else "the whole photo is used"
     if photo.mask is None:
-        return [], NO_ANIMAL if NO_ANIMAL in photo.flaws else "the whole photo is used"
+        return [], whole
     found, _ = cv2.findContours(photo.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = [((cv2.approxPolyDP(one, 1, closed=True)[:, 0] + 0.5) / photo.size).round(4).tolist() for one in found]
-    return polygons, f"the animal is {100 * photo.mask.mean():.0f} % of the photo"
+    found_it = NO_ANIMAL not in photo.flaws and (ref.mask or work.settings.extract.segment)
+    return polygons, (f"the animal is {100 * photo.mask.mean():.0f} % of the photo" if found_it else whole) + told
 
 
 def shown_size(ref: PhotoRef, work: Workspace) -> tuple[int, int]:

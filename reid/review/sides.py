@@ -33,6 +33,8 @@ def say(desk: Desk, given: Mapping[str, str], evidence: Mapping[str, object]) ->
     cards = [card for id in given.get("photos", "").split() if (card := desk.book().cards.get(id)) is not None and card.digest]
     if not cards or "side" not in given:
         raise HTTPException(404, "these photos are not there any more, or have not been read yet")
+    if len(cards) == 1 and (guess := desk.estimate(cards[0])):
+        evidence = {**evidence, "estimated": [guess.side, round(guess.p, 3)]}  # what was on the screen
     try:
         done = say_side(desk, cards, given["side"], evidence)
     except DecisionError as error:

@@ -1,5 +1,5 @@
-"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels; then
-it waits for further photos.
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels and the sides
+that nobody has said; then it waits for further photos.
 
 Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
 """
@@ -12,12 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ..errors import ReidError
-from ..records import Failure, Health, IdentityRanking, PhotoRef, Query
+from ..decision.sides import SURE, SideEstimate, SideModel
+from ..errors import ReidError, WeightsError
+from ..records import Failure, Health, IdentityRanking, Indexed, PhotoRef, Query
 from ..session import Session
-from ..stages import Listener
+from ..stages import Listener, estimated_sides, has_layouts, known_sides, learn_sides
 
 PACE = 2.0  # seconds after which a pace says something
 NICER = 10  # by so much the worker, and the threads that it starts, stand back behind requests and the browser
@@ -80,6 +82,9 @@ class Worker:
         self.health: Health | None = None
         self.is_ready = False  # whether the gallery's features are stored
         self.has_photos = False  # whether any were ever given
+        self.sides: dict[str, SideEstimate] = {}  # by digest, of photos whose side nobody had said, where it is sure enough
+        self._tells_sides: SideModel | None = None  # once it has been learned
+        self._asked: list[Indexed] = []  # the photos of the queries
         self._batches: deque[Sequence[PhotoRef]] = deque()
         self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
@@ -131,11 +136,16 @@ class Worker:
         if not self.is_ready:
             self._fail(self.session.failures)
         self.is_ready = True
+        known = known_sides(self.session.references)
+        if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
+            self._learn_sides(known)
         while self._batches:
             self._answer(self._batches.popleft())
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
+        self._learn_sides(known)
+        self._estimate((*self._asked, *self.session.references))
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
@@ -149,8 +159,21 @@ class Worker:
                 self._fail(failed)
                 if ranking is not None:
                     self.told(query, ranking)
+                self._asked += query.photos
+                self._estimate(query.photos)
         finally:
             self.progress.is_quiet = False
+
+    def _learn_sides(self, known: Sequence[Indexed]) -> None:
+        with suppress(WeightsError):  # without them nothing is proposed
+            self._tells_sides = self._tells_sides or learn_sides(known, self.session.work)
+
+    def _estimate(self, items: Sequence[Indexed]) -> None:
+        bare = [item for item in items if not item.ref.orientation and item.digest not in self.sides]
+        for item, found in estimated_sides(bare, self._tells_sides, self.session.work) if self._tells_sides else ():
+            self._check()
+            if found.p >= SURE:
+                self.sides[item.digest] = found
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         self.progress.change(failures=(*self.state.failures, *failures))

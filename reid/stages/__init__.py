@@ -17,14 +17,16 @@ from .results import IndexSummary, PairView, about
 from .score import Compared, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
 from .select import Selection, Stage, stage
+from .sides import estimated_sides, has_layouts, known_sides, learn_sides, n_to_estimate
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
 __all__ = [
     "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
-    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster", "collect",
-    "compare", "copies", "damages", "decided", "evidence", "extract", "extracted_in", "features_of", "grouping", "health", "identified",
-    "identify", "impostor_pairs", "impostors", "judge", "judges", "learn", "look_again", "lost", "match_apart", "match_pair", "missing",
-    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
-    "together", "trials", "update_index", "without_encounter",
+    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster",
+    "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract", "extracted_in", "features_of",
+    "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge", "judges", "known_sides",
+    "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate", "needed", "pair_scores",
+    "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "together", "trials",
+    "update_index", "without_encounter",
 ]  # fmt: skip

@@ -94,7 +94,8 @@ class Pipeline:
         return matchers.create(self.settings.extract, self.settings.match, self.device)
 
     def prepare(self, ref: PhotoRef) -> Photo:
-        """Decoded and resized; as the settings want, evened out, and with a mask of the animal where none is given.
+        """Decoded and resized; as the settings want, evened out, and with a mask of the animal where none is given;
+        without info bars and borders.
 
         Raises PhotoError."""
         extract = self.settings.extract
@@ -102,6 +103,7 @@ class Pipeline:
         if extract.segment and photo.mask is None:
             mask = extractors.segmenter(self.device).foreground(photo.pixels)
             photo = replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
+        photo = imaging.without_borders(photo)
         return replace(photo, pixels=imaging.equalized(photo.pixels)) if extract.equalize else photo
 
     def stored(self, item: Indexed, read: Read | None = None) -> Features | None:

@@ -27,6 +27,7 @@ class IndexSummary:
     calibration: Calibration | None  # where the gallery has been calibrated
     losses: Mapping[Stage, int] | None  # where calibration queries lose their animal, see `Judges.losses`
     folder: Path
+    n_to_estimate: int = 0  # photos whose side nobody has said, where enough others teach it
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..records import PhotoRef
 from ..store import LEFTOVER_AGE, DamagedFile, Digests, is_old, is_sound, leftovers, read_json, read_tensors, remove, sha256_of
 
 DAY = 86400.0  # seconds
-BY_PHOTO = ("features", "matches", "second", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
+BY_PHOTO = ("features", "layouts", "matches", "second", "coarse")  # <kind>/<fingerprint>/<..>/<digest>.safetensors
 INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
 BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
 PICTURES = "pictures"  # <kind>/<side in px>/<..>/<digest>.jpg, as the review app shows photos
