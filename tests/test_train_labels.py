@@ -82,8 +82,8 @@ def test_no_pair_is_of_an_animal_that_is_left_out_or_of_two_names_that_may_be_on
     assert set(mined.alike) <= learned - {"n", "twin"} and len(mined.alike) > 5
     for name, looks in mined.alike.items():
         assert all(look.names == {name} for look in looks)
-    assert mined.strangers and all(look.names <= learned and len(look.names) == 2 for look in mined.strangers)
-    assert not any(look.names in mined.doubtful for look in mined.strangers)
+    assert mined.impostors and all(look.names <= learned and len(look.names) == 2 for look in mined.impostors)
+    assert not any(look.names in mined.doubtful for look in mined.impostors)
     for trial in mined.trials:
         assert names([trial.photo, *trial.own]) == {trial.photo.ref.identity} <= {"a0", "a5"}
         assert names(trial.others) <= {"a0", "a5", "m"} - {trial.photo.ref.identity}
@@ -94,17 +94,17 @@ def test_no_pair_is_of_an_animal_that_is_left_out_or_of_two_names_that_may_be_on
 def test_names_that_people_keep_apart_are_two_animals(gallery, monkeypatch):
     monkeypatch.setitem(gallery.__dict__, "gallery", replace(gallery.gallery, labels=SimpleNamespace(animals_apart={("a3", "twin"): 1})))
     found = pairs.mine(gallery, *pairs.divided(gallery.references), silent)
-    assert not found.doubtful and any(look.names == {"a3", "twin"} for look in found.strangers)
+    assert not found.doubtful and any(look.names == {"a3", "twin"} for look in found.impostors)
 
 
-def test_of_strangers_that_look_alike_those_of_the_largest_sum_stay(gallery):
+def test_of_impostors_that_look_alike_those_of_the_largest_sum_stay(gallery):
     learned, _ = pairs.divided(gallery.references)
     photos = learned[:4]
     looks = [pairs.Look((photos[0], other), 0, total, np.zeros((0, 2), np.int32)) for other, total in zip(photos[1:], (2.0, 1.0, 3.0))]
     assert [look.total for look in pairs._hardest(looks)] == [3.0, 2.0]
 
 
-def test_matches_that_agree_are_partners_and_of_strangers_nothing_matches(gallery, mined):
+def test_matches_that_agree_are_partners_and_of_impostors_nothing_matches(gallery, mined):
     look = next(iter(mined.alike.values()))[0]
     first, second = (gallery.work.first.load(item) for item in look.photos)
     pair = pairs.described(look, True, gallery, 60)
@@ -116,8 +116,8 @@ def test_matches_that_agree_are_partners_and_of_strangers_nothing_matches(galler
     motion, _ = pairs.motion_of(*look.photos, gallery.work, gallery.work.pipelines)[1:]
     away = np.linalg.norm(pairs.project(first.keypoints[look.same[:, 0]], motion) - second.keypoints[look.same[:, 1]], axis=1)
     assert (away < 0.05 * 320).all()
-    stranger = pairs.described(mined.strangers[0], False, gallery, 60)
-    assert all((rows == UNMATCHED).all() for rows in stranger.partners)
+    impostor = pairs.described(mined.impostors[0], False, gallery, 60)
+    assert all((rows == UNMATCHED).all() for rows in impostor.partners)
 
 
 def test_labels_that_are_missing_or_too_few_are_one_line(gallery):

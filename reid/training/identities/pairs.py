@@ -64,12 +64,12 @@ class Mined:
     """What is learned from, and what it is judged on."""
 
     alike: Mapping[str, Sequence[Look]]  # of each animal
-    strangers: Sequence[Look]
+    impostors: Sequence[Look]
     trials: Sequence[Trial]
     doubtful: frozenset[frozenset[str | None]]  # pairs of names that may be one animal
 
     def fingerprint(self) -> str:
-        looks = [*(one for looks in self.alike.values() for one in looks), *self.strangers]
+        looks = [*(one for looks in self.alike.values() for one in looks), *self.impostors]
         judged = [[one.digest for one in (trial.photo, *trial.own, *trial.others)] for trial in self.trials]
         return fingerprint([[one.digest for one in look.photos] + look.same.tolist() for look in looks], judged)
 
@@ -114,7 +114,7 @@ def mine(session: Session, learned: Sequence[Indexed], left_out: Sequence[Indexe
     """The pairs of `divided` photos, by the pipelines of the session, whose first has the weights that are begun with. Matches are stored.
 
     Names two of whose photos agree as photos of one animal usually do may be one animal, unless people have decided: none of their pairs
-    counts as one of strangers."""
+    counts as impostors."""
     again = met_again(learned)
     in_turn = sorted(((turn, couple) for couples in again.values() for turn, couple in enumerate(couples)), key=lambda one: one[0])
     alike = _looks([couple for _, couple in in_turn[:N_ALIKE]], session, "pairs of one animal", progress)

@@ -48,8 +48,8 @@ def stages(
         if kind in (0, 1):
             return species.pair(rank) if kind == 0 else warped.pair(rank)
         rng = np.random.default_rng((choices.seed, number))
-        same = kind == 3 or not mined.strangers
-        looks = alike[int(rng.integers(len(alike)))] if same else mined.strangers
+        same = kind == 3 or not mined.impostors
+        looks = alike[int(rng.integers(len(alike)))] if same else mined.impostors
         return described(looks[int(rng.integers(len(looks)))], same, session, N_KEYPOINTS)
 
     def of_batch(forward: Forward, pairs: list[Pair], generator: torch.Generator) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ def stages(
     judge = Judge(mined.trials, session)
     before = judge.figures(network)
     n_alike = sum(map(len, alike))
-    learned_from = {"n_photos": len(learned), "n_animals": len(alike), "n_alike": n_alike, "n_strangers": len(mined.strangers)}
+    learned_from = {"n_photos": len(learned), "n_animals": len(alike), "n_alike": n_alike, "n_impostors": len(mined.impostors)}
     not_from = {"n_held_out": len(left_out), "n_animals_left_out": len(set(judge.animals))}
     card = {**about(choices), **learned_from, **not_from, "pairs": mined.fingerprint()}
     yield Task(
@@ -91,8 +91,8 @@ class Judge:
             found = glue.match(encoded[one.photo.digest], [encoded[item.digest] for item in (*one.own, *one.others)], *early)
             totals = np.array([float(confidence.sum()) for _, (_, confidence) in sorted(found, key=lambda pair: pair[0])])
             sums.append((totals[: len(one.own)], totals[len(one.own) :]))
-        others = np.concatenate([strangers for _, strangers in sums])
-        return np.array([(own.max() > strangers.max(), np.mean(own[:, None] > others)) for own, strangers in sums])
+        others = np.concatenate([impostors for _, impostors in sums])
+        return np.array([(own.max() > impostors.max(), np.mean(own[:, None] > others)) for own, impostors in sums])
 
     def better(self, before: NDArray[np.float64], now: NDArray[np.float64]) -> dict[str, float]:
         """`top1` and `auroc`; and `score`, by how much their mean exceeds what it was `before`, less a standard error over animals, so that
