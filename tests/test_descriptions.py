@@ -43,7 +43,7 @@ def described() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     parts = [extractors.describe(ExtractSettings(extractor=name))["constants"] for name in extractors.REGISTRY]
     for matcher in matchers.MATCHERS:
-        extract = ExtractSettings(extractor="loftr" if matcher == "loftr" else "aliked-n16")
+        extract = ExtractSettings(extractor={"loftr": "loftr", "cosine": "embedding"}.get(matcher, "aliked-n16"))
         parts += [matchers.describe(extract, MatchSettings(matcher=matcher, verify=how))["constants"] for how in ("none", "affine")]
     parts.append({file: values for file, values in extractors.describe(ExtractSettings())["segment"].items() if file != "weights"})
     parts.append(constants(LAYOUT))  # of the fingerprint of what sides are told by

@@ -114,7 +114,7 @@ def compare(
     gallery: Gallery,
     settings: Settings,
     extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas between.")] = "aliked-n16,disk,sift",
-    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, loftr, with commas between.")] = "lightglue,nearest",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, loftr, cosine, with commas between.")] = "lightglue,nearest",
     metadata: Table = None,
     json: Json = None,
     limit: Limit = None,
@@ -127,10 +127,13 @@ def compare(
 
     Each extractor is evaluated with each matcher on the same queries."""
     from .. import session
+    from ..matchers import able
     from ..report import tables
 
     which = names_in(extractors, "extractor"), names_in(matchers, "matcher")
     check_writable(json, reads=(gallery, metadata))
+    if settings.extract.weights:  # of the extractor that is compared, not of the settings' own
+        settings = settings.replace(extractor=which[0][0], matcher=able(which[0][0])[-1])
     with (
         listening() as listener,
         session.open(

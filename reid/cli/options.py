@@ -60,6 +60,7 @@ HELP = {  # of every setting, each of which has an option
     "matcher": "How features are matched; `reid models` lists the matchers.",
     "lightglue_weights": "LightGlue's weights: a file from `reid train`, or a name of `reid models` (aliked-lightglue: as published).",
     "shortlist": "Match only so many references, those with most votes; 0: all.",
+    "embedding": "File from `reid train embedding`, which chooses the shortlist together with the votes.",
     "second_look": "How many individuals that stand first are looked at again at most, the photo laid on theirs; 0: none.",
     "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
     "verify": "Keep only matches that agree with one motion of this kind; auto: affine for nearest, none for the others.",
@@ -87,7 +88,7 @@ HELP = {  # of every setting, each of which has an option
 NAMES = {"encounters": "encounter"}  # options that are called otherwise than their setting
 PREPARED = ("max_keypoints", "resize", "enlarge", "equalize", "segment")
 LIGHTGLUE = ("lightglue_weights", "precision", "depth_confidence", "width_confidence")
-FEATURES = ("device", "extractor", "weights", *PREPARED, "matcher", "ratio", *LIGHTGLUE, "fuse", "min_confidence")
+FEATURES = ("device", "extractor", "weights", *PREPARED, "matcher", "ratio", *LIGHTGLUE, "fuse", "min_confidence", "embedding")
 SEARCH = ("score", "verify", "encounters", "sides", "mirror", "rotations", "shortlist", "coarse", "second_look", "impostor_pairs")
 PROMISES = ("max_false_match", "max_false_new", "prior_new", "match_below", "new_above")
 Preset = StrEnum("Preset", list(PRESETS))  # type: ignore[misc]

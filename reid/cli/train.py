@@ -13,7 +13,7 @@ import typer
 
 from ..errors import SettingsError
 from ..settings import Device, Precision
-from ..training import METHODS
+from ..training import EMBEDDING, METHODS
 from .options import Cache, Table
 from .screen import INTERRUPTED, Told, listening
 
@@ -21,7 +21,7 @@ LENGTH, DATA = "How long and how fast", "What is learned from"
 if TYPE_CHECKING:
     Network = StrEnum
 else:
-    Network = StrEnum("Network", list(METHODS))
+    Network = StrEnum("Network", [*METHODS, EMBEDDING])
 
 
 def train(
@@ -29,7 +29,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
     photos: Annotated[Path | None, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)] = None,
     labels: Annotated[bool, typer.Option("--labels", help="lightglue: learn from the animals of a gallery, --gallery.")] = False,
-    gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="Folder of animals whose labels are learned from.")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", "-g", help="embedding, --labels: folder of animals whose names are learned from.")
+    ] = None,
     metadata: Table = None,
     cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
@@ -51,7 +53,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of crops, warps and noise.", min=0, rich_help_panel=DATA)] = 0,
 ) -> None:
-    """Train features, or a matcher for them, on your own photos.
+    """Train features, or a matcher for them, on your own photos; an embedding on a gallery's names.
 
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
     out, or, with --labels, on every fifth animal; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
@@ -59,9 +61,16 @@ def train(
     from ..training.run import labelled
     from ..training.run import train as run
 
-    if labels != (gallery is not None) or (labels and photos is not None):
-        raise SettingsError("labels are those of a gallery, whose photos are learned from: --labels --gallery FOLDER, without --photos")
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
+    if network == EMBEDDING:
+        if gallery is None or photos or rendered or labels or extractor or weights or any(value is not None for value in wanted.values()):
+            raise SettingsError("an embedding learns names: --gallery FOLDER; besides it takes --out, --metadata, --cache and --device")
+        _embedding(gallery, out, metadata, cache, device)
+        return
+    if labels and (gallery is None or photos):
+        raise SettingsError("labels are those of a gallery, whose photos are learned from: --labels --gallery FOLDER, without --photos")
+    if not labels and (photos is None or gallery):
+        raise SettingsError(f"{network} learns from photos without names: --photos FOLDER")
     own: dict[str, Any] = {"weights": weights, "begin": begin or "shipped", "device": device, "table": metadata, "cache": cache}
     with (
         listening() as listener,
@@ -77,6 +86,17 @@ def train(
     if not card["step"]:
         print("nothing that was learned is better than what it began with, which is what the file holds")
     print(f"how it went: {save_training(out)}")
+
+
+def _embedding(gallery: Path, out: Path, table: Path | None, cache: Path | None, device: Device) -> None:
+    from ..training import embedding
+
+    with listening() as listener:
+        file, card = embedding.train(gallery, out, table=table, cache=cache, device=device, listener=listener)
+    n = f"{card['n_photos']} photos of {card['n_animals']} animals, {card['n_met_again']} of them met again"
+    print(f"learned from {n}; the weights are in {file}")
+    first, without = (f"{100 * card[name]:.0f} %" for name in ("first", "first_without"))
+    print(f"of animals that were left out, {first} of photos found theirs first among the others; {without} by the network as it is")
 
 
 @contextmanager

@@ -73,9 +73,10 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     failures = [*session.failures, *failed, *unusable]
     stages.update_index(references, work.first)
     impostors = session.impostors
-    if settings.decide.calibration_queries:
+    learns = settings.decide.calibration_queries and not stages.by_heart(references, work)
+    if learns:
         session.match_ahead(impostors)
-    judges = (stages.learn(references, work, impostors) if settings.decide.calibration_queries else None) or Judges(impostors)
+    judges = (stages.learn(references, work, impostors) if learns else None) or Judges(impostors)
     calibration = judges.calibration
     if calibration is not None:
         calibration.carries(settings.decide.max_false_match, settings.decide.max_false_new)

@@ -57,6 +57,7 @@ class ExtractorEntry:
     trained_here: bool = False  # `reid train` makes weights for it, which the setting `weights` names
     parts: tuple[str, ...] = ()  # names in `weights.REGISTRY` of the further networks that it is made of
     halved: bool = False  # on a GPU it computes in `half_precision`
+    votes_for: int | None = None  # photos, where a descriptor is the whole photo's: those that are most alike
     on_device: bool = True  # False: it is OpenCV's, and the processor's wherever the settings want it
 
 
@@ -82,6 +83,8 @@ REGISTRY: dict[str, ExtractorEntry] = {
     "dog-sosnet": ExtractorEntry("dog_hardnet", "SIFT's keypoints with SOSNet's descriptors (Tian 2019)", "sosnet"),
     "keynet-affnet-hardnet": ExtractorEntry("keynet", "Key.Net's keypoints in affine frames (Mishkin 2018) with HardNet's descriptors",
                                             "keynet", parts=("affnet", "orinet", "hardnet")),
+    "embedding": ExtractorEntry("embedding", "one vector a photo, of ImageNet's EfficientNet-Lite0; with weights, of a gallery's animals",
+                                n_dims=992, trained_here=True, parts=("efficientnet-lite0", "outline"), votes_for=2**14),
     "loftr": ExtractorEntry("loftr", "the cells of LoFTR (Sun 2021), for the matcher loftr", "loftr", n_dims=256),
 }  # fmt: skip
 
@@ -100,8 +103,8 @@ def weights_digest(extract: ExtractSettings) -> str | None:
     if extract.weights and not line.trained_here:
         able = ", ".join(name for name, other in REGISTRY.items() if other.trained_here)
         raise SettingsError(f"{extract.extractor} takes no weights of one's own; these do: {able}")
-    first = weights.digest(line.weights, extract.weights)
-    return first and "+".join((first, *(str(weights.digest(name)) for name in line.parts)))
+    found = weights.digest(line.weights, extract.weights), *map(weights.digest, line.parts)
+    return "+".join(filter(None, found)) or None
 
 
 def create(extract: ExtractSettings, device: str) -> Extractor:
@@ -127,6 +130,7 @@ def describe(extract: ExtractSettings) -> dict[str, object]:
     return {
         **{name: getattr(extract, name) for name in ("extractor", "max_keypoints", "resize", "enlarge")},
         "weights": weights_digest(extract),
+        **({"votes_for": votes} if (votes := entry(extract.extractor).votes_for) else {}),
         "speck": SPECK,
         "borders": constants(borders.__name__),
         "equalize": {"clip_limit": CLIP_LIMIT, "tiles": TILES} if extract.equalize else None,

@@ -143,12 +143,34 @@ class Outline:
     @torch.inference_mode()
     def likely(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(h, w) probability that a place of (H, W, 3) RGB pixels shows the animal, a place for `FINEST` px of what is shown."""
+        found: NDArray[np.float32] = self.decoder(self._maps(pixels))[0].sigmoid().cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def pooled(self, pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """(992,) what ImageNet's network sees of the animal in (H, W, 3) RGB pixels, in the part that the mask (H, W), not empty, covers:
+        of each of its maps, the finest first, the mean of every channel on the mask, then its standard deviation."""
+        if mask is not None:
+            x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+            window = np.s_[y : y + height, x : x + width]
+            pixels, mask = pixels[window], mask[window]
+        found = []
+        for one in self._maps(pixels):
+            here = np.ones(one.shape[2:], np.float32) if mask is None else _share(mask, one.shape[2:])
+            weight = torch.from_numpy(here / here.sum()).to(self.device)
+            mean = (one[0] * weight).sum(dim=(1, 2))
+            spread = ((one[0] - mean[:, None, None]) ** 2 * weight).sum(dim=(1, 2)).sqrt()
+            found += [mean, spread]
+        values: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+        return values
+
+    def _maps(self, pixels: NDArray[np.uint8]) -> list[Tensor]:
+        """The encoder's of (H, W, 3) pixels, `LONGEST` px long."""
         size = np.array(pixels.shape[1::-1])
         width, height = (max(2, round(side)) * STRIDE for side in size * (LONGEST / size.max() / STRIDE))
         small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        logits = self.decoder(self.encoder(shown(small)[None].to(self.device, memory_format=torch.channels_last)))
-        found: NDArray[np.float32] = logits[0].sigmoid().cpu().numpy()
-        return found
+        maps: list[Tensor] = self.encoder(shown(small)[None].to(self.device, memory_format=torch.channels_last))
+        return maps
 
     def foreground(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         """(H, W) True on the animal in (H, W, 3) RGB pixels; None where there is none to be seen. Every extractor asks for the same photos:
@@ -166,6 +188,12 @@ class Outline:
         grown = cv2.resize(mask.astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         found: NDArray[np.bool_] = grown > 0.5
         return found
+
+
+def _share(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """How much of each place of a map (h, w) lies on the mask (H, W)."""
+    found: NDArray[np.float32] = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return found
 
 
 def tidied(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

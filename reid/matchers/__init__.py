@@ -28,9 +28,10 @@ MATCHERS = {
     "nearest": "mutual nearest neighbours with ratio test (Lowe 2004)",
     "adalam": "AdaLAM (Cavalli 2020): nearest neighbours whose surroundings move with them",
     "loftr": "LoFTR (Sun 2021): attention over all cells of both photos, of the extractor loftr alone",
+    "cosine": "the cosine of both photos' vectors, of the extractor embedding alone",
 }
 OWN: dict[str, tuple[str, ...]] = {  # settings that change the matches of one matcher alone
-    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",), "loftr": (),
+    "lightglue": ("depth_confidence", "width_confidence"), "nearest": ("ratio",), "adalam": ("ratio",), "loftr": (), "cosine": (),
 }  # fmt: skip
 
 COARSE_KEYPOINTS = 256  # the strongest, that a coarse look sees. With 128 LightGlue chooses worse than votes of descriptors do
@@ -54,7 +55,9 @@ class Matcher(Protocol):
 
 def able(extractor: str) -> list[str]:
     """The matchers that can compare this extractor's features."""
-    unable = {"lightglue": not entry(extractor).lightglue, "loftr": extractor != "loftr"}
+    if entry(extractor).votes_for:
+        return ["cosine"]
+    unable = {"lightglue": not entry(extractor).lightglue, "loftr": extractor != "loftr", "cosine": True}
     return [name for name in MATCHERS if not unable.get(name)]
 
 
@@ -64,6 +67,10 @@ def weights_name(extract: ExtractSettings, match: MatchSettings) -> str | None:
     if match.matcher not in MATCHERS:
         raise SettingsError(f"unknown matcher {match.matcher!r}; known: {', '.join(MATCHERS)}")
     line = entry(extract.extractor)
+    if bool(line.votes_for) != (match.matcher == "cosine"):
+        one = "one vector a photo" if line.votes_for else "local features"
+        others = " or ".join(able(extract.extractor))
+        raise SettingsError(f"{extract.extractor} has {one}, which {match.matcher} cannot compare; use --matcher {others}")
     if match.matcher == "loftr":
         if extract.extractor != "loftr":
             raise SettingsError(f"the matcher loftr compares the cells of --extractor loftr, not the features of {extract.extractor}")

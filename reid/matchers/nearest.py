@@ -42,13 +42,17 @@ class NearestMatcher:
         likeness = mine @ theirs.T  # cosines
         best, best_back = likeness.amax(dim=1, keepdim=True), likeness.amax(dim=0, keepdim=True)
         rows, columns = _once(*torch.nonzero((likeness == best) & (likeness == best_back), as_tuple=True))
+        confidence = self._confidence(likeness, rows, columns)
+        return torch.stack((rows, columns), dim=1).cpu().numpy().astype(np.int32), confidence.cpu().numpy()
+
+    def _confidence(self, likeness: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """(S,) of the pairs of these rows and columns of the cosines (N, M)."""
         first = likeness[rows, columns]
         along, across = likeness[rows], likeness[:, columns].T
         number = torch.arange(len(rows), device=rows.device)
         along[number, columns] = across[number, rows] = -torch.inf
         ratio = torch.maximum(_ratio(first, along), _ratio(first, across))
-        confidence = torch.sigmoid((self.ratio - ratio) / SPREAD)
-        return torch.stack((rows, columns), dim=1).cpu().numpy().astype(np.int32), confidence.cpu().numpy()
+        return torch.sigmoid((self.ratio - ratio) / SPREAD)
 
 
 def _once(rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,10 @@
 among them."""
 
 from . import coarse, shortlist
-from .coarse import finalists
+from .coarse import finalists, together
 from .shortlist import Shortlist, is_whole, unneeded
 
-__all__ = ["Shortlist", "describe", "finalists", "is_whole", "unneeded"]
+__all__ = ["Shortlist", "describe", "finalists", "is_whole", "together", "unneeded"]
 
 
 def describe() -> dict[str, object]:

@@ -13,6 +13,12 @@ FINALISTS = 48  # references that are matched in full; with 32 one right turtle 
 BESIDE = 24  # of a pipeline that is fused with the first one, which has seen more: with 24 it is worth what it is with 48
 
 
+def together(*votes: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """(R,) what several ways to look at references say of them, each in its own deviations over all of them."""
+    found: NDArray[np.floating[Any]] = np.sum([(one - one.mean()) / (one.std() or 1) for one in votes], axis=0)
+    return found
+
+
 def finalists(totals: NDArray[np.floating[Any]], identities: Sequence[str | None], n: int) -> list[int]:
     """Places of `n` references, best first: those of the largest totals, but each animal's best photo before any animal's second.
 

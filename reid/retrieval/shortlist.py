@@ -110,9 +110,12 @@ class _Index:
 
 
 class Shortlist:
-    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads."""
+    """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads.
 
-    def __init__(self, folder: Path, features_fingerprint: str):
+    A descriptor votes for `NEIGHBOURS`, or, where it is a whole photo's, for as many photos as are said."""
+
+    def __init__(self, folder: Path, features_fingerprint: str, of_whole: int | None = None):
+        self.of_whole = of_whole
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
         self._index: _Index | None = None
         self._lock = threading.Lock()  # of who opens or updates
@@ -164,10 +167,11 @@ class Shortlist:
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        similarity, photo = _nearest(query.descriptors.astype(np.float32), [part.faiss for part in index.parts], among)
+        n_each = NEIGHBOURS if self.of_whole is None else min(self.of_whole, len(digests))
+        similarity, photo = _nearest(query.descriptors.astype(np.float32), [part.faiss for part in index.parts], among, n_each)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
-        keypoint = np.repeat(np.arange(len(query)), NEIGHBOURS)
+        keypoint = np.repeat(np.arange(len(query)), n_each)
         _, nearest = np.unique(keypoint * len(votes) + photo.ravel(), return_index=True)  # of each keypoint in each photo: the first
         nearest = nearest[photo.ravel()[nearest] >= 0]
         np.add.at(votes, photo.ravel()[nearest], margin.ravel()[nearest])
@@ -261,11 +265,13 @@ def _read(folder: Path) -> _Index:
         raise DamagedFile(folder / PHOTOS) from error
 
 
-def _nearest(rows: NDArray[np.float32], parts: Sequence[Any], among: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(K, NEIGHBOURS) similarities of each row's nearest neighbours in all parts, best first, and their photos; -1: there are no more."""
+def _nearest(
+    rows: NDArray[np.float32], parts: Sequence[Any], among: Mapping[str, Any], n: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(K, n) similarities of each row's nearest neighbours in all parts, best first, and their photos; -1: there are no more."""
     import faiss
 
-    shape = len(parts), len(rows), NEIGHBOURS
+    shape = len(parts), len(rows), n
     similarity, photo = np.empty(shape, np.float32), np.empty(shape, np.int64)
     if isinstance(parts[0], faiss.IndexIVF):
         n_probed = min(PROBED, parts[0].nlist)
@@ -273,12 +279,12 @@ def _nearest(rows: NDArray[np.float32], parts: Sequence[Any], among: Mapping[str
         how = faiss.SearchParametersIVF(nprobe=n_probed, **among)
         for place, part in enumerate(parts):
             arrays = map(faiss.swig_ptr, (lists, to_lists, similarity[place], photo[place]))
-            part.search_preassigned_c(len(rows), faiss.swig_ptr(rows), NEIGHBOURS, *arrays, False, how)  # its wrapper takes no parameters
+            part.search_preassigned_c(len(rows), faiss.swig_ptr(rows), n, *arrays, False, how)  # its wrapper takes no parameters
     else:
         for place, part in enumerate(parts):
-            part.search(rows, NEIGHBOURS, params=faiss.SearchParameters(**among), D=similarity[place], I=photo[place])
+            part.search(rows, n, params=faiss.SearchParameters(**among), D=similarity[place], I=photo[place])
     similarity, photo = np.concatenate(similarity, axis=1), np.concatenate(photo, axis=1)
-    first = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
+    first = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(similarity, first, axis=1), np.take_along_axis(photo, first, axis=1)
 
 

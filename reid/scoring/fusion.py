@@ -15,7 +15,13 @@ import numpy as np
 from .impostors import Floats, ImpostorDistribution
 
 # By matcher: the scores that make up a pipeline's share of the joint score, as measured; of loftr, which is not, the plainest.
-JOINED = {"lightglue": ("wasserstein", "wasserstein-matched"), "nearest": ("sum",), "adalam": ("sum",), "loftr": ("sum",)}
+JOINED = {
+    "lightglue": ("wasserstein", "wasserstein-matched"),
+    "nearest": ("sum",),
+    "adalam": ("sum",),
+    "loftr": ("sum",),
+    "cosine": ("sum",),
+}
 
 
 def excess(values: Mapping[str, Floats], impostors: ImpostorDistribution, n: int) -> Floats:

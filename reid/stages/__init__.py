@@ -14,7 +14,7 @@ from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import photos, queries
 from .results import IndexSummary, PairView, about
-from .score import Compared, compare, impostor_pairs, impostors, rank, strongest, without_encounter
+from .score import Compared, by_heart, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
 from .select import Selection, Stage, stage
 from .sides import estimated_sides, has_layouts, known_sides, learn_sides, n_to_estimate
@@ -23,7 +23,7 @@ from .workspace import Workspace
 
 __all__ = [
     "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
-    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "calibrate", "calibration_queries", "cluster",
+    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "by_heart", "calibrate", "calibration_queries", "cluster",
     "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract", "extracted_in", "features_of",
     "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge", "judges", "known_sides",
     "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate", "needed", "pair_scores",

@@ -82,8 +82,8 @@ def missing(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> list[Ind
 
 
 def extracted_in(items: Sequence[Indexed], work: Workspace, check: bool = False) -> Iterator[Extracted | Failure]:
-    """`extracted` by all pipelines of a workspace."""
-    return extracted(items, work.pipelines, check)
+    """`extracted` by all that a workspace extracts."""
+    return extracted(items, work.extracting, check)
 
 
 def extracted(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool = False) -> Iterator[Extracted | Failure]:

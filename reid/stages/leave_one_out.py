@@ -15,12 +15,13 @@ import numpy as np
 from .. import decision, scoring
 from ..catalogue import Decision, Kind
 from ..decision import Trial
+from ..errors import SettingsError
 from ..records import Candidate, Health, Indexed, Query
 from ..scoring import GALLERY, ImpostorDistribution, Scores
 from ..store import fingerprint
 from .identify import Judges
 from .match import first_by_votes, update_index
-from .score import apart, compare, rank, without_encounter
+from .score import apart, by_heart, compare, rank, without_encounter
 from .score import impostors as measured_impostors
 from .second_look import look_again
 from .select import Stage, stage
@@ -41,7 +42,10 @@ class Recall:
 def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recall:
     """How often the right animal is among the first `length` by votes, for references that have a photo of another encounter.
 
-    At most `RECALL_QUERIES` of them, spread over the gallery, against photos of every side. Measured once for the present photos."""
+    At most `RECALL_QUERIES` of them, spread over the gallery, against photos of every side; none where weights have learned their names.
+    Measured once for the present photos."""
+    if by_heart(references, work):
+        return Recall(length, 0, 0.0)
     about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
     key = fingerprint(work.first.fingerprints.of_features, work.fingerprints.search, length, about)
     known = work.known("recall", key, lambda value: Recall(**value), "what the shortlist holds is measured again")
@@ -104,6 +108,8 @@ def tried(
 
 def calibration_queries(references: Sequence[Indexed], work: Workspace, most: int | None = None) -> list[Query]:
     """The gallery's own photos that are queries of its calibration, or the first so many."""
+    if learned := by_heart(references, work):
+        raise SettingsError(f"{learned}, so that nothing can be learned from those of what a score is worth; take other weights for this")
     about = [(item.ref.identity, item.ref.encounter, item.digest) for item in references]
     most = most or work.settings.decide.calibration_queries
     chosen = decision.calibration_queries(about, most, whole_encounters=work.settings.score.encounters)

@@ -64,8 +64,14 @@ def compared(photos: Sequence[Indexed], references: Sequence[Indexed], pipeline:
 
 
 def first_by_votes(query: Indexed, references: Sequence[Indexed], most: int, pipeline: Pipeline) -> list[int]:
-    """Places of the references that the query's descriptors vote for most; each animal's best photo before any animal's second."""
-    votes = pipeline.index.votes(pipeline.load(query), [item.digest for item in references])
+    """Places of the references that the query's descriptors vote for most; each animal's best photo before any animal's second.
+
+    An embedding adds its say, but to a photo whose animal it has learned by name, for which it would find it too well."""
+    digests = [item.digest for item in references]
+    votes = pipeline.index.votes(pipeline.load(query), digests)
+    beside = pipeline.embedding
+    if beside is not None and query.digest not in beside.learned:
+        votes = retrieval.together(votes, beside.index.votes(beside.load(query), digests))
     return retrieval.finalists(votes, [item.ref.identity for item in references], most)
 
 
@@ -84,6 +90,8 @@ def update_index(references: Sequence[Indexed], pipeline: Pipeline) -> None:
         items = {item.digest: item for item in references}
         progress = partial(pipeline.listener.progress, "photos added to the shortlist's index")
         pipeline.index.update(list(items), lambda digest: pipeline.load(items[digest]), progress)
+        if pipeline.embedding is not None:
+            update_index(references, pipeline.embedding)
 
 
 def match(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline) -> list[Matches]:

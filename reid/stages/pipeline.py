@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from .. import devices, extractors, imaging, matchers
+from .. import devices, extractors, imaging, matchers, weights
 from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
@@ -70,6 +70,19 @@ class Pipeline:
         )
 
     @cached_property
+    def embedding(self) -> Pipeline | None:
+        """What chooses the shortlist together with this pipeline's votes."""
+        file = self.settings.match.embedding
+        own = {"extractor": "embedding", "weights": file, "matcher": "cosine", "lightglue_weights": "", "embedding": ""}
+        return Pipeline(self.settings.replace(**own), self.folder, self.listener) if file else None
+
+    @cached_property
+    def learned(self) -> frozenset[str]:
+        """Digests of the photos whose animals' names its weights have learned from."""
+        files = self.settings.extract.weights, self.settings.match.lightglue_weights
+        return frozenset[str]().union(*(weights.learned(Path(file)) for file in files if file and file not in weights.REGISTRY))
+
+    @cached_property
     def features(self) -> FeatureStore:
         return FeatureStore(self.folder, self.fingerprints.of_features)
 
@@ -83,7 +96,7 @@ class Pipeline:
 
     @cached_property
     def index(self) -> Shortlist:
-        return Shortlist(self.folder, self.fingerprints.of_features)
+        return Shortlist(self.folder, self.fingerprints.of_features, extractors.entry(self.settings.extract.extractor).votes_for)
 
     @cached_property
     def extractor(self) -> extractors.Extractor:

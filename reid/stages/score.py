@@ -59,6 +59,8 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
     """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs.
 
     `weights` are what each pipeline counts, where that is not what the settings say."""
+    if learned := by_heart(references, work):
+        work.listener.note(f"{learned}: nothing is calibrated, and P(impostor) is too small")
     settings, match = work.settings.score, work.settings.match
     weights = weights or work.settings.pipeline_weights()
     pairs = impostor_pairs(references, settings.impostor_pairs, across=match.mirror or match.sides == "all")
@@ -81,6 +83,12 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
         fused.append((scoring.evidence(values, n_keypoints, found, settings.min_confidence), found))
     names = [(one.settings.extract.extractor, one.settings.match.matcher) for one in work.pipelines]
     return scoring.shipped(names, weights)
+
+
+def by_heart(references: Sequence[Indexed], work: Workspace) -> str | None:
+    """Why the gallery's own photos do not say what scores are worth, in words; None where they do."""
+    n = sum(item.digest in work.first.learned for item in references)
+    return f"the weights have learned the names of {n} of the gallery's {len(references)} photos by heart" if n else None
 
 
 def _confidences(pairs: Sequence[tuple[Indexed, Indexed]], pipeline: Pipeline, work: Workspace) -> tuple[list[np.ndarray], list[int]]:

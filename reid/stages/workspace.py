@@ -37,6 +37,7 @@ class Workspace:
             self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
+        self.extracting = (*self.pipelines, *filter(None, [self.first.embedding]))  # whose features every photo has
         for place, one in enumerate(self.pipelines):
             one.kept = next(other for other in self.pipelines[: place + 1] if other.settings.extract == one.settings.extract).kept
         self.digests = Digests(folder)
@@ -56,6 +57,7 @@ class Workspace:
             search={
                 **retrieval.describe(),
                 **{name: settings.get(name) for name in ("shortlist", "coarse", "encounters", "second_look")},
+                **({"embedding": self.first.embedding.fingerprints.of_features} if self.first.embedding else {}),
                 **constants(SECOND_LOOK),
             },
             decide=decision.describe(),
@@ -73,7 +75,7 @@ class Workspace:
     @property
     def computes(self) -> dict[str, str]:
         """What has to be equal in two processes that share the work: they then compute the same, and find what the other has stored."""
-        described = {one.name: one.fingerprints for one in self.pipelines}
+        described = {one.name: one.fingerprints for one in self.extracting}
         numerics = {
             f"{what} of {name}": str(getattr(one, what)["numerics"]) for name, one in described.items() for what in ("features", "matches")
         }

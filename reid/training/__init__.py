@@ -45,6 +45,7 @@ METHODS: dict[str, Method] = {
                          decay=0.0),
     "outline": Method("rendered.outline", "where rendered animals end, and so real ones", "shipped", 700, 16, 1.5e-3, 320),
 }  # fmt: skip
+EMBEDDING = "embedding"  # beside them: it has names to learn, in closed form; see its file
 RENDERED: dict[str, Method] = {  # those that learn from rendered animals, too
     "goodpoint": Method("rendered.goodpoint", "GoodPoint on rendered animals", "shipped", 800, 8, 2e-4, 192, 30.0),
     "lightglue": Method("rendered.train", "LightGlue, low-rank updates on rendered animals", "shipped", 1000, 16, 1e-4, 480, 30.0),

@@ -15,6 +15,7 @@ from ...matchers import dtype, strongest
 from ...matchers.lightglue_network import LightGlue
 from ...records import PhotoRef
 from ...session import Session
+from ...weights import learned_of
 from .. import Choices, lightglue
 from ..lightglue import Network, batch, begun
 from ..loop import Forward, Plan, Task
@@ -62,9 +63,17 @@ def stages(
     learned_from = {"n_photos": len(learned), "n_animals": len(alike), "n_alike": n_alike, "n_impostors": len(mined.impostors)}
     not_from = {"n_held_out": len(left_out), "n_animals_left_out": len(set(judge.animals))}
     card = {**about(choices), **learned_from, **not_from, "pairs": mined.fingerprint()}
+
+    def saved() -> dict[str, Tensor]:
+        """With the photos that are known by heart, if anything was learned, and those that were known before."""
+        is_new = any(value.any() for name, value in network.state_dict().items() if name.endswith(".up"))
+        digests = session.work.first.learned | {item.digest for item in learned if is_new}
+        marks = learned_of(sorted(digests)) if digests else {}
+        return low_rank.merged(network) | {name: torch.from_numpy(rows.copy()) for name, rows in marks.items()}
+
     yield Task(
         "lightglue", network, pair, of_batch, lambda: judge.better(before, judge.figures(network)), card,
-        saved=lambda: low_rank.merged(network), patience=PATIENCE,
+        saved=saved, patience=PATIENCE,
     )  # fmt: skip
 
 
