@@ -13,11 +13,12 @@ import reid
 from reid.errors import GalleryError, SettingsError
 from reid.matchers import strongest
 from reid.settings import Settings
-from reid.training import loop, method
+from reid.training import Choices, loop, method
 from reid.training import run as training
 from reid.training.identities import pairs
 from reid.training.identities import train as identities
 from reid.training.truth import IGNORED, UNMATCHED, Pair
+from reid.weights import LEARNED
 
 PLAIN = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=200, resize=320, shortlist=1, segment=False)
 GLUE = PLAIN.replace(extractor="goodpoint", matcher="lightglue", max_keypoints=96)
@@ -183,8 +184,21 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(folder, tmp_p
     assert any(value.abs().sum() > 0 for value in learned)
     with reid.open(folder, GLUE.replace(lightglue_weights=str(file))) as session:
         assert session.confidences(*session.references[:2])[0].sum() > 1
+        assert bool(session.work.first.learned) == (card["step"] > 0)
+
+
+@pytest.mark.slow
+def test_a_file_names_the_photos_that_were_learned_from_if_any_was(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(identities, "N_KEYPOINTS", 64)
+    with reid.open(folder, GLUE) as session:
+        monkeypatch.setattr(identities, "drawn", lambda photos, held_out, choices, out: [(Drawn(session), Drawn(session)), None])
+        refs = [item.ref for item in session.references]
+        choices = Choices(480, 30.0, 0, "shipped", "goodpoint", gallery=session)
+        [task] = identities.stages(refs, [], choices, loop.Plan(1), tmp_path, silent)
+        assert LEARNED not in task.saved()
+        next(value for name, value in task.network.named_parameters() if name.endswith(".up")).data += 1
         learned, _ = pairs.divided(session.references)
-        assert session.work.first.learned == ({item.digest for item in learned} if card["step"] else frozenset())
+        assert {bytes(row.tolist()).hex() for row in task.saved()[LEARNED]} == {item.digest for item in learned}
 
 
 def test_a_run_ends_when_nothing_is_better_any_more(tmp_path):
