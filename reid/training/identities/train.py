@@ -43,6 +43,7 @@ def stages(
     torch.manual_seed(choices.seed)
     network = begun(choices, session.work.first.load(learned[0]))
     low_rank.attach(network)
+    network.to(choices.device)  # step 0 is judged again by the loop, and is to be no better than itself
 
     def pair(number: int) -> Pair:
         rank, kind = divmod(number, KINDS)
