@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,10 @@ def train(
     network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
     photos: Annotated[Path | None, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)] = None,
-    gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="embedding: folder of animals whose names are learned.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="lightglue: learn from the animals of a gallery, --gallery.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", "-g", help="embedding, --labels: folder of animals whose names are learned from.")
+    ] = None,
     metadata: Table = None,
     cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
@@ -53,25 +56,35 @@ def train(
     """Train features, or a matcher for them, on your own photos; an embedding on a gallery's names.
 
     Interrupt it at will: --resume goes on. OUT/NETWORK.safetensors holds the weights that were best on every tenth photo, which is held
-    out; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
+    out, or, with --labels, on every fifth animal; `--weights`, for a matcher `--lightglue-weights`, uses it in every command."""
     from ..report.plots import save_training
+    from ..training.run import labelled
     from ..training.run import train as run
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
     if network == EMBEDDING:
-        if gallery is None or photos or rendered or extractor or weights or any(value is not None for value in wanted.values()):
+        if gallery is None or photos or rendered or labels or extractor or weights or any(value is not None for value in wanted.values()):
             raise SettingsError("an embedding learns names: --gallery FOLDER; besides it takes --out, --metadata, --cache and --device")
         _embedding(gallery, out, metadata, cache, device)
         return
-    if photos is None or gallery is not None:
+    if labels and (gallery is None or photos):
+        raise SettingsError("labels are those of a gallery, whose photos are learned from: --labels --gallery FOLDER, without --photos")
+    if not labels and (photos is None or gallery):
         raise SettingsError(f"{network} learns from photos without names: --photos FOLDER")
-    with listening() as listener, _resumable():
+    own: dict[str, Any] = {"weights": weights, "begin": begin or "shipped", "device": device, "table": metadata, "cache": cache}
+    with (
+        listening() as listener,
+        _resumable(),
+        nullcontext() if gallery is None else labelled(str(network), gallery, extractor, **own, listener=listener) as session,
+    ):
         file, card = run(
             str(network), photos, out, extractor=extractor, weights=weights, every=every, seed=seed, device=device, precision=precision,
-            resume=resume, rendered=rendered, progress=listener.progress, note=listener.note,
+            resume=resume, rendered=rendered, labels=session, progress=listener.progress, note=listener.note,
             **{name: value for name, value in wanted.items() if value is not None},
         )  # fmt: skip
     print(f"the weights of step {card['step']} of {card['steps']} were best (score {card['score']:.3f}) and are in {file}")
+    if not card["step"]:
+        print("nothing that was learned is better than what it began with, which is what the file holds")
     print(f"how it went: {save_training(out)}")
 
 

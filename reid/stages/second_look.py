@@ -80,14 +80,10 @@ def _looked(
 ) -> tuple[NDArray[np.int32], Confidences] | None:
     """Rows into the laid-over photo's keypoints and the reference's, confidences; None where nothing can be laid over."""
     pipeline, target = work.first, work.first.load(reference)
-    shown, query, there = _matched(photo, reference, work, counted)
-    longer = max(target.size)
-    motion, _ = estimate(query, there, "affine", TOLERANCE * longer)
-    if motion is None or np.linalg.det(motion[:2, :2]) <= 0:
+    shown, motion, _ = motion_of(photo, reference, work, counted)
+    if motion is None:
         return None
-    most, least = np.linalg.svd(motion[:2, :2], compute_uv=False)
-    if max(most, 1 / least, most / least) > MOST_STRETCH:
-        return None
+    longer, most = max(target.size), np.linalg.norm(motion[:2, :2], 2)
     try:
         prepared = pipeline.prepare(shown.ref)
     except PhotoError as error:
@@ -106,6 +102,19 @@ def _looked(
     away = np.linalg.norm(laid.keypoints[rows[:, 0]] - target.keypoints[rows[:, 1]], axis=1)
     stay = away < IN_PLACE * longer
     return rows[stay], confidence[stay].astype(np.float16)
+
+
+def motion_of(
+    photo: Indexed, reference: Indexed, work: Workspace, counted: Sequence[Pipeline]
+) -> tuple[Indexed, NDArray[np.float64] | None, int]:
+    """The affine motion (3, 3) that the matches of these pipelines agree on, from the variant of the photo that the first pipeline matches
+    best, which comes with it, to the reference, and how many agree; None where they hold none that a camera makes."""
+    shown, query, there = _matched(photo, reference, work, counted)
+    motion, agree = estimate(query, there, "affine", TOLERANCE * max(work.first.load(reference).size))
+    if motion is None or np.linalg.det(motion[:2, :2]) <= 0:
+        return shown, None, 0
+    most, least = np.linalg.svd(motion[:2, :2], compute_uv=False)
+    return (shown, None, 0) if max(most, 1 / least, most / least) > MOST_STRETCH else (shown, motion, int(agree.sum()))
 
 
 def _matched(photo: Indexed, reference: Indexed, work: Workspace, counted: Sequence[Pipeline]) -> tuple[Indexed, Points, Points]:

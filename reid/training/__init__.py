@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..records import PhotoRef
+    from ..session import Session
     from .loop import Plan, Task
 
 
@@ -50,6 +51,9 @@ RENDERED: dict[str, Method] = {  # those that learn from rendered animals, too
     "lightglue": Method("rendered.train", "LightGlue, low-rank updates on rendered animals", "shipped", 1000, 16, 1e-4, 480, 30.0),
     "outline": METHODS["outline"],  # from nothing else
 }  # fmt: skip
+LABELS: dict[str, Method] = {  # those that learn from photos whose animals are known, too
+    "lightglue": Method("identities.train", "LightGlue, low-rank updates on a gallery's animals", "shipped", 400, 8, 1e-4, 480, 30.0),
+}
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,22 @@ class Choices:
     weights: str = ""  # file of that extractor's weights; empty: the published ones
     device: str = "cpu"  # where it extracts them
     rendered: bool = False  # learn from rendered animals, too; the photos then lie behind them
+    gallery: Session | None = None  # whose labels are learned from, too
 
 
-def method(name: str, rendered: bool = False) -> Method:
+def method(name: str, rendered: bool = False, labels: bool = False) -> Method:
     if name not in METHODS:
         raise SettingsError(f"unknown network {name!r}; known: {', '.join(METHODS)}")
     if rendered and name not in RENDERED:
         raise SettingsError(f"{name} does not learn from rendered animals; these do: {', '.join(RENDERED)}")
-    return (RENDERED if rendered else METHODS)[name]
+    if labels and name not in LABELS:
+        raise SettingsError(f"{name} does not learn from labels; these do: {', '.join(LABELS)}")
+    return (LABELS if labels else RENDERED if rendered else METHODS)[name]
 
 
 def create(name: str, photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices) -> Task:
     """The task of this name: learn from `photos`, be judged on `held_out`."""
-    module: Any = import_module(f".{method(name, choices.rendered).module}", __package__)
+    module: Any = import_module(f".{method(name, choices.rendered, choices.gallery is not None).module}", __package__)
     task: Task = module.create(photos, held_out, choices)
     return task
 
@@ -92,7 +99,7 @@ def stages(
 ) -> Iterator[Task]:
     """The tasks of this name, in order, most often one. The next is to be asked for when one has been trained, as `plan` says, and has
     left its files in `out`; `progress` is told what is done in between: what, how many, of how many."""
-    module: Any = import_module(f".{method(name, choices.rendered).module}", __package__)
+    module: Any = import_module(f".{method(name, choices.rendered, choices.gallery is not None).module}", __package__)
     if hasattr(module, "stages"):
         yield from module.stages(photos, held_out, choices, plan, out, progress)
     else:

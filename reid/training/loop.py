@@ -59,6 +59,7 @@ class Task:
     before: Callable[[float], None] = lambda share: None  # called before each step with the share of the run that is done
     folder: str = ""  # of its files, in the run's
     saved: Callable[[], Mapping[str, Tensor]] | None = None  # the weights that are left behind, where not the network's own
+    patience: int = 0  # validations in a row without better weights, after which it ends; 0: it goes on
 
 
 def learning_rate(step: int, plan: Plan) -> float:
@@ -113,6 +114,9 @@ def train(
         _store(checkpoint, network, optimiser, step, best, about)
         note(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()) + (", the best so far" if better else ""))
 
+    def is_over(step: int) -> bool:
+        return bool(task.patience) and step - best["step"] >= task.patience * plan.every
+
     forward = in_precision(network, plan)
     if not done:
         judged(0, {})
@@ -125,7 +129,7 @@ def train(
         sums: dict[str, float] = {}
         started, since = time.monotonic(), done
         try:
-            for step in range(done, plan.steps):
+            for step in range(done, done if is_over(done) else plan.steps):
                 if step + AHEAD < plan.steps:
                     waiting[step + AHEAD] = pool.submit(batch, step + AHEAD)
                 for group in optimiser.param_groups:
@@ -147,6 +151,9 @@ def train(
                     means = {name: round(value / n, 6) for name, value in sums.items()}
                     judged(step + 1, {"seconds": round(time.monotonic() - started, 1), "rate": learning_rate(step, plan)} | means)
                     sums, since = {}, step + 1
+                    if is_over(step + 1):
+                        note(f"nothing better since step {best['step']}: the run ends")
+                        break
         finally:
             pool.shutdown(cancel_futures=True)
     return best_file, best

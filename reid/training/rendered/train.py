@@ -4,7 +4,9 @@ nothing is; and warped photographs, so that nothing is forgotten."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,18 +49,7 @@ def stages(
     """One; what it renders is kept in a folder of `out`. Raises as `lightglue.create` does."""
     if not choices.extractor:
         raise SettingsError("whose features is LightGlue trained for? Name them: --extractor aliked-n16")
-    settings = ExtractSettings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
-    extractor = extractors.create(settings, choices.device)
-    strength, side = Strength(rotation=np.deg2rad(choices.rotation)), round(WARPED_SIDE * AROUND)
-    code = [file.read_text() for file in sorted(Path(__file__).parent.glob("*.py"))]
-    drawn = fingerprint(extractors.describe(settings), choices.side, [ref.image_id for ref in (*photos, *held_out)], code)
-    (species, warped), (others, other_warped) = (
-        (
-            Species(Scenes(Pictures(refs), choices.side, choices.seed + i), extractor, out / POOL / drawn),
-            Pairs(Crops(refs, side, choices.seed + i), extractor, strength),
-        )
-        for i, refs in enumerate((photos, held_out))
-    )
+    (species, warped), (others, other_warped) = drawn(photos, held_out, choices, out)
     couples: list[Couple] = []
     for done in range(N_SPECIES):
         found = others.of(HELD_OUT + done)
@@ -77,11 +68,35 @@ def stages(
         *inputs, true = batch(pairs, network.with_scale_and_angle, next(network.parameters()).device)
         return lightglue.loss(forward(*inputs), inputs[2], true)
 
-    about = {"extractor": choices.extractor, "extractor_weights": extractors.weights_digest(settings), "keypoints": N_KEYPOINTS}
-    yield Task(
-        "lightglue", network, pair, of_batch, lambda: validate(network, couples, kept), {**about, "rank": low_rank.RANK},
-        saved=lambda: low_rank.merged(network),
-    )  # fmt: skip
+    saved = partial(low_rank.merged, network)
+    yield Task("lightglue", network, pair, of_batch, lambda: validate(network, couples, kept), about(choices), saved=saved)
+
+
+def extract_settings(choices: Choices) -> ExtractSettings:
+    return ExtractSettings(extractor=choices.extractor, weights=choices.weights, max_keypoints=N_KEYPOINTS)
+
+
+def about(choices: Choices) -> dict[str, Any]:
+    """What the card says of the network."""
+    digest = extractors.weights_digest(extract_settings(choices))
+    return {"extractor": choices.extractor, "extractor_weights": digest, "keypoints": N_KEYPOINTS, "rank": low_rank.RANK}
+
+
+def drawn(photos: Sequence[PhotoRef], held_out: Sequence[PhotoRef], choices: Choices, out: Path) -> list[tuple[Species, Pairs]]:
+    """Rendered pairs before photos, and pairs of warped photos: of those that are learned from, and of those that are not. What is
+    described is kept in a folder of `out`."""
+    settings = extract_settings(choices)
+    extractor = extractors.create(settings, choices.device)
+    strength, side = Strength(rotation=np.deg2rad(choices.rotation)), round(WARPED_SIDE * AROUND)
+    code = [file.read_text() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    name = fingerprint(extractors.describe(settings), choices.side, [ref.image_id for ref in (*photos, *held_out)], code)
+    return [
+        (
+            Species(Scenes(Pictures(refs), choices.side, choices.seed + i), extractor, out / POOL / name),
+            Pairs(Crops(refs, side, choices.seed + i), extractor, strength),
+        )
+        for i, refs in enumerate((photos, held_out))
+    ]
 
 
 def validate(network: Network, couples: Sequence[Couple], kept: Sequence[Warped]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""A matcher that learns from photos whose animals are known."""
