@@ -132,6 +132,21 @@ def test_an_animal_is_looked_for_beside_a_bar(tmp_path, monkeypatch):
         assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and len(photo.flaws) == 1 + (found is None)
 
 
+def test_a_mask_that_lies_on_a_band_is_kept_if_somebody_gave_it_and_is_no_animal_if_not(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    drawn, (top, _) = barred("black", draw_animal(1, 0, SIZE))
+    path = save(tmp_path / "a.png", drawn)
+    on_bar = np.arange(SIZE[1])[:, None] < np.full(SIZE[0], top + 6)  # and the rim around it
+    given = save(tmp_path / "mask.png", np.where(on_bar, np.uint8(255), np.uint8(0)))
+    work = stages.Workspace(Settings.of(resize=SIZE[0]), tmp_path / "cache", reid.Listener())
+    photo = work.first.prepare(PhotoRef("a", path, mask=str(given)))
+    assert np.array_equal(photo.mask, on_bar) and not photo.flaws
+    monkeypatch.setattr("reid.extractors.segmenter", lambda device: SimpleNamespace(foreground=lambda pixels: on_bar.copy()))
+    photo = work.first.prepare(PhotoRef("a", path))
+    assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and photo.flaws == (LEFT_OUT, stages.pipeline.NO_ANIMAL)
+
+
 def test_a_picture_of_a_pair_shows_what_is_left(tmp_path, call):
     drawn, (_, bottom) = barred("white", draw_animal(1, 0, SIZE))
     photos = [save(tmp_path / "barred.png", drawn), save(tmp_path / "plain.png", draw_animal(1, 1, SIZE))]

@@ -27,13 +27,21 @@ LEFT_OUT = "an info bar or a border around the picture is left out"
 
 
 def without_borders(photo: Photo) -> Photo:
-    """With what lies around its picture left out of its mask, and said so."""
+    """With what lies around its picture left out of its mask, and said so; as it is where most of its mask lies there, for then it is the
+    animal that looks like a band."""
     x0, y0, x1, y1 = picture(photo.pixels)
     if (x0, y0, x1, y1) == (0, 0, *photo.size):
         return photo
-    mask = np.zeros(photo.pixels.shape[:2], bool)
-    mask[y0:y1, x0:x1] = True if photo.mask is None else photo.mask[y0:y1, x0:x1]
-    return replace(photo, mask=mask, flaws=(*photo.flaws, LEFT_OUT))
+    inside = np.zeros(photo.pixels.shape[:2], bool)
+    inside[y0:y1, x0:x1] = True
+    if photo.mask is not None and not mostly_within(photo.mask, inside):
+        return photo
+    return replace(photo, mask=inside if photo.mask is None else photo.mask & inside, flaws=(*photo.flaws, LEFT_OUT))
+
+
+def mostly_within(mask: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
+    """Whether half of the mask or more lies inside of another."""
+    return bool(2 * (mask & inside).sum() >= mask.sum())
 
 
 def picture(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:

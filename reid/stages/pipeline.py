@@ -112,12 +112,18 @@ class Pipeline:
 
         Raises PhotoError."""
         extract = self.settings.extract
-        photo = imaging.prepare(ref, extract.resize, extract.enlarge)
-        if extract.segment and photo.mask is None:
-            mask = extractors.segmenter(self.device).foreground(photo.pixels)
-            photo = replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
-        photo = imaging.without_borders(photo)
+        prepared = imaging.prepare(ref, extract.resize, extract.enlarge)
+        photo = imaging.without_borders(prepared)
+        if extract.segment and prepared.mask is None:
+            photo = self._outlined(photo)
         return replace(photo, pixels=imaging.equalized(photo.pixels)) if extract.equalize else photo
+
+    def _outlined(self, photo: Photo) -> Photo:
+        """With a mask of the animal, within that which it has; one that lies beside it is of a maker's mark on an info bar."""
+        mask = extractors.segmenter(self.device).foreground(photo.pixels)
+        if mask is not None and photo.mask is not None:
+            mask = mask & photo.mask if imaging.mostly_within(mask, photo.mask) else None
+        return replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
 
     def stored(self, item: Indexed, read: Read | None = None) -> Features | None:
         """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""
