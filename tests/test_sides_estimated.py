@@ -13,6 +13,7 @@ from reid import extractors, stages
 from reid.catalogue import Kind
 from reid.catalogue.sides import mirrored
 from reid.decision.sides import LEAST, SURE, SideEstimate, learn, learnable
+from reid.errors import WeightsError
 from reid.extractors.layout import _box, layouts
 from reid.records import Photo
 
@@ -156,6 +157,18 @@ def test_the_review_app_proposes_what_nobody_has_said(gallery, tmp_path, call):
     app.browser.post("/sides", data={"photos": card.id, "side": ""})  # it is hard to see: that is not asked again
     assert app.desk.estimate(app.desk.book().cards[card.id]) is None
     assert App(gallery, observer="ben", blind=True).desk.estimate(card) is None
+
+
+def test_photos_are_answered_where_the_weights_that_tell_sides_have_gone(gallery, tmp_path, monkeypatch):
+    App(gallery, settings=FAST.replace(segment=False))  # all of the gallery is stored
+
+    def gone(device):
+        raise WeightsError("not on this machine")
+
+    monkeypatch.setattr("reid.extractors.segmenter", gone)
+    save(tmp_path / "card" / "newer.png", shot(98, "left"))
+    app = App(gallery, tmp_path / "card", settings=FAST.replace(segment=False))
+    assert app.desk.worker.state.error is None and app.task("new.png") and app.task("newer.png")
 
 
 def test_what_photos_are_told_by_is_stored_and_computed_again_where_it_is_damaged(gallery, monkeypatch):
