@@ -12,7 +12,7 @@ import reid
 from reid import extractors, stages
 from reid.catalogue import Kind
 from reid.catalogue.sides import mirrored
-from reid.decision.sides import LEAST, SURE, SideEstimate, learn, learnable
+from reid.decision.sides import LEAST, STRENGTHS, SURE, SideEstimate, learn, learnable
 from reid.errors import WeightsError
 from reid.extractors.layout import _box, layouts
 from reid.records import Photo
@@ -104,6 +104,13 @@ def test_an_animal_that_is_known_by_heart_is_no_proof():
     model = learn(told, truth, [f"animal-{number // 4}" for number in range(120)])
     right = np.array(model.sides)[model.left_out.argmax(axis=1)] == truth
     assert right.mean() < 0.75 and np.abs(model.left_out.max(axis=1).mean() - right.mean()) < 0.2
+
+
+def test_photos_that_all_look_alike_or_are_of_one_animal_teach_caution():
+    found, truth, animals = pretended()
+    nothing = learn(np.zeros_like(found), truth, animals).estimate(found[0])
+    assert nothing.p < 0.5
+    assert learn(found, truth, ["one"] * len(truth)).strength == max(STRENGTHS)  # no animal is left out that would say which serves
 
 
 def test_a_photo_is_told_by_its_animals_box_and_by_its_mirror_image():
