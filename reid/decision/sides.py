@@ -96,7 +96,7 @@ def _fit(told: Floats, labels: NDArray[np.intp], n_sides: int, strength: float) 
     """Weights (D, K) and biases (K,) of a softmax regression, from (N, 2, D) and (N, 2)."""
     from scipy.optimize import minimize
 
-    rows, wanted = told.reshape(-1, told.shape[2]), np.eye(n_sides)[labels.ravel()]
+    rows, wanted = told.reshape(labels.size, told.shape[2]), np.eye(n_sides)[labels.ravel()]
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights, bias = flat[:-n_sides].reshape(-1, n_sides), flat[-n_sides:]
