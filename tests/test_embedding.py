@@ -255,6 +255,15 @@ def test_a_gallery_that_weights_have_not_seen_is_judged_as_ever(learned, tmp_pat
     assert not [note for note in notes.notes if "by heart" in note]
 
 
+def test_what_cosines_of_drawn_turtles_are_is_no_judge_of_other_animals(call, tmp_path):
+    """By those that were measured on the sample gallery, these six animals would be one."""
+    for number in range(6):
+        save(tmp_path / "photos" / f"{number}.png", draw_animal(40 + number, 0))
+    words = "--extractor", "embedding", "--matcher", "cosine", "--fuse", "none", "--resize", 320, "--no-segment"
+    status, _, said = call("cluster", tmp_path / "photos", "--out", tmp_path / "groups", *words)
+    assert status == 2 and "no impostor distribution ships for cosine" in said.splitlines()[-1]
+
+
 def test_other_pipelines_can_be_compared_with_weights_of_ones_own(learned, call, tmp_path):
     tabled(tmp_path, learned.photos, split=lambda path: "query" if path.stem == "1" else "gallery")
     words = "--gallery", tmp_path, "--extractors", "embedding", "--matchers", "cosine", "--fuse", "none", "--weights", learned.file
