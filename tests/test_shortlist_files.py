@@ -59,6 +59,18 @@ def test_galleries_that_share_most_photos_do_not_take_turns_in_laying_out(tmp_pa
     assert np.argmax(asked(Shortlist(tmp_path, "features"), again[50], *range(60))) == 50
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
+def test_an_index_is_searched_where_nothing_can_be_written(tmp_path, monkeypatch, error):
+    photos, again = crowd(20)
+    Shortlist(tmp_path, "features").update([digest(i) for i in range(20)], lambda name: photos[int(name, 16)], silent)
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert np.argmax(asked(Shortlist(tmp_path, "features"), again[7], *range(20))) == 7
+
+
 WORKER = """
 import sys
 import numpy as np

@@ -39,6 +39,7 @@ from ..store import (
     is_old,
     read_tensors,
     remove,
+    used,
     write_atomically,
     write_tensors,
 )
@@ -195,7 +196,7 @@ class Shortlist:
             for one in sorted(found, key=lambda one: (-one.shared(wanted), len(one.numbers), one.folder)):
                 try:
                     opened = one.opened()
-                    os.utime(one.folder / PHOTOS)  # it is used
+                    used(one.folder / PHOTOS)
                     return opened
                 except FileNotFoundError:
                     if again:
