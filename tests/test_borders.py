@@ -91,6 +91,17 @@ def test_skies_snow_sea_and_night_are_part_of_the_picture(tmp_path):
         assert picture(flat) == whole(flat)
 
 
+def test_a_head_above_a_straight_back_is_not_cut_off(tmp_path):
+    width, height = SIZE
+    y, x = np.mgrid[:height, :width]
+    for background in (0, 128, 255):
+        for share in (0.1, 0.2, 0.25):
+            body = (y >= 70) & (y < 400) & (x >= 40) & (x < width - 40)
+            head = (y >= 2) & (y < 90) & (x >= 40) & (x < 40 + share * width)
+            shown = as_jpeg(np.where((body | head)[..., None], draw_animal(3, 0, SIZE), np.uint8(background)), tmp_path)
+            assert picture(shown)[1] <= 2 and picture(np.rot90(shown, 2))[3] >= height - 2, (background, share)
+
+
 def test_nothing_is_described_on_a_bar_and_it_is_said_once(tmp_path):
     notes = []
 
