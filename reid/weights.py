@@ -191,15 +191,19 @@ def card(file: Path) -> dict[str, Any]:
 
 
 def learned(file: Path) -> frozenset[str]:
-    """Digests of the photos whose animals' names have been learned from; what the weights find in them says nothing of other photos.
+    """The sha256 of the photos' files whose animals' names have been learned from; what the weights find in them says nothing of others.
 
     Raises WeightsError as `card`."""
     from safetensors import safe_open
 
     card(file)
     with safe_open(file, "numpy") as opened:
-        rows = opened.get_tensor(LEARNED) if LEARNED in opened.keys() else ()  # noqa: SIM118
-        return frozenset(row.tobytes().hex() for row in rows)
+        if LEARNED not in opened.keys():  # noqa: SIM118
+            return frozenset()
+        about = opened.get_slice(LEARNED)
+        if about.get_dtype() != "U8" or len(about.get_shape()) != 2:
+            raise WeightsError(f"{file} does not say which photos it has learned from as `reid train` does; train it again")
+        return frozenset(row.tobytes().hex() for row in opened.get_tensor(LEARNED))
 
 
 def learned_of(digests: Sequence[str]) -> dict[str, NDArray[np.uint8]]:

@@ -91,6 +91,17 @@ def test_skies_snow_sea_and_night_are_part_of_the_picture(tmp_path):
         assert picture(flat) == whole(flat)
 
 
+def test_a_head_above_a_straight_back_is_not_cut_off(tmp_path):
+    width, height = SIZE
+    y, x = np.mgrid[:height, :width]
+    for background in (0, 128, 255):
+        for share in (0.1, 0.2, 0.25):
+            body = (y >= 70) & (y < 400) & (x >= 40) & (x < width - 40)
+            head = (y >= 2) & (y < 90) & (x >= 40) & (x < 40 + share * width)
+            shown = as_jpeg(np.where((body | head)[..., None], draw_animal(3, 0, SIZE), np.uint8(background)), tmp_path)
+            assert picture(shown)[1] <= 2 and picture(np.rot90(shown, 2))[3] >= height - 2, (background, share)
+
+
 def test_nothing_is_described_on_a_bar_and_it_is_said_once(tmp_path):
     notes = []
 
@@ -130,6 +141,21 @@ def test_an_animal_is_looked_for_beside_a_bar(tmp_path, monkeypatch):
         _, said = outline(ref, work)
         assert said.endswith(LEFT_OUT) and ("no animal can be made out" in said) == (found is None)
         assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and len(photo.flaws) == 1 + (found is None)
+
+
+def test_a_mask_that_lies_on_a_band_is_kept_if_somebody_gave_it_and_is_no_animal_if_not(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    drawn, (top, _) = barred("black", draw_animal(1, 0, SIZE))
+    path = save(tmp_path / "a.png", drawn)
+    on_bar = np.arange(SIZE[1])[:, None] < np.full(SIZE[0], top + 6)  # and the rim around it
+    given = save(tmp_path / "mask.png", np.where(on_bar, np.uint8(255), np.uint8(0)))
+    work = stages.Workspace(Settings.of(resize=SIZE[0]), tmp_path / "cache", reid.Listener())
+    photo = work.first.prepare(PhotoRef("a", path, mask=str(given)))
+    assert np.array_equal(photo.mask, on_bar) and not photo.flaws
+    monkeypatch.setattr("reid.extractors.segmenter", lambda device: SimpleNamespace(foreground=lambda pixels: on_bar.copy()))
+    photo = work.first.prepare(PhotoRef("a", path))
+    assert not photo.mask[:top].any() and photo.mask[top + 4 :].all() and photo.flaws == (LEFT_OUT, stages.pipeline.NO_ANIMAL)
 
 
 def test_a_picture_of_a_pair_shows_what_is_left(tmp_path, call):

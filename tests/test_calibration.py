@@ -124,6 +124,28 @@ def test_many_photos_of_one_run_tell_each_other_how_likely_new_animals_are(herd,
         assert one.p_match_interval[0] <= one.p_match <= one.p_match_interval[1]
 
 
+def test_an_evaluation_says_what_its_chances_assume(herd, tmp_path, store):
+    header, *rows = (herd / "metadata.csv").read_text().splitlines()
+    lines = [f"{header},split", *(f"{row}," for row in rows)]
+    for number in range(24):
+        path = save(tmp_path / "q" / f"{number:02}.png", draw_animal(number if number < 6 else 70 + number, 9))
+        lines.append(f"{path},animal-{number if number < 6 else 70 + number},q{number},query")
+    (tmp_path / "split.csv").write_text("\n".join(lines))
+    notes = Notes()
+    with reid.open(herd, FAST, table=tmp_path / "split.csv", cache=store, listener=notes) as opened:
+        found = opened.evaluate()
+        alone = opened.evaluate(limit=12)
+    [said] = [note for note in notes.notes if "taken together" in note]
+    assert "of these 24 queries" in said and (found.figures["n_queries"], alone.figures["n_queries"]) == (24, 12)
+
+
+def test_settings_that_differ_are_told_as_they_are_typed():
+    given = {"weights": "", "embedding": "a.safetensors", "segment": False, "encounters": True, "max_keypoints": 9}
+    assert stages.calibrations._as_options(given) == (
+        "without --weights, with --embedding a.safetensors, without --segment, with --encounter, with --max-keypoints 9"
+    )
+
+
 def test_a_verdict_and_the_probability_beside_it_agree(herd, tmp_path, store):
     save(tmp_path / "q" / "known.png", draw_animal(5, 9))
     for prior in (0.001, 0.3, 0.999):

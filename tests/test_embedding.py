@@ -207,6 +207,11 @@ def test_weights_that_are_no_embeddings_are_refused(learned, tmp_path):
     assert "holds weights of goodpoint, not of embedding" in refusal(network="goodpoint")
     assert "train it again" in refusal(extractor_weights="0" * 64)
     assert "train it again" in refusal({"mean": np.zeros(992, np.float32)})
+    assert "not all of its numbers are finite" in refusal({"mean": np.zeros(992), "axes": np.full((992, 992), np.nan)})
+    for rows in (np.zeros((), np.uint8), np.zeros((2, 32), np.float32)):
+        refusal(load_file(learned.file) | {weights.LEARNED: rows}, network="other")
+        with pytest.raises(WeightsError, match="which photos it has learned from"):
+            weights.learned(wrong)
     with pytest.raises(WeightsError, match="of embedding, not of goodpoint"):
         extractors.create(ExtractSettings(extractor="goodpoint", weights=str(learned.file)), "cpu")
     for matcher in ("lightglue", "nearest", "adalam"):
@@ -228,12 +233,35 @@ def test_what_knows_names_by_heart_calibrates_nothing_and_says_so(learned, call)
         assert gallery.index().recall.n_queries == 16
 
 
+def test_photos_are_known_by_heart_in_another_box_and_behind_a_mask(learned, tmp_path):
+    tabled(tmp_path, learned.photos)
+    header, *rows = (tmp_path / "metadata.csv").read_text().splitlines()
+    lines = [f"{header},bbox", *(f'{row},"[10, 10, 280, 200]"' for row in rows)]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    with reid.open(tmp_path, own(learned), cache=tmp_path) as gallery:
+        assert all(item.ref.crop for item in gallery.references)
+        assert not {item.digest for item in gallery.references} & gallery.work.first.learned
+        assert "16 of the gallery's 16 photos by heart" in stages.by_heart(gallery.references, gallery.work)
+    with reid.open(tmp_path, Settings.of(**QUICK, shortlist=5, embedding=str(learned.file)), cache=tmp_path) as gallery:
+        beside, photo = gallery.work.first.embedding, gallery.references[0]
+        assert beside.knows(photo) and not beside.knows(replace(photo, ref=replace(photo.ref, path=tmp_path / "gone.png")))
+
+
 def test_a_gallery_that_weights_have_not_seen_is_judged_as_ever(learned, tmp_path):
     photos = [save(tmp_path / f"{one}" / f"{view}.png", draw_animal(one, view)) for one in range(20, 28) for view in range(2)]
     notes = Recorder()
     with reid.open(tabled(tmp_path, photos), own(learned), listener=notes) as gallery:
         assert list(stages.evidence(gallery.references, gallery.work, gallery.impostors))
     assert not [note for note in notes.notes if "by heart" in note]
+
+
+def test_what_cosines_of_drawn_turtles_are_is_no_judge_of_other_animals(call, tmp_path):
+    """By those that were measured on the sample gallery, these six animals would be one."""
+    for number in range(6):
+        save(tmp_path / "photos" / f"{number}.png", draw_animal(40 + number, 0))
+    words = "--extractor", "embedding", "--matcher", "cosine", "--fuse", "none", "--resize", 320, "--no-segment"
+    status, _, said = call("cluster", tmp_path / "photos", "--out", tmp_path / "groups", *words)
+    assert status == 2 and "no impostor distribution ships for cosine" in said.splitlines()[-1]
 
 
 def test_other_pipelines_can_be_compared_with_weights_of_ones_own(learned, call, tmp_path):

@@ -12,7 +12,8 @@ import reid
 from reid import extractors, stages
 from reid.catalogue import Kind
 from reid.catalogue.sides import mirrored
-from reid.decision.sides import LEAST, SURE, SideEstimate, learn, learnable
+from reid.decision.sides import LEAST, STRENGTHS, SURE, SideEstimate, learn, learnable
+from reid.errors import WeightsError
 from reid.extractors.layout import _box, layouts
 from reid.records import Photo
 
@@ -105,6 +106,13 @@ def test_an_animal_that_is_known_by_heart_is_no_proof():
     assert right.mean() < 0.75 and np.abs(model.left_out.max(axis=1).mean() - right.mean()) < 0.2
 
 
+def test_photos_that_all_look_alike_or_are_of_one_animal_teach_caution():
+    found, truth, animals = pretended()
+    nothing = learn(np.zeros_like(found), truth, animals).estimate(found[0])
+    assert nothing.p < 0.5
+    assert learn(found, truth, ["one"] * len(truth)).strength == max(STRENGTHS)  # no animal is left out that would say which serves
+
+
 def test_a_photo_is_told_by_its_animals_box_and_by_its_mirror_image():
     network = extractors.segmenter("cpu")
     pixels = beast(1)
@@ -156,6 +164,18 @@ def test_the_review_app_proposes_what_nobody_has_said(gallery, tmp_path, call):
     app.browser.post("/sides", data={"photos": card.id, "side": ""})  # it is hard to see: that is not asked again
     assert app.desk.estimate(app.desk.book().cards[card.id]) is None
     assert App(gallery, observer="ben", blind=True).desk.estimate(card) is None
+
+
+def test_photos_are_answered_where_the_weights_that_tell_sides_have_gone(gallery, tmp_path, monkeypatch):
+    App(gallery, settings=FAST.replace(segment=False))  # all of the gallery is stored
+
+    def gone(device):
+        raise WeightsError("not on this machine")
+
+    monkeypatch.setattr("reid.extractors.segmenter", gone)
+    save(tmp_path / "card" / "newer.png", shot(98, "left"))
+    app = App(gallery, tmp_path / "card", settings=FAST.replace(segment=False))
+    assert app.desk.worker.state.error is None and app.task("new.png") and app.task("newer.png")
 
 
 def test_what_photos_are_told_by_is_stored_and_computed_again_where_it_is_damaged(gallery, monkeypatch):

@@ -74,7 +74,7 @@ def learn(layouts: NDArray[np.floating], sides: Sequence[str], animals: Sequence
     values, basis = values[-DIMS:], basis[:, -DIMS:]
     kept = values > 1e-6 * values[-1]
     values, basis = values[kept], basis[:, kept] * np.sqrt(values[kept])
-    told = basis.reshape(len(layouts), 2, -1)
+    told = basis.reshape(len(layouts), 2, len(values))
     labels = np.stack([truth, across[truth]], axis=1)
     _, animal = np.unique(animals, return_inverse=True)
     fold = animal % FOLDS
@@ -85,7 +85,8 @@ def learn(layouts: NDArray[np.floating], sides: Sequence[str], animals: Sequence
             own = fold == part
             weights, bias = _fit(told[~own], labels[~own], len(names), strength)
             found[strength][own] = _both(_softmax(told[own] @ weights + bias), names)
-    strength = min(STRENGTHS, key=lambda one: -float(np.log(found[one][np.arange(len(truth)), truth] + TINY).mean()))
+    wrong = {one: -float(np.log(p[np.arange(len(truth)), truth] + TINY).mean()) for one, p in found.items()}
+    strength = min(STRENGTHS, key=lambda one: (wrong[one], -one))  # where nothing tells, the most cautious
     weights, bias = _fit(told, labels, len(names), strength)
     back = flat.T @ (basis / values) / scale[:, None]
     return SideModel(names, centre.astype(np.float64), back @ weights, bias, strength, found[strength])
@@ -95,7 +96,7 @@ def _fit(told: Floats, labels: NDArray[np.intp], n_sides: int, strength: float) 
     """Weights (D, K) and biases (K,) of a softmax regression, from (N, 2, D) and (N, 2)."""
     from scipy.optimize import minimize
 
-    rows, wanted = told.reshape(-1, told.shape[2]), np.eye(n_sides)[labels.ravel()]
+    rows, wanted = told.reshape(labels.size, told.shape[2]), np.eye(n_sides)[labels.ravel()]
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights, bias = flat[:-n_sides].reshape(-1, n_sides), flat[-n_sides:]

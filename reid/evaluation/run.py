@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import scoring, stages
+from ..decision.reasons import of_share
 from ..devices import versions
 from ..errors import GalleryError, SettingsError, WeightsError
 from ..records import UNKNOWN, Candidate, Failure, Indexed, Query
@@ -85,7 +86,10 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     found: dict[str, list[Answer]] = {score: [] for score in ScoreName}
     courses, seconds = list[Course](), list[float]()
     tried = list(session.engine.map(ask, queries, "queries", key=lambda query: query.photos[0].digest))
-    rankings = iter(stages.together([one.finding for one in tried if one.finding], work, judges)[0])
+    decided, share = stages.together([one.finding for one in tried if one.finding], work, judges)
+    if share is not None:  # on which every chance rests
+        work.listener.note(of_share(share))
+    rankings = iter(decided)
     for one in tried:
         ranking = next(rankings) if one.finding else None
         for score, answer in one.answers.items():

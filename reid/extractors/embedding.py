@@ -67,6 +67,8 @@ def projection(extract: ExtractSettings) -> tuple[NDArray[np.float32], NDArray[n
     n = entry(NAME).n_dims
     if card.get("extractor_weights") != weights_digest(replace(extract, weights="")) or shapes != [(n,), (n, n)]:
         raise WeightsError(f"{extract.weights} was learned of vectors that this version of reid does not make; train it again")
+    if not all(state[name].isfinite().all() for name in ("mean", "axes")):
+        raise WeightsError(f"{extract.weights} is damaged: not all of its numbers are finite; train it again")
     return state["mean"].numpy(), state["axes"].numpy()
 
 

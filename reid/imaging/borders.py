@@ -19,6 +19,8 @@ LEAST, MOST = 0.01, 0.2  # of the side across it, how wide a band is
 OUTERMOST, BAND, FLAT = 0.7, 0.6, 0.45  # share that is `ALIKE` of the first rows, and of the whole band; share of it that is the `SAME`
 STRAIGHT = 0.65  # share of the columns in which the colour ends at the line
 BLUR = 3  # px to either side of the line within which it ends; they go with the band
+THIN = 0.06  # of the side across it: in a wider band text stands free, and a head or a fin above a straight back does not
+REACHING, WAY = 0.06, 0.9  # share of its columns that may be off its colour for more than so much of the way from its middle to the line
 INK, MARKED = 64, 0.01  # levels that a text or a logo is off the band's colour, and the share of the band that it covers
 COLUMNS = 160  # that are looked at
 
@@ -27,13 +29,21 @@ LEFT_OUT = "an info bar or a border around the picture is left out"
 
 
 def without_borders(photo: Photo) -> Photo:
-    """With what lies around its picture left out of its mask, and said so."""
+    """With what lies around its picture left out of its mask, and said so; as it is where most of its mask lies there, for then it is the
+    animal that looks like a band."""
     x0, y0, x1, y1 = picture(photo.pixels)
     if (x0, y0, x1, y1) == (0, 0, *photo.size):
         return photo
-    mask = np.zeros(photo.pixels.shape[:2], bool)
-    mask[y0:y1, x0:x1] = True if photo.mask is None else photo.mask[y0:y1, x0:x1]
-    return replace(photo, mask=mask, flaws=(*photo.flaws, LEFT_OUT))
+    inside = np.zeros(photo.pixels.shape[:2], bool)
+    inside[y0:y1, x0:x1] = True
+    if photo.mask is not None and not mostly_within(photo.mask, inside):
+        return photo
+    return replace(photo, mask=inside if photo.mask is None else photo.mask & inside, flaws=(*photo.flaws, LEFT_OUT))
+
+
+def mostly_within(mask: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
+    """Whether half of the mask or more lies inside of another."""
+    return bool(2 * (mask & inside).sum() >= mask.sum())
 
 
 def picture(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
@@ -64,6 +74,8 @@ def _band(pixels: NDArray[np.uint8]) -> tuple[int, bool]:
     alike = off <= ALIKE
     ends = (alike[: -2 * BLUR] & ~alike[2 * BLUR :]).mean(axis=1) >= STRAIGHT
     for n in BLUR + np.flatnonzero(ends)[::-1]:
-        if n >= least and alike[:n].mean() >= BAND and (off[:n] <= SAME).mean() >= FLAT:
+        way = ~alike[n // 2 : n - BLUR]
+        is_free = n <= THIN * height or (way.sum(axis=0) > WAY * len(way)).mean() <= REACHING
+        if n >= least and is_free and alike[:n].mean() >= BAND and (off[:n] <= SAME).mean() >= FLAT:
             return int(n), bool((off[: max(1, n - 2 * BLUR)] > INK).mean() > MARKED)
     return 0, False

@@ -170,10 +170,11 @@ class Worker:
 
     def _estimate(self, items: Sequence[Indexed]) -> None:
         bare = [item for item in items if not item.ref.orientation and item.digest not in self.sides]
-        for item, found in estimated_sides(bare, self._tells_sides, self.session.work) if self._tells_sides else ():
-            self._check()
-            if found.p >= SURE:
-                self.sides[item.digest] = found
+        with suppress(WeightsError):  # what was learned may come from what is stored
+            for item, found in estimated_sides(bare, self._tells_sides, self.session.work) if self._tells_sides else ():
+                self._check()
+                if found.p >= SURE:
+                    self.sides[item.digest] = found
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         self.progress.change(failures=(*self.state.failures, *failures))

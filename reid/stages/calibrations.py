@@ -99,7 +99,7 @@ def _as_options(settings: Mapping[str, object]) -> str:
     said = []
     for name, value in settings.items():
         option = f"--{'encounter' if name == 'encounters' else name.replace('_', '-')}"
-        said.append(f"{'with' if value else 'without'} {option}" if isinstance(value, bool) else f"with {option} {value}")
+        said.append(f"{'with' if value else 'without'} {option}" if isinstance(value, bool) or value == "" else f"with {option} {value}")
     return ", ".join(said)
 
 

@@ -70,7 +70,7 @@ def first_by_votes(query: Indexed, references: Sequence[Indexed], most: int, pip
     digests = [item.digest for item in references]
     votes = pipeline.index.votes(pipeline.load(query), digests)
     beside = pipeline.embedding
-    if beside is not None and query.digest not in beside.learned:
+    if beside is not None and not beside.knows(query):
         votes = retrieval.together(votes, beside.index.votes(beside.load(query), digests))
     return retrieval.finalists(votes, [item.ref.identity for item in references], most)
 

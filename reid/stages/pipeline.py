@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from .. import devices, extractors, imaging, matchers, weights
+from ..errors import PhotoError
 from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
 from ..settings import Settings
-from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore
+from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore, sha256_of
 
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 NO_ANIMAL = "no animal can be made out, so the whole photo is used"
@@ -78,9 +80,17 @@ class Pipeline:
 
     @cached_property
     def learned(self) -> frozenset[str]:
-        """Digests of the photos whose animals' names its weights have learned from."""
+        """The sha256 of the photos' files whose animals' names its weights have learned from."""
         files = self.settings.extract.weights, self.settings.match.lightglue_weights
         return frozenset[str]().union(*(weights.learned(Path(file)) for file in files if file and file not in weights.REGISTRY))
+
+    def knows(self, item: Indexed, of_file: Callable[[Path], str] = sha256_of) -> bool:
+        """Whether its weights have learned from this photo's name, whatever box and mask it had then."""
+        if not self.learned or item.digest in self.learned:
+            return bool(self.learned)
+        with suppress(PhotoError):  # gone, and answered from what is stored
+            return of_file(item.ref.path) in self.learned
+        return False
 
     @cached_property
     def features(self) -> FeatureStore:
@@ -112,12 +122,18 @@ class Pipeline:
 
         Raises PhotoError."""
         extract = self.settings.extract
-        photo = imaging.prepare(ref, extract.resize, extract.enlarge)
-        if extract.segment and photo.mask is None:
-            mask = extractors.segmenter(self.device).foreground(photo.pixels)
-            photo = replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
-        photo = imaging.without_borders(photo)
+        prepared = imaging.prepare(ref, extract.resize, extract.enlarge)
+        photo = imaging.without_borders(prepared)
+        if extract.segment and prepared.mask is None:
+            photo = self._outlined(photo)
         return replace(photo, pixels=imaging.equalized(photo.pixels)) if extract.equalize else photo
+
+    def _outlined(self, photo: Photo) -> Photo:
+        """With a mask of the animal, within that which it has; one that lies beside it is of a maker's mark on an info bar."""
+        mask = extractors.segmenter(self.device).foreground(photo.pixels)
+        if mask is not None and photo.mask is not None:
+            mask = mask & photo.mask if imaging.mostly_within(mask, photo.mask) else None
+        return replace(photo, mask=mask) if mask is not None else replace(photo, flaws=(*photo.flaws, NO_ANIMAL))
 
     def stored(self, item: Indexed, read: Read | None = None) -> Features | None:
         """What is stored; None, and a note, if it is damaged. `read` gives what the file holds where somebody has begun to read it."""

@@ -87,7 +87,7 @@ def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[flo
 
 def by_heart(references: Sequence[Indexed], work: Workspace) -> str | None:
     """Why the gallery's own photos do not say what scores are worth, in words; None where they do."""
-    n = sum(item.digest in work.first.learned for item in references)
+    n = sum(work.first.knows(item, work.digests.of_file) for item in references)
     return f"the weights have learned the names of {n} of the gallery's {len(references)} photos by heart" if n else None
 
 

@@ -44,11 +44,11 @@ class Digests:
     def of(self, ref: PhotoRef, check: bool = False) -> str:
         """64 hex digits that name what the features of `ref` depend on; with `check` its files are read, whatever their size and time of
         change say. Raises PhotoError."""
-        parts = [self._file(ref.path, check)]
+        parts = [self.of_file(ref.path, check)]
         if ref.crop is not None:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
         if ref.mask is not None:
-            parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self._file(Path(ref.mask), check)}")
+            parts.append(f"mask {ref.mask if ref.mask.startswith(('[', '{')) else self.of_file(Path(ref.mask), check)}")
         if ref.quarters or ref.mirrored:
             parts.append(f"turned {ref.quarters} {ref.mirrored}")
         return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -92,7 +92,8 @@ class Digests:
             except PhotoError:
                 continue  # gone
 
-    def _file(self, path: Path, check: bool) -> str:
+    def of_file(self, path: Path, check: bool = False) -> str:
+        """Its sha256, 64 hex digits; with `check` as in `of`. Raises PhotoError."""
         key, size, changed = _state(path)
         row = self._row(DIGESTS, key)
         if row[:2] == (size, changed) and not check:

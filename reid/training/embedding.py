@@ -96,7 +96,7 @@ def train(
 def learn(session: Session, out: Path) -> tuple[Path, dict[str, Any]]:
     """`train` of a gallery that is open, by whose settings the vectors are made."""
     work, extract = session.work, session.settings.extract
-    photos, digests = named(session)
+    photos, items = named(session)
     again = sum(len(set(photos.encounters[photos.animals == one])) > 1 for one in np.unique(photos.animals))
     if again < FOLDS:
         raise GalleryError(
@@ -107,6 +107,7 @@ def learn(session: Session, out: Path) -> tuple[Path, dict[str, Any]]:
     plain, *figures = judged
     shrinkage, best = max(zip(SHRINKAGES, figures, strict=True), key=lambda one: (one[1], one[0]))
     within = Within.of(photos)
+    files = {session.work.digests.of_file(item.ref.path) for item in items}
     tensors = {"mean": within.mean, "axes": within.evened(shrinkage)}
     card = {
         "network": NAME,
@@ -115,23 +116,23 @@ def learn(session: Session, out: Path) -> tuple[Path, dict[str, Any]]:
         "first": best[1],
         "score_without": plain[0],
         "first_without": plain[1],
-        "n_photos": len(digests),
+        "n_photos": len(items),
         "n_animals": len(np.unique(photos.animals)),
         "n_met_again": again,
-        "photos": fingerprint(digests),
+        "photos": fingerprint([item.digest for item in items]),
         "extractor_weights": extractors.weights_digest(extract),
         "settings": {name: getattr(extract, name) for name in ("resize", "enlarge", "equalize", "segment")},
         "hardware": devices.name(work.first.device),
         "reid": devices.versions()["reid"],
     }
-    stored = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()} | weights.learned_of(digests)
+    stored = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()} | weights.learned_of(sorted(files))
     file = out / f"{NAME}.safetensors"
     write_atomically(file, save(stored, metadata={"card": json.dumps(card)}))
     return file, card
 
 
-def named(session: Session) -> tuple[Named, list[str]]:
-    """The gallery's references whose animal is known, each photo once, and their digests, by which they are in order."""
+def named(session: Session) -> tuple[Named, list[Indexed]]:
+    """The gallery's references whose animal is known, each photo once, by their digests."""
     items = {item.digest: item for item in session.references if item.ref.identity is not None}
     read = [(items[digest], session.work.first.load(items[digest])) for digest in sorted(items)]
     usable = [(item, features.descriptors[0]) for item, features in read if len(features)]
@@ -142,7 +143,7 @@ def named(session: Session) -> tuple[Named, list[str]]:
     vectors = np.array([vector for _, vector in usable], np.float64)
     animals = np.array([numbers[str(item.ref.identity)] for item, _ in usable], np.intp)
     _, encounters = np.unique([encounter(item) for item, _ in usable], return_inverse=True)
-    return Named(vectors, animals, encounters), [item.digest for item, _ in usable]
+    return Named(vectors, animals, encounters), [item for item, _ in usable]
 
 
 def encounter(item: Indexed) -> str:

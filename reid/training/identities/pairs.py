@@ -126,18 +126,19 @@ def mine(session: Session, learned: Sequence[Indexed], left_out: Sequence[Indexe
     if not sure:
         raise GalleryError("in no pair of one animal more matches agree than between different animals: nothing can be learned from them")
     trials = _trials(left_out, session)
-    if len({one.photo.ref.identity for one in trials if one.others}) < 2:
-        raise GalleryError("of the animals that are left out, too few can be compared with one another; more animals are needed")
     looked_at = _looks([(one.photo, other) for one in trials for other in one.others[:HARDEST]], session, "pairs to be judged on", progress)
     usual = np.median([look.n_agree for look in sure])
     decided = {frozenset(names) for names in (session.gallery.labels.animals_apart if session.gallery.labels else ())}
     doubtful = frozenset(look.names for look in (*others, *looked_at) if look.n_agree >= usual) - decided
     if doubtful:
         session.work.listener.note(f"{len(doubtful)} pairs of names may be one animal each, and are not learned from (`reid duplicates`)")
+    trials = [replace(one, others=[o for o in one.others if {one.photo.ref.identity, o.ref.identity} not in doubtful]) for one in trials]
+    if len({one.photo.ref.identity for one in trials if one.others}) < 2:
+        raise GalleryError("of the animals that are left out, too few can be compared with one another; more animals are needed")
     return Mined(
         {name: found for name in again if (found := [look for look in sure if look.names == {name}])},
         _hardest([look for look in others if look.names not in doubtful]),
-        [replace(one, others=[o for o in one.others if {one.photo.ref.identity, o.ref.identity} not in doubtful]) for one in trials],
+        trials,
         doubtful,
     )
 

@@ -58,6 +58,7 @@ def stages(
         *inputs, true = batch(pairs, network.with_scale_and_angle, next(network.parameters()).device)
         return lightglue.loss(forward(*inputs), inputs[2], true)
 
+    files = {session.work.digests.of_file(item.ref.path) for item in learned}
     judge = Judge(mined.trials, session)
     before = judge.figures(network)
     n_alike = sum(map(len, alike))
@@ -68,8 +69,8 @@ def stages(
     def saved() -> dict[str, Tensor]:
         """With the photos that are known by heart, if anything was learned, and those that were known before."""
         is_new = any(value.any() for name, value in network.state_dict().items() if name.endswith(".up"))
-        digests = session.work.first.learned | {item.digest for item in learned if is_new}
-        marks = learned_of(sorted(digests)) if digests else {}
+        known = session.work.first.learned | (files if is_new else set())
+        marks = learned_of(sorted(known)) if known else {}
         return low_rank.merged(network) | {name: torch.from_numpy(rows.copy()) for name, rows in marks.items()}
 
     yield Task(
