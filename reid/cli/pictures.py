@@ -40,8 +40,10 @@ def show(
     check_writable(out, reads=(query, reference))
     with listening() as listener:
         pair = session.open_pair(query, reference, settings, listener)
-        first = stages.Pipeline(settings.pipelines()[0], out.parent, listener)
-        masks = (first.prepare(pair.query).mask, first.prepare(pair.reference).mask) if outline else (None, None)
+        masks: pictures.Masks = (None, None)
+        if outline:
+            first = stages.Pipeline(settings.pipelines()[0], out.parent, listener)
+            masks = (first.prepare(pair.query).mask, first.prepare(pair.reference).mask)
     least = settings.score.min_confidence
     pictures.save(pictures.of_pair(pair, (query.name, reference.name), least, masks), out)
     n_matches = int((pair.matches.confidence > least).sum())

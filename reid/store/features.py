@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ..records import Features
-from .files import DamagedFile, Tensors, read_tensors, used, write_tensors
+from .files import ByPhoto, DamagedFile, Tensors, read_tensors, write_tensors
 
 
-class FeatureStore:
+class FeatureStore(ByPhoto):
     """Features of one fingerprint (extractor, preparation, weights, format) by the digest of their photo.
 
     Descriptors are kept as whole numbers, each scaled so that its largest value is 127: a unit vector again when it is read, within a
     cosine of 0.9995 of what it was, at half the size. What is matched is always what was read."""
 
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder = folder / "features" / fingerprint
-        used(self.folder)
-
-    def path(self, digest: str) -> Path:
-        return self.folder / digest[:2] / f"{digest}.safetensors"
-
-    def __contains__(self, digest: str) -> bool:
-        return self.path(digest).exists()
+    kind = "features"
 
     def load(self, digest: str) -> Features | None:
         """The stored features; None if there are none. Raises DamagedFile."""

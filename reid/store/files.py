@@ -106,6 +106,22 @@ def used(path: Path) -> None:
         pass  # not there yet, or not ours to write
 
 
+class ByPhoto:
+    """Files of one kind and fingerprint, one a photo, by its digest: <folder>/<kind>/<fingerprint>/<digest[:2]>/<digest>.safetensors."""
+
+    kind: str
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder = folder / self.kind / fingerprint
+        used(self.folder)
+
+    def path(self, digest: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DamagedFile, read_tensors, used, write_tensors
+from .files import ByPhoto, DamagedFile, read_tensors, write_tensors
 
 
-class LayoutStore:
+class LayoutStore(ByPhoto):
     """One array a photo."""
 
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder = folder / "layouts" / fingerprint
-        used(self.folder)
-
-    def path(self, digest: str) -> Path:
-        return self.folder / digest[:2] / f"{digest}.safetensors"
-
-    def __contains__(self, digest: str) -> bool:
-        return self.path(digest).exists()
+    kind = "layouts"
 
     def load(self, digest: str) -> NDArray[np.float16] | None:
         """None if there is none, or it is damaged: it is soon computed again."""

@@ -10,29 +10,19 @@ A pair gets what it gets alone, so a file is added to, whatever else the gallery
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DamagedFile, Tensors, read_tensors, used, write_tensors
+from .files import ByPhoto, DamagedFile, Tensors, read_tensors, write_tensors
 
 Matches = tuple[NDArray[np.int32], NDArray[np.float16]]  # (S, 2) rows into both photos' keypoints, (S,) confidence in 0..1
 Value = TypeVar("Value")
 
 
-class _PairStore(Generic[Value]):
+class _PairStore(ByPhoto, Generic[Value]):
     """Values of a query with references, by the reference's digest."""
-
-    kind: str
-
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder = folder / self.kind / fingerprint
-        used(self.folder)
-
-    def path(self, query: str) -> Path:
-        return self.folder / query[:2] / f"{query}.safetensors"
 
     def load(self, query: str) -> dict[str, Value]:
         """By the digest of the reference; empty where nothing is stored. Raises DamagedFile."""
