@@ -201,7 +201,8 @@ class Session(AbstractContextManager["Session"]):
         return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder, stages.n_to_estimate(items))
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
-        """Who is on each photo, among the individuals of the gallery. `where` ("column=value") and `orientation` search a part of it.
+        """Who is on each photo, among the individuals of the gallery; one that the gallery holds itself is no evidence of it. `where`
+        ("column=value") and `orientation` search a part of it.
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work
@@ -221,16 +222,15 @@ class Session(AbstractContextManager["Session"]):
             judges = Judges(judges.impostors)
         stages.update_index(self.references, self.work.first)
         items, failed = self.read(refs)
-        for item, other in stages.copies(items, searched):
-            work.listener.note(f"{item.ref.image_id} is the same photo as {other.ref.image_id} of the gallery, and is found as such")
         items, unusable, _ = self.extract_all(items)
         self.queries = {item.ref.image_id: item for item in items}
         queries = stages.queries(items, self.settings.score.encounters, self._facts)
+        queries, alone = stages.apart_from_itself(queries, references, searched, work)
         ask = partial(stages.identified, references=searched, work=work, judges=judges)
         found = list(self.engine.map(ask, queries, "queries identified", key=lambda query: query.photos[0].digest))
         rankings, share = stages.together(found, work, judges)
         about = {"path": str(self.root), **stages.about(searched, judges), "filter": said, "decisions": self._decided()}
-        everything, decide = (*failures, *self.failures, *failed, *unusable), self.settings.decide
+        everything, decide = (*failures, *self.failures, *failed, *unusable, *alone), self.settings.decide
         listed = decision.with_lists(rankings, decide.max_false_match, decide.max_false_new)
         return Report(listed, everything, self.settings.as_dict(), self.fingerprint, about, versions(), datetime.now(UTC), share)
 

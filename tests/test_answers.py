@@ -16,7 +16,7 @@ KNOWN = IdentityRanking(
     "known.jpg", (Candidate("amber", 3.25, 40, "a/1.jpg", "known.jpg"), Candidate("=basil", 1.5, 2, "b/1.jpg", "known.jpg")),
     "match", 0.0001, 0.9, 0.06, 0.04, (0.8, 0.95), 0.0123456789, 0.75, True, ("Because.",), (Quality(640, 20.0, 0.5, 0.2),),
 )  # fmt: skip
-BARE = IdentityRanking("bare.jpg", (Candidate("amber", 0.5, 0, "a/2.jpg", "bare.jpg"),), "new", 0.75)
+BARE = IdentityRanking("bare.jpg", (Candidate("amber", 0.5, 0, "a/2.jpg", "bare.jpg"),), "new", 0.75, in_gallery=("b/2.jpg",))
 FLAT = {"top": 2, "max_false_match": 0.05, "max_false_new": 0.1}
 GROUPED = {"score": {"score": "joint"}, "decide": {"max_false_match": 0.05, "max_false_new": 0.1}, "top": 2}
 
@@ -55,6 +55,7 @@ def test_csv_has_the_same_columns():
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(report(KNOWN, BARE)).decode())))
     assert [tuple(row) for row in rows] == [COLUMNS] * 3
     assert (rows[0]["listed"], rows[0]["p_if_new"], rows[2]["listed"], rows[2]["p_new"]) == ("True", "0.012346", "", "")
+    assert [row["in_gallery"] for row in rows] == ["", "", "b/2.jpg"]
 
 
 def test_json_of_schema_2():
@@ -63,13 +64,14 @@ def test_json_of_schema_2():
     assert value["lists"] == {"match": {"rate": 0.05, "queries": ["known.jpg"]}, "new": {"rate": 0.1, "queries": []}}
     known, bare = value["queries"]
     assert list(known) == [
-        "query", "verdict", "listed", "p_match", "p_other", "p_new", "p_match_interval", "p_if_new", "p_if_known", "p_impostor", "because",
-        "quality", "candidates",
+        "query", "verdict", "listed", "p_match", "p_other", "p_new", "p_match_interval", "p_if_new", "p_if_known", "p_impostor",
+        "in_gallery", "because", "quality", "candidates",
     ]  # fmt: skip
     assert known["candidates"][1] == {
         "rank": 2, "individual": "=basil", "score": 1.5, "n_matches": 2, "reference": "b/1.jpg", "photo": "known.jpg",
     }  # fmt: skip
     assert (known["listed"], known["p_match_interval"], known["quality"][0]["pixels"]) == (True, [0.8, 0.95], 640)
+    assert (known["in_gallery"], bare["in_gallery"]) == ([], ["b/2.jpg"])
     assert (bare["listed"], bare["p_new"], bare["p_match_interval"], bare["p_impostor"]) == (None, None, None, 0.75)
     assert value["settings"] == {**GROUPED, "fingerprint": "f00d"}
     assert value["failures"] == [{"photo": "bad.jpg", "reason": "empty"}]
@@ -86,3 +88,4 @@ def test_the_terminal_marks_what_is_on_a_list():
     assert "of the matches at most 5.0 % are expected to be new animals" in said
     bare = printed(BARE)
     assert "P(impostor)" in bare and "75.0 %" in bare and "*" not in bare
+    assert "= b/2.jpg" in bare and "= in the gallery already" in bare and "already" not in said

@@ -51,7 +51,7 @@ def test_identify_writes_what_its_schema_says(reid, animals, tmp_path):
     assert len(value["settings"]["fingerprint"]) == 16
     first = value["queries"][0]
     chances = {"p_match", "p_other", "p_new", "p_match_interval", "p_impostor", "p_if_known", "p_if_new"}
-    assert first.keys() == {"query", "verdict", "listed", *chances, "because", "quality", "candidates"}
+    assert first.keys() == {"query", "verdict", "listed", *chances, "in_gallery", "because", "quality", "candidates"}
     assert [seen.keys() for seen in first["quality"]] == [{"pixels", "sharpness", "brightness", "contrast"}]
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
     assert [candidate.keys() for candidate in first["candidates"]] == [
@@ -62,6 +62,26 @@ def test_identify_writes_what_its_schema_says(reid, animals, tmp_path):
     assert [(row["query"], row["rank"]) for row in rows] == [(name, str(n)) for name in ("known.png", "new.png") for n in (1, 2, 3)]
     assert float(rows[0]["score"]) == first["candidates"][0]["score"]
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["known.png.png", "new.png.png"]
+
+
+def test_photos_that_were_imported_are_not_found_as_themselves(reid, animals, tmp_path):
+    """Terminal, CSV, JSON and page agree on it, and the next step is named."""
+    assert reid("import", tmp_path / "photos", "--gallery", animals, "--copy").returncode == 0
+    found = reid("identify", "photos", "--gallery", animals, "--csv", "o.csv", "--json", "o.json", "--report", "o.html", *FAST)
+    assert found.returncode == 0 and "= photos/known.png" in found.stdout and "= in the gallery already" in found.stdout
+    assert (
+        f"2 queries are photos that the gallery holds already, without a name; next: reid review photos --gallery {animals}" in found.stdout
+    )
+    assert "note: 2 photos are in the gallery already, and not compared with themselves: known.png = photos/known.png" in found.stderr
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))
+    assert {row["in_gallery"] for row in rows if row["query"] == "known.png"} == {"photos/known.png"}
+    assert not any(row["reference"] == row["in_gallery"] for row in rows) and rows[0]["individual"] == "animal-3"
+    first = json.loads((tmp_path / "o.json").read_text())["queries"][0]
+    assert first["in_gallery"] == ["photos/known.png"] and "photos/known.png (nobody has named it)" in " ".join(first["because"])
+    assert (
+        "photos/known.png (nobody has named it)" in (tmp_path / "o.html").read_text()
+        and "already</span>" in (tmp_path / "o.html").read_text()
+    )
 
 
 def test_matches_are_drawn_where_the_marks_are(tmp_path):

@@ -11,6 +11,7 @@ import time
 from importlib import import_module
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import draw_animal, save
 from PIL import Image
@@ -585,13 +586,29 @@ def test_a_photo_changed_in_place_is_found_by_its_content(animals):
 
 
 def test_copies_of_photos_are_told_as_copies(animals, tmp_path):
-    """By their content: a photo under another name is found as such, and one photo under two animals is a wrong label."""
+    """By their content: a photo under another name is no evidence of its animal, and one photo under two animals is a wrong label."""
     shutil.copy(animals / "animal-1" / "0.png", animals / "animal-2" / "again.png")
     shutil.copy(animals / "animal-3" / "1.png", tmp_path / "photos" / "copy.png")
     told = Recorder()
     with reid.open(animals, FAST, cache=tmp_path / "c", listener=told) as opened:
-        opened.identify(tmp_path / "photos")
+        found = {one.query_id: one for one in opened.identify(tmp_path / "photos").rankings}
     [twice] = [note for note in told.notes if "one photo" in note]
     assert twice == "animal-1/0.png (animal-1) and animal-2/again.png (animal-2) are one photo; one of the names is wrong"
-    [copy] = [note for note in told.notes if "same photo" in note]
-    assert copy == "copy.png is the same photo as animal-3/1.png of the gallery, and is found as such"
+    [copy] = [note for note in told.notes if "already" in note]
+    assert copy == "1 photo is in the gallery already, and not compared with itself: copy.png = animal-3/1.png"
+    copied = found["copy.png"]
+    assert copied.in_gallery == ("animal-3/1.png",) and found["known.png"].in_gallery == ()
+    assert "animal-3/1.png" not in {one.reference_id for one in copied.candidates} and copied.candidates[0].identity == "animal-3"
+    assert "In the gallery already: animal-3/1.png (animal-3)." in " ".join(copied.because)
+
+
+def test_a_photo_whose_copy_has_a_box_is_no_evidence_either(animals, tmp_path):
+    shutil.copy(animals / "animal-3" / "1.png", tmp_path / "copy.png")
+    rows = [("animal-3/1.png", "animal-3", "0, 0, 200, 150"), ("animal-1/0.png", "animal-1", "")]
+    frame = pd.DataFrame(rows, columns=["path", "identity", "bbox"])
+    with reid.open(animals, FAST, table=frame, cache=tmp_path / "c") as opened:
+        [found] = opened.identify(tmp_path / "copy.png").rankings
+    assert found.in_gallery == ("animal-3/1.png",) and [one.identity for one in found.candidates] == ["animal-1"]
+    with reid.open(animals, FAST, table=frame[:1], cache=tmp_path / "c") as opened:
+        report = opened.identify(tmp_path / "copy.png")
+    assert not report.rankings and report.failures[0].reason == "copy.png is in the gallery already, and no other photo is searched"

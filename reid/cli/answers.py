@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,8 @@ def _identify(
         if found.rankings:
             show(tables.as_table(found))
             _remark(found, opened.too_few)
+            if of_copies := _of_copies(found, opened, photos):
+                print(of_copies)
         report_failures(found.failures)
         sys.stdout.flush()
         for path, text in ((csv, tables.as_csv), (json, tables.as_json)):  # the table is out already, whatever happens here
@@ -100,6 +103,18 @@ def _remark(found: Report, lacking: str | None) -> None:
             "P(impostor): how likely the best of as many photos of other animals looks at least as alike. It is not the probability that "
             f"the animal is new; {way_out}"
         )
+
+
+def _of_copies(found: Report, opened: Session, photos: Sequence[Path]) -> str | None:
+    """What asks who is on photos that are in the gallery, without a name; None where there are none."""
+    bare = {item.ref.image_id for item in opened.references if item.ref.identity is None}
+    n = sum(not bare.isdisjoint(ranking.in_gallery) for ranking in found.rankings)
+    if not n:
+        return None
+    places = photos if len(photos) < 4 else dict.fromkeys(path if path.is_dir() else path.parent for path in photos)
+    command = shlex.join(["reid", "review", *map(str, places), "--gallery", str(opened.root)])
+    what = "1 query is a photo" if n == 1 else f"{n:,} queries are photos"
+    return f"{what} that the gallery holds already, without a name; next: {command}"
 
 
 def _draw_all(report: Report, opened: Session, folder: Path) -> None:

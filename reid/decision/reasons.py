@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..catalogue.values import some
 from ..records import NewShare
 from .calibration import Calibration
 from .verdicts import MATCH, ODD, Decision, verdict_of
@@ -43,6 +44,14 @@ def of_sides(n_left_out: int) -> str | None:
         return None
     whom = "1 individual has" if n_left_out == 1 else f"{n_left_out} individuals have"
     return f"{whom} no photo of a side that could be compared."
+
+
+def of_copies(copies: Sequence[tuple[str, str | None]]) -> str | None:
+    """That the gallery holds the very photos of a query, by name and individual; None where it holds none."""
+    if not copies:
+        return None
+    named = some([f"{photo} ({individual or 'nobody has named it'})" for photo, individual in copies])
+    return f"In the gallery already: {named}. So it was compared with the gallery's other photos alone."
 
 
 def of_several(seen: Mapping[str, str]) -> str:

@@ -41,6 +41,7 @@ class IdentityRanking:
     listed: bool | None = None  # whether it is on this run's list of its verdict, of matches or of new animals
     because: tuple[str, ...] = ()  # why this verdict, in sentences for people
     quality: tuple[Quality, ...] = ()  # of the query's photos, where they were looked at
+    in_gallery: tuple[str, ...] = ()  # references that are the query's very photos: it was compared with the others alone
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Report:
             about: dict[str, object] = {
                 "verdict": one.verdict, "listed": one.listed, "p_match": one.p_match, "p_other": one.p_other, "p_new": one.p_new,
                 "p_match_low": low, "p_match_high": high, "p_if_new": one.p_if_new, "p_if_known": one.p_if_known,
-                "p_impostor": one.p_impostor,
+                "p_impostor": one.p_impostor, "in_gallery": "; ".join(one.in_gallery),
             }  # fmt: skip
             for rank, candidate in enumerate(one.candidates[:top], start=1):
                 found.append({
@@ -142,5 +143,5 @@ class Report:
 
 COLUMNS = (
     "query", "rank", "individual", "probability", "score", "n_matches", "reference", "photo", "verdict", "listed", "p_match", "p_other",
-    "p_new", "p_match_low", "p_match_high", "p_if_new", "p_if_known", "p_impostor",
+    "p_new", "p_match_low", "p_match_high", "p_if_new", "p_if_known", "p_impostor", "in_gallery",
 )  # of `Report.rows`  # fmt: skip

@@ -21,3 +21,4 @@ class Query:
 
     name: str
     photos: tuple[Indexed, ...]
+    in_gallery: tuple[Indexed, ...] = ()  # references that are these very photos, and so say nothing of who it is

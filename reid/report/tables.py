@@ -68,6 +68,7 @@ def _query(ranking: IdentityRanking, top: int) -> dict[str, object]:
         **{name: _rounded(getattr(ranking, name)) for name in ("p_match", "p_other", "p_new")},
         "p_match_interval": ranking.p_match_interval and [_rounded(end) for end in ranking.p_match_interval],
         **{name: _rounded(getattr(ranking, name)) for name in ("p_if_new", "p_if_known", "p_impostor")},
+        "in_gallery": list(ranking.in_gallery),
         "because": list(ranking.because),
         "quality": [{name: round(value, 4) for name, value in vars(seen).items()} for seen in ranking.quality],
         "candidates": candidates,
@@ -84,7 +85,8 @@ def as_csv(report: Report) -> bytes:
 
 
 def as_table(report: Report) -> Table:
-    """The first candidates of every query, for the terminal. A star marks the queries that are on the list of their verdict."""
+    """The first candidates of every query, for the terminal. A star marks the queries that are on the list of their verdict, an equals sign
+    those that are in the gallery themselves."""
     calibrated = any(ranking.p_new is not None for ranking in report.rankings)
     chances = ("P(match)", "P(other)", "P(new)") if calibrated else ("P(impostor)",)
     table = Table("query", "verdict", *chances, "individual", "score", "matches", "reference")
@@ -95,18 +97,23 @@ def as_table(report: Report) -> Table:
         values = (ranking.p_match, ranking.p_other, ranking.p_new) if calibrated else (ranking.p_impostor,)
         shown = ("-" if p is None else percent(p) for p in values)
         star = " *" if ranking.listed else ""
-        lead = (escape(ranking.query_id), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]{star}", *shown)
+        name = "\n= ".join((ranking.query_id, *ranking.in_gallery[:1]))
+        lead = (escape(name), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]{star}", *shown)
         for candidate in ranking.candidates[: int(str(report.setting("top")))]:
             score = f"{candidate.score:.3f}"
             table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
             lead = ("",) * len(lead)
         table.add_section()
+    caption = []
     if any(ranking.listed for ranking in report.rankings):
         rates = list_rates(report)
-        table.caption = (
+        caption.append(
             f"* on the list of its verdict: of the matches at most {percent(rates[MATCH])} are expected to be new animals, "
             f"of the new ones at most {percent(rates[NEW])} known"
         )
+    if any(ranking.in_gallery for ranking in report.rankings):
+        caption.append("= in the gallery already: compared with its other photos alone")
+    table.caption = "\n".join(caption) or None
     return table
 
 

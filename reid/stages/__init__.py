@@ -12,7 +12,7 @@ from .identify import Finding, Judges, decided, identified, identify, judge, tog
 from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
-from .queries import photos, queries
+from .queries import apart_from_itself, photos, queries
 from .results import IndexSummary, PairView, about
 from .score import Compared, by_heart, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
@@ -23,10 +23,10 @@ from .workspace import Workspace
 
 __all__ = [
     "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
-    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "by_heart", "calibrate", "calibration_queries", "cluster",
-    "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract", "extracted_in", "features_of",
-    "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge", "judges", "known_sides",
-    "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate", "needed", "pair_scores",
-    "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names", "together", "trials",
-    "update_index", "without_encounter",
+    "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "apart_from_itself", "by_heart", "calibrate",
+    "calibration_queries", "cluster", "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract",
+    "extracted_in", "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge",
+    "judges", "known_sides", "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate",
+    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
+    "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

@@ -53,10 +53,12 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 
 
 def _found(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> Finding:
-    columns = [compare(photo, references, work, judges.impostors).scores for photo in query.photos]
-    columns = look_again(query.photos, references, columns, work, judges.impostors)
-    found = judge(query, references, columns, work, judges)
-    return replace(found, ranking=with_quality(found.ranking, query, work))
+    own = {item.digest for item in query.in_gallery}
+    others = [item for item in references if item.digest not in own] if own else references
+    columns = [compare(photo, others, work, judges.impostors).scores for photo in query.photos]
+    columns = look_again(query.photos, others, columns, work, judges.impostors)
+    found = judge(query, others, columns, work, judges)
+    return replace(found, ranking=with_copies(with_quality(found.ranking, query, work), query))
 
 
 def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, judges: Judges) -> Finding:
@@ -138,6 +140,13 @@ def _sure_of(
         if p <= work.settings.decide.match_below and best.identity in named:
             found[photo.ref.image_id] = best.identity
     return found
+
+
+def with_copies(found: IdentityRanking, query: Query) -> IdentityRanking:
+    """With the query's very photos that the gallery holds, and a sentence."""
+    copies = tuple(item.ref.image_id for item in query.in_gallery)
+    said = reasons.of_copies([(item.ref.image_id, item.ref.identity) for item in query.in_gallery])
+    return replace(found, in_gallery=copies, because=(*found.because, *filter(None, [said])))
 
 
 def with_quality(found: IdentityRanking, query: Query, work: Workspace) -> IdentityRanking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..catalogue.values import counted, some
 from ..errors import PhotoError
 from ..listener import Listener
 from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
+from .workspace import Workspace
 
 
 def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
@@ -70,6 +71,46 @@ def queries(
             name = f"{Path(unit).name if is_folder else unit}{when}{box_name}"
             found.append(Query(catalogue.free_name(photos[0].ref.image_id if len(photos) == 1 else name, taken), tuple(photos)))
     return found
+
+
+def apart_from_itself(
+    queries: Sequence[Query], references: Sequence[Indexed], searched: Sequence[Indexed], work: Workspace
+) -> tuple[list[Query], list[Failure]]:
+    """The queries, each with those references that are its very photos, and a note of them; failures are those for which nothing else is
+    searched."""
+    of = {item.ref.path: work.digests.of_file(item.ref.path) for query in queries for item in query.photos}
+    contents, sizes = set(of.values()), {path.stat().st_size for path in of}
+    copies: dict[str | None, list[Indexed]] = {}
+    for item in references:
+        if (content := _content(item, sizes, work)) in contents:
+            copies.setdefault(content, []).append(item)
+    wanted = {item.digest for item in searched}
+    found: list[Query] = []
+    failures: list[Failure] = []
+    named: dict[str, str] = {}
+    for query in queries:
+        own = {other.ref.image_id: other for item in query.photos for other in copies.get(of[item.ref.path], ())}
+        if wanted <= {other.digest for other in own.values()}:
+            failures.append(Failure(query.name, f"{query.name} is in the gallery already, and no other photo is searched"))
+            continue
+        found.append(replace(query, in_gallery=tuple(own.values())))
+        named |= {item.ref.image_id: copies[of[item.ref.path]][0].ref.image_id for item in query.photos if of[item.ref.path] in copies}
+    if named:
+        which = some([f"{photo} = {other}" for photo, other in named.items()])
+        what = "1 photo is" if len(named) == 1 else f"{len(named):,} photos are"
+        itself = "itself" if len(named) == 1 else "themselves"
+        work.listener.note(f"{what} in the gallery already, and not compared with {itself}: {which}")
+    return found, failures
+
+
+def _content(item: Indexed, sizes: Set[int], work: Workspace) -> str | None:
+    """The sha256 of a reference's file, as far as it may be one of these sizes."""
+    if item.ref.crop is None and item.ref.mask is None:
+        return item.digest
+    try:
+        return work.digests.of_file(item.ref.path) if item.ref.path.stat().st_size in sizes else None
+    except OSError:  # gone since it was read
+        return None
 
 
 def _by_occasion(group: Sequence[Indexed], facts: Callable[[Path], PhotoFacts]) -> dict[str, list[Indexed]]:
