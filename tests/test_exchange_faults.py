@@ -53,7 +53,7 @@ def test_a_group_is_no_individual(tmp_path):
     foreign.write_csv(*observations(package, lambda rows: [{**row, "count": "3" if row["observationID"] == "o1" else "1"} for row in rows]))
     assert len(gallery.references) == 2
     brought = plan(package, tmp_path / "again")
-    assert brought.n_new == 1 and any("1 observation of several animals (count) left out" in note for note in brought.notes)
+    assert len(brought.new) == 1 and any("1 observation of several animals (count) left out" in note for note in brought.notes)
     written = write(read(tmp_path / "gallery"), "camtrap-dp", tmp_path / "out", package=package)
     assert "Nala" not in (tmp_path / "out" / "observations.csv").read_text() and "of several animals (count)" in written.notes[-1]
 
@@ -144,7 +144,7 @@ def test_run_lengths_are_outlines_in_both_forms(tmp_path):
         value = json.loads(file.read_text())
         value["annotations"][0]["segmentation"] = {"size": [40, 60], "counts": counts}
         file.write_text(json.dumps(value))
-        assert plan(file, tmp_path / f"gallery{number}").n_new == 2
+        assert len(plan(file, tmp_path / f"gallery{number}").new) == 2
 
 
 def test_boxes_that_a_detector_has_rounded_are_clipped(tmp_path):

@@ -270,7 +270,7 @@ def test_a_table_is_extended_and_its_rows_stay(tmp_path, bring):
     ]
     [backup] = gallery.glob("metadata.before-*.csv")
     assert backup.read_text() == before
-    assert (plan.n_new, plan.n_filled) == (1, 0)
+    assert (len(plan.new), plan.n_filled) == (1, 0)
     table = (gallery / "metadata.csv").read_bytes()
     _, again = bring(file)
     assert not again.changes and (gallery / "metadata.csv").read_bytes() == table
@@ -329,6 +329,31 @@ def test_a_photo_under_two_names_is_told(tmp_path, bring):
     foreign.pictures(tmp_path / "a" / "Zoë", ["x.jpg"])
     _, plan = bring(tmp_path / "a")
     assert any(note.endswith("under two names: ../a/Luna/1.jpg = ../a/Zoë/x.jpg, as Luna and as Zoë") for note in plan.notes)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_photos_that_the_gallery_holds_are_not_taken_in_again(tmp_path, bring, copy):
+    foreign.pictures(tmp_path / "gallery" / "Luna", ["a.jpg", "b.jpg"])
+    foreign.pictures(tmp_path / "card", ["IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg"])
+    found, plan = bring(tmp_path / "card", copy=copy)
+    assert sorted((ref.path.name, ref.identity) for ref in found.references) == [("IMG_3.jpg", None), ("a.jpg", "Luna"), ("b.jpg", "Luna")]
+    assert (len(plan.new), plan.n_own, len(plan.copies)) == (1, 2, copy)
+    told = "2 photos are in the gallery under another name, and not taken in again: IMG_1.jpg is Luna/a.jpg, IMG_2.jpg is Luna/b.jpg"
+    assert told in plan.notes and any(note.startswith("1 of 1 new photo has no side") for note in plan.notes)
+    foreign.pictures(tmp_path / "other" / "Nala", ["IMG_1.jpg"])  # somebody says that it is another animal: both stay, and it is told
+    found, plan = bring(tmp_path / "other", copy=copy)
+    assert len(found.references) == 4 and any(note.endswith("as Luna and as Nala") for note in plan.notes)
+    table = foreign.write_csv(tmp_path / "card" / "who.csv", ("path", "identity", "date"), [("IMG_2.jpg", "Luna", "2024-05-06")])
+    found, plan = bring(table, copy=copy)
+    assert (len(plan.new), plan.n_filled) == (0, 1) and "Luna/b.jpg" in {ref.image_id for ref in found.references if ref.date}
+
+
+def test_a_copy_is_made_of_a_photo_that_the_gallery_only_names(tmp_path, bring):
+    """Its card may be emptied afterwards."""
+    foreign.pictures(tmp_path / "card", ["IMG_1.jpg"])
+    bring(tmp_path / "card")
+    _, plan = bring(tmp_path / "card", copy=True)
+    assert [target for _, target in plan.copies] == [tmp_path / "gallery" / "photos" / "IMG_1.jpg"]
 
 
 def test_photos_are_copied_once_and_never_on_others(tmp_path, bring):
@@ -453,6 +478,10 @@ def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
     _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "gallery", "--copy", "--dry-run")
     table = out.partition("encounter, as derived")[2]
     assert "zoe" in table and "2020-05-06" in table and "2019-01" not in table and "more" not in table
+    _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "old", "--copy", "--dry-run")  # which has no table yet
+    table = out.partition("encounter, as derived")[2]
+    assert "zoe" in table and "2019-01" not in table and "1 of 1 new photo has no side" in out
+    assert "gets 1 new photo (1 of 1 named animal), 1 file copied into" in out and "12 photos of the gallery's own folders" in out
 
 
 @pytest.mark.parametrize("folder", ["DCIM/100CANON", "100_PANA", "10160715", "2026-07-15"])
@@ -470,7 +499,12 @@ def test_an_import_names_the_next_step_where_photos_have_no_name(tmp_path, call,
     foreign.pictures(tmp_path / "known" / "luna", ["a.jpg", "b.jpg"])
     assert "next:" not in call("import", "known", "--gallery", "g", "--copy")[1]
     said = call("import", "my card", "--gallery", "h", "--copy")[1].splitlines()
-    assert said[-1].endswith("next: reid review h/photos/DCIM/100CANON --gallery h")
+    assert said[-1].endswith("next: reid review h/photos --gallery h")  # as in README.md
+    foreign.pictures(tmp_path / "named" / "luna", ["1.jpg", "2.jpg", "3.jpg"])
+    call("import", "named", "--gallery", "i", "--copy")
+    foreign.pictures(tmp_path / "next" / "DCIM", ["a.jpg", "b.jpg", "c.jpg", "4.jpg"])
+    said = call("import", "next", "--gallery", "i", "--copy")[1].splitlines()  # beside photos that have a name, which nobody is asked about
+    assert said[-1] == "1 new photo without a name; next: reid review i/photos/DCIM --gallery i"
     status, _, said = call("import", "my card", "--gallery", "k", "--as", "folders")
     assert status == 2 and "leave out --as folders, and they are taken in without names, for `reid review` to give them" in said
 
@@ -543,9 +577,12 @@ def test_the_command(tmp_path, call):
     before = files(tmp_path)
     code, out, err = call("import", source, "--gallery", gallery, "--dry-run")
     assert (code, err) == (0, "") and files(tmp_path) == before and not gallery.exists()
-    assert "dry run, nothing was written: 3 new rows" in out and "Luna, 2021-11-28 10:15" in out and "identity from 'Individual'" in out
+    gets = f"without --dry-run {gallery / 'metadata.csv'} gets 3 new photos (2 of 2 named animals, 1 without a name)"
+    assert f"dry run, nothing is written; {gets}" in out and "Luna, 2021-11-28 10:15" in out and "identity from 'Individual'" in out
     code, out, err = call("import", source, "--gallery", gallery)
-    assert code == 0 and f"{gallery / 'metadata.csv'} is written: 3 new rows, 3 rows in all" in out
+    assert (
+        code == 0 and f"{gallery / 'metadata.csv'} has got 3 new photos (2 of 2 named animals, 1 without a name); it has 3 rows now" in out
+    )
     assert [row[1][1] for row in read_table(gallery / "metadata.csv").rows] == ["Luna", "Zoë", "?"]
     code, out, _ = call("import", source, "--gallery", gallery)
     assert code == 0 and "nothing to add" in out

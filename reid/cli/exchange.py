@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +19,6 @@ from .options import Cache, Gallery, Join, NamesAsWritten, SkipBad, Table, joine
 from .screen import check_writable, decisions_in_words, show
 
 if TYPE_CHECKING:
-    from ..catalogue import Gallery as Read
     from ..formats.importing import Plan
 
 SHOWN = 20  # encounters
@@ -54,6 +52,7 @@ def _import(
     or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
+    from ..catalogue.values import counted
     from ..formats import importing, placing
     from ..formats.source import Options
     from ..imaging import facts
@@ -66,33 +65,57 @@ def _import(
         plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=kind, skip_bad=skip_bad)
         for note in plan.notes:
             print(f"note: {note}")
-        _show_encounters(plan.found, plan.new)
+        _show_encounters(plan)
         for line in plan.left_out:
             print(f"reid: not used: {line}", file=sys.stderr)
-        copied = f", {len(plan.copies)} photos copied" if plan.copies else ""
-        did = f"{plan.n_new} new rows{f', {plan.n_filled} rows filled' if plan.n_filled else ''}{copied}"
         if not plan.changes:
             print(f"nothing to add: {plan.table} holds all of it")
         elif dry_run:
-            print(f"dry run, nothing was written: {did} for {plan.table}")
+            print(f"dry run, nothing is written; without --dry-run {plan.table} gets {_gains(plan)}")
         else:
             backup = placing.carry_out(plan, facts)
             before = f"; the table before is {backup.name}" if backup else ""
-            print(f"{plan.table} is written: {did}, {len(plan.rows)} rows in all{before}")
+            print(f"{plan.table} has got {_gains(plan)}; it has {counted(len(plan.rows), 'row')} now{before}")
             if step := _next_step(plan):
                 print(step)
     raise typer.Exit(1 if plan.left_out else 0)
 
 
+def _gains(plan: Plan) -> str:
+    """What the table gets, each number with what it counts."""
+    from ..catalogue.values import counted
+    from ..formats.importing import PHOTOS
+
+    n, named = len({entry.file for entry in plan.new}), [entry for entry in plan.new if entry.is_named]
+    animals = counted(len({entry.cells["identity"] for entry in named}), "named animal")
+    of_whom = [f"{len({entry.file for entry in named}):,} of {animals}"] if named else []
+    if len(named) < len(plan.new):
+        of_whom.append(f"{len({entry.file for entry in plan.new if not entry.is_named}):,} without a name")
+    rows = f" in {len(plan.new):,} rows, one for each animal" if n < len(plan.new) else ""
+    gains = [f"{counted(n, 'new photo')} ({', '.join(of_whom)}){rows}"] if plan.new else []
+    if plan.copies:
+        gains.append(f"{counted(len(plan.copies), 'file')} copied into {plan.gallery / PHOTOS}")
+    if plan.n_own:
+        gains.append(f"{counted(plan.n_own, 'photo')} of the gallery's own folders")
+    if plan.n_filled:
+        gains.append(f"what was blank in {counted(plan.n_filled, 'row')}")
+    return ", ".join(gains)
+
+
 def _next_step(plan: Plan) -> str | None:
     """Who is on new photos that nobody has named: the command that asks; None where there are none, or no folder holds them alone."""
     from ..catalogue.values import counted
+    from ..formats.importing import PHOTOS
 
-    bare = [ref for ref in (*plan.found.references, *plan.found.queries) if ref.path in plan.new and ref.identity is None]
+    bare = {entry.file for entry in plan.new if not entry.is_named}
     root = os.path.realpath(plan.gallery)
-    folders = {os.path.dirname(os.path.realpath(os.path.join(root, ref.columns["path"]))) for ref in bare}
-    if not folders or os.path.commonpath([root, common := os.path.commonpath(folders)]) == common:
+    copied = os.path.join(root, PHOTOS)
+    if not bare or os.path.commonpath([root, common := os.path.commonpath(map(os.path.dirname, bare))]) == common:
         return None
+    refs = (*plan.found.references, *plan.found.queries)
+    named = [os.path.realpath(os.path.join(root, ref.columns["path"])) for ref in refs if ref.identity is not None]
+    if f"{common}{os.sep}".startswith(copied + os.sep) and not any(path.startswith(copied + os.sep) for path in named):
+        common = copied  # all that was ever copied waits for a name
     photos = os.path.relpath(common) if common.startswith(os.getcwd() + os.sep) else common
     return f"{counted(len(bare), 'new photo')} without a name; next: " + shlex.join(
         ["reid", "review", photos, "--gallery", str(plan.gallery)]
@@ -109,23 +132,26 @@ def _chosen(pairs: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _show_encounters(found: Read, new: Collection[Path]) -> None:
-    """Those of new photos that no column says, for people to look at."""
+def _show_encounters(plan: Plan) -> None:
+    """Those of new photos that no column says, for people to look at, the earliest first."""
     from rich.markup import escape
     from rich.table import Table as Shown
 
-    refs = [ref for ref in (*found.references, *found.queries) if not ref.columns.get("encounter") and ref.encounter]
-    derived: dict[tuple[str, str], list[str]] = {(str(ref.encounter), ref.identity or ""): [] for ref in refs if ref.path in new}
-    for ref in refs:
-        if (key := (str(ref.encounter), ref.identity or "")) in derived:
-            derived[key].append(str(ref.taken or ref.date or ""))
-    if not derived:
+    new = {entry.draft.path for entry in plan.new}
+    derived: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    for ref in (*plan.found.references, *plan.found.queries):
+        if ref.encounter and not ref.columns.get("encounter"):
+            times = derived.setdefault((ref.encounter, ref.identity or ""), ([], []))
+            times[ref.path not in new].append(str(ref.taken or ref.date or ""))
+    shown = sorted((min(own + there), *key, own, there) for key, (own, there) in derived.items() if own)
+    if not shown:
         return
-    table = Shown("encounter, as derived", "animal", "photos", "first", "last", caption="where this is wrong, a column encounter says it")
-    for (name, animal), times in list(derived.items())[:SHOWN]:
-        table.add_row(escape(name), escape(animal), str(len(times)), min(times), max(times))
-    if len(derived) > SHOWN:
-        table.add_row(f"and {len(derived) - SHOWN:,} more", "", "", "", "")
+    names = ("encounter, as derived", "animal", "new photos", "there before", "first", "last")
+    table = Shown(*names, caption="where this is wrong, a column encounter says it")
+    for first, name, animal, own, there in shown[:SHOWN]:
+        table.add_row(escape(name), escape(animal), str(len(own)), str(len(there) or ""), first, max(own + there))
+    if len(shown) > SHOWN:
+        table.add_row(f"and {len(shown) - SHOWN:,} more")
     show(table)
 
 

@@ -50,8 +50,8 @@ class Plan:
     columns: tuple[str, ...]  # of the table
     rows: tuple[tuple[str, ...], ...]
     before: bytes | None  # the table as it is now
-    n_new: int
-    new: frozenset[Path]  # photos of new rows
+    new: tuple[Entry, ...]  # rows that the sources bring
+    n_own: int  # rows for photos in the gallery's own folders, which had no table yet
     n_filled: int  # rows that were there and get what they lacked
     copies: tuple[tuple[Path, Path], ...]
     notes: tuple[str, ...]
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        return bool(self.n_new or self.n_filled)
+        return bool(self.new or self.n_own or self.n_filled)
 
 
 def plan(
@@ -88,7 +88,7 @@ def plan(
     notes: list[str] = []
     merged = Merged()
     before, old_columns = _old(gallery, facts, merged, problems, notes)
-    copier = _Copier(gallery, copy, unpacked)
+    copier = _Copier(gallery, copy, unpacked, tuple(merged.entries))
     for number, path in enumerate(sources):
         try:
             look = _look(path, unpacked / str(number))
@@ -110,7 +110,7 @@ def plan(
         raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*notes, *bad, *problems))
     if not merged.entries:
         raise GalleryError("there is no photo in it; nothing was written", (*notes, *bad))
-    notes += merged.notes() + _alike(merged.entries)
+    notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
         entry.draft.columns = entry.cells
@@ -122,8 +122,8 @@ def plan(
         columns=columns,
         rows=rows,
         before=before,
-        n_new=len(merged.new()),
-        new=frozenset(entry.draft.path for entry in merged.new()),
+        new=tuple(entry for entry in merged.new() if not entry.by_folder),
+        n_own=sum(entry.by_folder for entry in merged.entries),
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
         notes=(*notes, *found.notes, *found.derived),
@@ -234,7 +234,7 @@ def _entry(
     entry = of_draft(at, draft, source.columns, cells, copier.gallery)
     try:
         facts(draft.path)
-        entry.place(copier.place(draft.path, source.root), copier.gallery)
+        entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, "masks"), copier.gallery)
     except (GalleryError, PhotoError) as error:
@@ -251,19 +251,47 @@ def _column(source: Source) -> str:
 
 
 class _Copier:
-    """Where each photo will lie: where it is, or in the gallery under its own name; never on another file."""
+    """Where each photo will lie: where it is, or in the gallery under its own name; never on another file, nor twice in the gallery."""
 
-    def __init__(self, gallery: Path, copy: bool, unpacked: Path):
+    def __init__(self, gallery: Path, copy: bool, unpacked: Path, known: Sequence[Entry]):
         self.gallery, self.copy, self.unpacked = gallery, copy, os.path.realpath(unpacked)
+        self.known: dict[int, list[Entry]] = {}  # rows of the gallery, by the size of their file
+        copied = os.path.join(os.path.realpath(gallery), PHOTOS, "")
+        for entry in known:
+            is_left = entry.by_folder and entry.file.startswith(copied)  # by an import that was interrupted: no animal's folder
+            if not is_left and (not copy or self._is_inside(entry.file)):  # else the copy is wanted
+                self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
+        self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
         self.copies: list[tuple[Path, Path]] = []
         self.of: dict[str, Path] = {}
         self.taken: set[str] = set()
         self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
 
+    def _is_inside(self, real: str) -> bool:
+        return real.startswith(os.path.realpath(self.gallery) + os.sep)
+
+    def held(self, entry: Entry) -> Path | None:
+        """The photo of a row of the gallery that has the content of this one, unless the two are said to show different animals."""
+        path = entry.draft.path
+        if self._is_inside(os.path.realpath(path)):
+            return None
+        for one in self.known.get(path.stat().st_size, ()):
+            if _same(path, one.draft.path) and not (entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]):
+                if path.name != one.draft.path.name:
+                    self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
+                return one.draft.path
+        return None
+
+    def notes(self) -> list[str]:
+        if not self.renamed:
+            return []
+        what = counted(len(self.renamed), "photo is", "photos are")
+        return [f"{what} in the gallery under another name, and not taken in again: {some(self.renamed.values())}"]
+
     def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
         """Raises GalleryError for a photo in a zip that is not copied."""
         real = os.path.realpath(path)
-        if real.startswith(os.path.realpath(self.gallery) + os.sep):
+        if self._is_inside(real):
             return path
         if not self.copy:
             if real.startswith(self.unpacked + os.sep):
@@ -329,8 +357,9 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
     if sides:
         of_each = ", ".join(f"{n:,} {view}" for view, n in sorted(sides.items()))
         notes.append(f"{counted(sides.total(), 'side is', 'sides are')} taken from names of files: {of_each}")
-    if without := sum(not entry.cells["orientation"] for entry in merged.new()):
-        of = f"{without:,} of {counted(len(merged.new()), 'new photo')} {'has' if without == 1 else 'have'} no side"
+    brought = {entry.file: entry for entry in merged.new() if not entry.by_folder}
+    if without := sum(not entry.cells["orientation"] for entry in brought.values()):
+        of = f"{without:,} of {counted(len(brought), 'new photo')} {'has' if without == 1 else 'have'} no side"
         notes.append(f"{of}; where an animal's sides differ, say it {SAY_IT}")
     return notes
 
