@@ -20,7 +20,7 @@ from reid import formats
 from reid.catalogue import Kind
 from reid.catalogue.values import disarmed, is_given, rearmed
 from reid.errors import GalleryError, SettingsError
-from reid.formats import importing, placing
+from reid.formats import histories, importing, placing
 from reid.formats.described import photos, whens
 from reid.formats.source import Options
 from reid.formats.writing import ExportOptions, plain_names
@@ -177,7 +177,7 @@ def test_mark_has_a_line_an_animal(season, tmp_path):
     data = (tmp_path / "o.inp").read_bytes()
     assert data == b"/* occasions: 2018, 2019, 2020, 2021 */\n/*Luna*/ 0101 1;\n"
     assert "2 of 3 animals are unlinked" in written.notes[0] and "=Zoë*/, Nala b" in written.notes[0] and written.n_photos == 4
-    assert {reason for _, reason in written.left_out} == {"its animal is known from one side only", "nobody knows the animal"}
+    assert {reason for _, reason in written.left_out} == {histories.ONE_SIDE, histories.NOBODY}
     written = write(read(season), "mark", tmp_path / "l.inp", occasions="year", side="left")
     assert parsed_inp((tmp_path / "l.inp").read_bytes()) == {"Luna": "0101", "=Zoe": "0010"}
     assert (tmp_path / "l.names.csv").read_text() == "name,written\n'=Zoë*/,'=Zoe\n"
@@ -197,7 +197,9 @@ def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
     _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
     assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
-    assert "1 photo of a named animal is left out, since the side is not known; say it in `reid review`" in out
+    assert "1 photo left out: nobody has said the side; say it in `reid review`" in out
+    _, out, err = call(*words, "--out", tmp_path / "right", "--side", "right")
+    assert "photos left out: side left, where --side right counts; nothing is to be done (" in out and "left out" not in err
 
 
 def parsed_inp(data):
@@ -253,9 +255,9 @@ def test_occasions_and_sides_are_asked_for(season, tmp_path):
     )  # fmt: skip
     written = write(found, "mark", tmp_path / "o.inp", occasions=str(table), side="left")
     assert parsed_inp((tmp_path / "o.inp").read_bytes()) == {"Luna": "1001", "=Zoe": "0100"}
-    assert not [reason for _, reason in written.left_out if "2019-01-01" in reason]  # of no side, so its date does not matter
+    assert histories.VAGUE not in {reason for _, reason in written.left_out}  # of no side, so its date does not matter
     written = write(found, "mark", tmp_path / "o.inp", occasions=str(table), side="linked")
-    assert ("g.png", "its date, 2019-01-01 to 2019-12-31, is of no one occasion") in written.left_out
+    assert ("g.png", histories.VAGUE) in written.left_out
     table.write_text("start,end\n2019-04-01,2019-06-30\n2019-06-30,2019-05-01\nx,2020-01-01\n")
     with pytest.raises(GalleryError) as caught:
         write(found, "mark", tmp_path / "o.inp", occasions=str(table), side="left")
@@ -303,7 +305,9 @@ def test_camtrapr_has_a_row_a_photo(season, tmp_path):
         ("Luna", "a.png", "0", "0.0"), ("Luna", "b.png", "5400", "1.5"),
     ]  # fmt: skip
     assert rows[2]["Individual"] == "'=Zoë*/" and rows[0]["DateTimeOriginal"] == "2019-05-01 10:00:00"
-    assert dict(written.left_out) == {"f.png": "its animal is not known", "g.png": "its time of day is not known"}
+    assert {name: reason.split(",")[0] for name, reason in written.left_out} == {
+        "f.png": "nobody has said animal", "g.png": "nobody has said time of day",
+    }  # fmt: skip
 
 
 def test_camtrap_dp_is_filled_in_a_copy(tmp_path):
@@ -451,7 +455,8 @@ def test_the_command(season, tmp_path, call):
         "export", "--gallery", season, "--to", "mark", "--out", tmp_path / "o.inp", "--occasions", "year", "--side", "linked"
     )
     assert code == 0 and "2 of 3 animals are unlinked" in out and "4 of 7 photos are in" in out
-    assert "reid: 2 photos left out: its animal is known from one side only (d.png, e.png)" in err
+    assert "2 photos left out: the animal is known from one side only, and may be another one's other side; --side left or right" in out
+    assert "left out" not in err
     code, out, err = call("export", "--gallery", season, "--to", "mark", "--out", tmp_path / "x.inp")
     assert code == 2 and err.splitlines()[-1].startswith("reid: what is an occasion? say --occasions") and not (tmp_path / "x.inp").exists()
     code, _, err = call("export", "--gallery", season, "--to", "csv", "--out", season / "metadata.csv")
@@ -473,7 +478,7 @@ def test_decisions_of_people_count(tmp_path, call):
         save(tmp_path / "g" / name / "2021-06-01.png", np.full((40, 60, 3), 50 * shade, np.uint8))
 
     def animals():
-        code, out, _ = call("export", "--gallery", tmp_path / "g", "--to", "json", "--out", tmp_path / "o.json")
+        code, out, _ = call("export", "--gallery", tmp_path / "g", "--to", "json", "--out", tmp_path / "o.json", "--force")
         assert code == 0
         return [one["identity"] for one in json.loads((tmp_path / "o.json").read_text())["photos"]], out
 
@@ -520,6 +525,20 @@ def test_photos_of_nobody_are_not_one_animal_in_wildbook(tmp_path):
     write(read(tmp_path / "gallery"), "wildbook", tmp_path / "w", species="Chelonia mydas", site="Reef", submitter="me")
     sheet = pd.read_excel(tmp_path / "w" / "encounters.xlsx")
     assert len(sheet) == 3 and sheet["MarkedIndividual.individualID"].notna().sum() == 1
+
+
+def test_what_is_there_is_replaced_only_with_force(season, tmp_path, call):
+    words = ["export", "--gallery", season, "--to", "mark", "--out", tmp_path / "s.inp", "--occasions", "year", "--side", "linked"]
+    assert call(*words)[0] == 0
+    before = (tmp_path / "s.inp").read_bytes()
+    for name in ("s.inp", "s.occasions.csv"):
+        (tmp_path / name).write_text("mine")
+        (tmp_path / ({"s.inp", "s.occasions.csv"} - {name}).pop()).unlink(missing_ok=True)
+        status, _, error = call(*words)
+        assert status == 2 and error == f"reid: {tmp_path / name} is there already; add --force, or name another file\n"
+        assert (tmp_path / name).read_text() == "mine"
+    assert call(*words, "--force")[0] == 0 and (tmp_path / "s.inp").read_bytes() == before
+    assert call("export", "--gallery", season, "--to", "csv", "--out", "/dev/null")[0] == 0  # no file
 
 
 def test_what_is_read_is_not_written_over(season, tmp_path, call):

@@ -177,6 +177,7 @@ def _export(
     submitter: Annotated[str | None, typer.Option(help="wildbook: your user name there.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="wildbook: copy the photos, too, under the names that Wildbook takes.")] = False,
     where: Annotated[list[str] | None, typer.Option(help='Only photos with column=value, as in "site=Bonaire".')] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already, as one exports again each year.")] = False,
     metadata: Table = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
@@ -202,6 +203,9 @@ def _export(
     beside += [out.with_suffix(".inp")] if str(to) == "rmark" else []
     table = Path(occasions) if occasions and os.path.exists(occasions) else None
     check_writable(None if pictures or out.is_dir() else out, *beside, reads=(gallery, metadata, table, package), folder=pictures)
+    there = [] if force else [str(file) for file in (out, *beside) if file.is_file()]
+    if there:
+        raise SettingsError(f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already; add --force, or name another file")
     with closing(Digests(cache or gallery / catalogue.FOLDER)) as digests:
         found = catalogue.read(
             gallery, facts, table=metadata, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
@@ -219,10 +223,8 @@ def _export(
     written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
     if written.problems:
         raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)
-    for note in written.notes:
-        print(note)
-    for line in by_reason(written.left_out):
-        print(f"reid: {line}", file=sys.stderr)
+    for line in (*written.notes, *by_reason(written.left_out)):
+        print(line)
     total = len(found.references) + len(found.queries)
     print(f"{written.n_photos} of {total} photos are in {', '.join(map(str, written.files))}")
 

@@ -23,7 +23,12 @@ from ..records import PhotoRef
 from .described import photos, whens
 from .writing import ExportOptions, by_reason, csv_bytes
 
-NO_SIDE = "its side is not known"
+NOBODY = "nobody has named the animal; `reid review` asks who it is"
+NO_SIDE = f"nobody has said the side; say it {SAY_IT}"
+ONE_SIDE = "the animal is known from one side only, and may be another one's other side; --side left or right counts it"
+NO_DATE = "nobody has said the date; say it in the column date"
+VAGUE = "the date is a month or a year, of no one occasion; say the day in the column date"
+OUTSIDE = "taken on a day of none of the occasions; nothing is to be done, unless the table of them lacks one"
 UNITS = ("day", "month", "year")
 SIDES = ("left", "right", "linked")
 
@@ -82,7 +87,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     kept: list[tuple[PhotoRef, When | None]] = []
     left_out: list[tuple[str, str]] = []
     for ref, when in dated:
-        reason = "nobody knows the animal" if ref.identity is None else _wrong_side(ref, options.side, unlinked)
+        reason = NOBODY if ref.identity is None else _wrong_side(ref, options.side, unlinked)
         if reason:
             left_out.append((ref.image_id, reason))
         else:
@@ -92,8 +97,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     for ref, when in kept:
         place = _place(occasions, when)
         if place is None:
-            why = "its date is not known" if when is None else f"its date, {_said(when)}, is of no one occasion"
-            left_out.append((ref.image_id, why))
+            left_out.append((ref.image_id, NO_DATE if when is None else OUTSIDE if when.first == when.last else VAGUE))
         else:
             assert ref.identity is not None
             captures.append(Capture(ref.identity, place, ref))
@@ -101,9 +105,6 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
     notes = [_linked_note(options.side, len(unlinked), len(named), sorted(unlinked))]
     notes += _empty_note(occasions, captures, dated)
-    if n := sum(reason == NO_SIDE for _, reason in left_out):
-        photo = counted(n, "photo of a named animal is", "photos of named animals are")
-        notes.append(f"{photo} left out, since the side is not known; say it {SAY_IT}")
     return Histories(tuple(occasions), tuple(captures), tuple(notes), tuple(left_out))
 
 
@@ -124,9 +125,10 @@ def _unlinked(refs: Sequence[PhotoRef]) -> set[str]:
 
 def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:
     if side == "linked":
-        return "its animal is known from one side only" if ref.identity in unlinked else ""
-    shown = _side(ref)
-    return "" if shown == side else f"shows the {shown} side" if shown else NO_SIDE
+        return ONE_SIDE if ref.identity in unlinked else ""
+    if _side(ref) == side:
+        return ""
+    return NO_SIDE if ref.orientation is None else f"side {ref.orientation}, where --side {side} counts; nothing is to be done"
 
 
 def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
@@ -155,10 +157,6 @@ def _place(occasions: Sequence[Occasion], when: When | None) -> int | None:
     if when is None:
         return None
     return next((place for place, one in enumerate(occasions) if one.first <= when.first <= when.last <= one.last), None)
-
-
-def _said(when: When) -> str:
-    return when.first.isoformat() if when.first == when.last else f"{when.first} to {when.last}"
 
 
 def _occasions(said: str, dated: Sequence[When]) -> list[Occasion]:

@@ -23,6 +23,7 @@ from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, 
 METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))
 DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
 SAME_PLACE = 1e-3  # degrees or metres by which the photos of one site may differ, beside rounding
+NO_SITE = "nobody has said the site; say it in the column site"
 Place = tuple[float, float]
 
 
@@ -36,7 +37,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     for one in found.captures:
         site = _site(one.ref)
         if site not in places:
-            left_out.append((one.ref.image_id, f"the place of site {site!r} is not known" if site else "its site is not known"))
+            left_out.append((one.ref.image_id, f"site {site!r} has no place; say it in latitude and longitude" if site else NO_SITE))
         else:
             lines.append((names[one.identity], one.occasion + 1, sites[site]))
     if not lines:

@@ -144,7 +144,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         own = [rows[place] for place in places]
         known = [when for place in places if (when := dates[place]) is not None]
         if not known:
-            left_out += [(one["path"], "its encounter has no year, which Wildbook needs") for one in own]
+            left_out += [(one["path"], "the encounter has no year, which Wildbook needs; say it in the column date") for one in own]
             continue
         cells = _row([refs[place] for place in places], own, min(known, key=_first_day), options)
         cells[INDIVIDUAL[0]] = "" if refs[places[0]].identity is None else identity
@@ -179,7 +179,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     ]
     if not options.copy:
         notes.append("photos were not copied; --copy puts them beside the sheet, under the names that the sheet has")
-    return Written(written, tuple(notes) if n_changed or not options.copy else (), (), len(rows), tuple(left_out))
+    return Written(written, tuple(notes) if n_changed or not options.copy else (), (), len(rows) - len(left_out), tuple(left_out))
 
 
 def _first_day(when: When) -> tuple[object, str]:
