@@ -39,6 +39,13 @@ def test_help_loads_nothing_slow():
     assert "identify" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["identify", "index", "compare", "features", "train", "export", "import", "review"])
+def test_help_is_whole_on_a_narrow_terminal(call, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, said, _ = call(command, "--help")
+    assert status == 0 and "…" not in said
+
+
 def test_identify_writes_what_its_schema_says(reid, animals, tmp_path):
     photos = tmp_path / "photos"
     done = reid("identify", photos, "--gallery", animals, "--csv", "o.csv", "--json", "o.json", "--matches", "m", "--top", 3, *FAST)
@@ -218,6 +225,8 @@ def test_models_lists_every_network_and_what_matches_it(reid):
     assert done.returncode == 0, done.stderr
     for name in (*weights.REGISTRY, *extractors.REGISTRY):
         assert name in done.stdout
+    unsized = [one for one in weights.REGISTRY.values() if one.n_bytes is None and weights.locate(one) is None]
+    assert done.stdout.count("not stated") == len(unsized) + bool(unsized) and "?" not in done.stdout
 
 
 def test_version():

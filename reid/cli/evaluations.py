@@ -113,8 +113,8 @@ def _worst(done: Evaluated, opened: Session) -> Iterator[Lost]:
 def compare(
     gallery: Gallery,
     settings: Settings,
-    extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas between.")] = "aliked-n16,disk,sift",
-    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, loftr, cosine, with commas between.")] = "lightglue,nearest",
+    extractors: Annotated[str, typer.Option(help="Names from `reid models`, with commas between.")] = "aliked-n16, disk, sift",
+    matchers: Annotated[str, typer.Option(help="lightglue, nearest, adalam, loftr, cosine, with commas between.")] = "lightglue, nearest",
     metadata: Table = None,
     json: Json = None,
     limit: Limit = None,

@@ -27,9 +27,12 @@ def models(context: typer.Context) -> None:
 
     table = Table("weights", "for", "here", "MB", "sha256", "licence", "source")
     for entry in weights.REGISTRY.values():
-        here = "yes" if weights.locate(entry) else "no"
-        size = f"{entry.n_bytes / 1e6:.1f}" if entry.n_bytes else "?"
-        table.add_row(entry.name, entry.used_by, here, size, entry.sha256[:12], entry.licence, entry.source)
+        file = weights.locate(entry)
+        n_bytes = file.stat().st_size if file else entry.n_bytes
+        size = f"{n_bytes / 1e6:.1f}" if n_bytes else "not stated"
+        table.add_row(entry.name, entry.used_by, "yes" if file else "no", size, entry.sha256[:12], entry.licence, entry.source)
+    if any(entry.n_bytes is None and weights.locate(entry) is None for entry in weights.REGISTRY.values()):
+        table.caption = "not stated: the publisher gives no size; it is known once the file is here"
     show(table)
     lines = [f"  {name}: {line.about}; {', '.join(matchers.able(name))}" for name, line in extractors.REGISTRY.items()]
     print("extractors, and the matchers each works with:", *lines, sep="\n")

@@ -72,7 +72,7 @@ HELP = {  # of every setting, each of which has an option
     "mirror": "Compare opposite sides, too, one of them mirrored.",
     "rotations": "Ways in which the query is turned: 1, 2 or 4.",
     "score": "What references are ranked by.",
-    "fuse": "Further pipelines whose scores are fused: extractor+matcher or extractor+matcher*weight, with commas between; or none.",
+    "fuse": "Further pipelines whose scores are fused: extractor + matcher or extractor + matcher * weight, with commas between; or none.",
     "min_confidence": "Matches above it are counted and drawn.",
     "impostor_pairs": "Pairs of different animals that the impostor distribution is measured on.",
     "encounters": "Take the photos of one encounter as one query; where no encounter is known, those of one folder.",
@@ -144,7 +144,8 @@ def _option(name: str, base: Settings) -> inspect.Parameter:
     kind: Any = type(default) if isinstance(default, StrEnum) else type(usual)
     option = NAMES.get(name, name).replace("_", "-")
     flag = [f"--{option}/--no-{option}" if default is True else f"--{option}"]
-    said = HELP[name] + (f" (default: {usual})" if kind is not bool and usual != "" else " (default: yes)" if default is True else "")
+    shown = str(usual).replace(",", ", ").replace("+", " + ")  # so that narrow terminals break it, and do not cut it
+    said = HELP[name] + (f" (default: {shown})" if kind is not bool and usual != "" else " (default: yes)" if default is True else "")
     panel = None if name in FIRST else PANELS[GROUP_OF[name]]
     return _parameter(name, kind | None, typer.Option(*flag, help=said, rich_help_panel=panel))
 

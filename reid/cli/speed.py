@@ -67,7 +67,7 @@ def features(
             help="With commas between: names from `reid models`, NAME=FILE for weights from `reid train`, harris, shi-tomasi, fast, orb "
             "or random."
         ),
-    ] = "aliked-n16,disk,sift,orb,harris,random",
+    ] = "aliked-n16, disk, sift, orb, harris, random",
     protocol: Annotated[Protocol, typer.Option(help="oxford: photos at --resize; hpatches: as SuperPoint was measured.")] = Protocol.oxford,
     resize: Annotated[int, typer.Option(help="Longest side of the photos, in pixels.", min=64, max=8192)] = 640,
     max_keypoints: Annotated[int, typer.Option(help="Keypoints of a photo, the strongest.", min=8, max=20000)] = 1000,

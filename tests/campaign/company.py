@@ -48,7 +48,7 @@ def done(world: World, command: str, store: Path) -> list[str]:
     words = {
         "duplicates": ["--config", world.config],
         "novelty": ["--config", world.config, world.photos, "--report", world.folder / f"{world.mine}report.html"],
-        "export": ["--to", "csv", "--out", world.folder / f"{world.mine}export.csv"],
+        "export": ["--to", "csv", "--out", world.folder / f"{world.mine}export.csv", "--force"],
     }
     ended = world.reid(command, store, *words.get(command, []))
     return [f"{command} ends with {ended.status}: {ended.err}"] if ended.status else []
