@@ -173,9 +173,18 @@ def test_names_are_needed_and_animals_that_were_met_again(call, tmp_path, monkey
     status, _, said = call("train", "embedding", "--gallery", tmp_path, "--out", tmp_path / "out")
     assert status == 2 and said.splitlines()[-1].startswith("reid: ") and "two encounters" in said
     assert not (tmp_path / "out").exists()
-    for words in (("--photos", tmp_path), (), ("--gallery", tmp_path, "--steps", 3)):
+    here = ("--gallery", tmp_path)
+    for words in (
+        ("--photos", tmp_path),
+        (),
+        (*here, "--steps", 3),
+        (*here, "--seed", 0),
+        (*here, "--precision", "fast"),
+        (*here, "--resume"),
+    ):
         status, _, said = call("train", "embedding", "--out", tmp_path / "out", *words)
         assert (status, len(said.splitlines())) == (2, 1) and "--gallery FOLDER" in said
+        assert all(f"takes no {word}" in said for word in words if word in ("--photos", "--steps", "--seed", "--precision", "--resume"))
     status, _, said = call("train", "goodpoint", "--gallery", tmp_path, "--out", tmp_path / "out")
     assert status == 2 and "--photos FOLDER" in said
 

@@ -25,6 +25,7 @@ else:
 
 
 def train(
+    context: typer.Context,
     network: Annotated[Network, typer.Argument(help="What is trained.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and checkpoint.", show_default=False)],
     photos: Annotated[Path | None, typer.Option(help="Gallery or folder of photos; no labels are needed.", show_default=False)] = None,
@@ -63,8 +64,11 @@ def train(
 
     wanted = {"steps": steps, "batch": batch, "rate": rate, "side": side, "rotation": rotation, "begin": begin}
     if network == EMBEDDING:
-        if gallery is None or photos or rendered or labels or extractor or weights or any(value is not None for value in wanted.values()):
-            raise SettingsError("an embedding learns names: --gallery FOLDER; besides it takes --out, --metadata, --cache and --device")
+        given = [name for name in context.params if (said := context.get_parameter_source(name)) and said.name == "COMMANDLINE"]
+        others = [f"--{name}" for name in given if name not in ("network", "out", "gallery", "metadata", "cache", "device")]
+        if gallery is None or others:
+            told = f", and takes no {' and no '.join(others)}" if others else ""
+            raise SettingsError(f"an embedding learns names: --gallery FOLDER, with --out, --metadata, --cache and --device{told}")
         _embedding(gallery, out, metadata, cache, device)
         return
     if labels and (gallery is None or photos):
