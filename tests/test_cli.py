@@ -246,3 +246,15 @@ def test_compare_evaluates_what_there_is_and_names_the_rest(reid, animals, tmp_p
     assert found["sift + nearest"]["n_queries"] == 2
     assert "left out aliked-t16 + lightglue: there is no LightGlue for aliked-t16" in done.stderr
     assert "sift + nearest" in done.stdout and "mAP" in done.stdout
+
+
+def test_a_gallery_too_small_for_one_matcher_is_compared_by_the_others(call, animals, tmp_path):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v else 'gallery'}" for i in range(3) for v in range(2)]
+    (animals / "metadata.csv").write_text("path,identity,split\n" + "\n".join(rows) + "\n")
+    words = ["--extractors", "embedding,sift", "--matchers", "cosine,nearest", "--max-keypoints", "100", "--resize", "320", "--no-segment"]
+    status, out, error = call("compare", "--gallery", animals, "--limit", 1, *words)
+    [said] = [line for line in error.splitlines() if "left out embedding + cosine" in line]
+    assert status == 1 and "sift + nearest" in out and "fewer than 20 pairs of different animals" in said
+    (animals / "metadata.csv").write_text("path,identity\nanimal-1/0.png,a\n")
+    status, _, error = call("compare", "--gallery", animals, *words)
+    assert status == 2 and error.splitlines()[-1].endswith("evaluation needs some") and "left out" not in error

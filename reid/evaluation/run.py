@@ -62,8 +62,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     GalleryError for a table without queries."""
     work, settings = session.work, session.settings
     named = [ref for ref in session.gallery.queries if ref.identity is not None]
-    if not session.gallery.queries:
-        raise GalleryError(f"the table of {session.root} has no row whose column `split` says query or test; evaluation needs some")
+    _check(session)
     if len(named) < len(session.gallery.queries):
         n = len(session.gallery.queries) - len(named)
         work.listener.note(f"left out {n} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right")
@@ -116,6 +115,11 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
     return Evaluated(evaluation, tuple(found[settings.score.score]), judges)
 
 
+def _check(session: Session) -> None:
+    if not session.gallery.queries:
+        raise GalleryError(f"the table of {session.root} has no row whose column `split` says query or test; evaluation needs some")
+
+
 @dataclass(frozen=True)
 class _Tried:
     """What came of one query."""
@@ -157,9 +161,10 @@ def _tried(
 
 
 def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str], *, limit: int | None = None) -> Comparison:
-    """`evaluate` each extractor with each matcher on the same queries, without a calibration."""
+    """`evaluate` each extractor with each matcher on the same queries, without a calibration. Raises GalleryError where there are none."""
     if not extractors or not matchers:
         raise SettingsError("name at least one extractor and one matcher")
+    _check(session)
     evaluations, left_out = {}, {}
     for extractor in extractors:
         for matcher in matchers:
@@ -170,7 +175,7 @@ def compare(session: Session, extractors: Sequence[str], matchers: Sequence[str]
                 with session.with_settings(settings) as one:
                     found = evaluate(one, limit=limit).evaluation
                     evaluations[found.pipelines] = found
-            except (SettingsError, WeightsError) as error:  # it cannot work together, or its weights are not here
+            except (SettingsError, WeightsError, GalleryError) as error:  # it cannot work together, or here, or its weights are not here
                 left_out[name] = str(error)
     return Comparison(evaluations, left_out)
 
