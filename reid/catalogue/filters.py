@@ -39,7 +39,7 @@ def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | Non
         said.append(f"{column}={','.join(sorted(wanted))}")
     if orientation is not None:
         wanted_side = side(orientation)
-        kept = [ref for ref in kept if ref.orientation == wanted_side]
+        kept = [ref for ref in kept if wanted_side is not None and ref.orientation == wanted_side]
         said.append(f"orientation={wanted_side or orientation}")
     if not kept:
         seen = sorted({ref.orientation for ref in gallery.references if ref.orientation})

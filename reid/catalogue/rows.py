@@ -16,7 +16,7 @@ from .draft import Draft
 from .files import Files, Missing
 from .folders import readable
 from .outlines import outline_fault
-from .sides import side
+from .sides import is_contradictory, is_side, side
 from .table import Table
 from .values import box, counted, is_given, some
 
@@ -108,6 +108,8 @@ class _Reader:
         self.seen: dict[tuple[str, Box | None], str] = {}
         self.respelt: list[str] = []
         self.fractions = 0
+        self.opposed: list[str] = []
+        self.odd: list[str] = []
 
     def notes(self, table: Table) -> list[str]:
         notes = []
@@ -117,6 +119,13 @@ class _Reader:
         if self.fractions:
             n = counted(self.fractions, "box is", "boxes are")
             notes.append(f"{table.name}: {n} taken as fractions of the photo, since no number is above 1")
+        if self.opposed:
+            n = counted(len(self.opposed), "photo has", "photos have")
+            notes.append(f"{table.name}: {n} two opposite sides ({some(self.opposed)}), which counts as none; write the one that it shows")
+        if self.odd:
+            n = counted(len(self.odd), "photo has", "photos have")
+            words = some([repr(word) for word in dict.fromkeys(self.odd)])
+            notes.append(f"{table.name}: {n} a side that is not known here ({words}); it stays as it is, and is compared with every side")
         return notes
 
     def draft(self, row: _Row, where: str) -> Draft | None:
@@ -138,11 +147,16 @@ class _Reader:
         first = self.seen.setdefault((self.files.key(spelt), crop), where)
         if first != where:  # one photo may show two animals, each in its box
             row.problem("twice", "path", f"path {text!r} stands in {first} already")
+        written = row.given("orientation")
+        if is_contradictory(written):
+            self.opposed.append(f"{written!r} in {where}")
+        elif written and not is_side(written):
+            self.odd.append(written)
         return Draft(
             image_id=row.given("image_id") or readable(spelt if spelt[0] not in "./" and "/." not in spelt else Path(spelt)),
             path=path,
             name=row.cell("identity"),
-            orientation=side(row.cell("orientation")),
+            orientation=side(written),
             encounter=row.given("encounter") or None,
             crop=crop,
             mask=mask,

@@ -29,8 +29,8 @@ WORD = re.compile("|".join(sorted(WORDS | FILLERS)))
 def side(text: str) -> str | None:
     """One value for a side or view: L, Left and `left flank` are left, `Top-Left` is topleft; what is not known here is in lower case.
 
-    None where nothing is said."""
-    if not is_given(text):
+    None where nothing is said, or two opposite sides are."""
+    if not is_given(text) or is_contradictory(text):
         return None
     return _known(text) or " ".join(text.casefold().split())
 
@@ -50,10 +50,14 @@ def side_in_name(stem: str) -> str | None:
     last: list[str] = []
     while words and len(words[-1]) > 1 and (words[-1].casefold() in FILLERS or is_side(words[-1])):
         last.insert(0, words.pop())
-    said = _words(" ".join(last))
-    if any(one in said and other in said for one, other in OPPOSITES):
-        return None
-    return _known(" ".join(last))
+    return None if is_contradictory(" ".join(last)) else _known(" ".join(last))
+
+
+@lru_cache(4096)
+def is_contradictory(text: str) -> bool:
+    """Whether it names two opposite sides, as `left/right` does: nobody can tell which of them the photo shows."""
+    said = _words(text)
+    return any(one in said and other in said for one, other in OPPOSITES)
 
 
 @lru_cache(4096)  # a query asks it of every reference, and there are few views
