@@ -67,6 +67,7 @@ def open(
     chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
+    stages.tell_preparation(work)
     return Session(root, work, Path(table) if isinstance(table, str) else table, options, engine(work.folder, told))
 
 
@@ -201,8 +202,7 @@ class Session(AbstractContextManager["Session"]):
         return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder, stages.n_to_estimate(items))
 
     def identify(self, photos: Photos, *, where: str | Iterable[str] = (), orientation: str | None = None) -> Report:
-        """Who is on each photo, among the individuals of the gallery; one that the gallery holds itself is no evidence of it. `where`
-        ("column=value") and `orientation` search a part of it.
+        """Who is on each photo, by the gallery's other photos. `where` ("column=value") and `orientation` search a part of it.
 
         Raises as `index` does, and PhotoError if there is no photo at all."""
         work = self.work

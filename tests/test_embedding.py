@@ -256,6 +256,17 @@ def test_photos_are_known_by_heart_in_another_box_and_behind_a_mask(learned, tmp
         assert beside.knows(photo) and not beside.knows(replace(photo, ref=replace(photo.ref, path=tmp_path / "gone.png")))
 
 
+def test_photos_that_are_prepared_otherwise_than_those_that_were_learned_are_told(learned, tmp_path):
+    for settings in (own(learned), Settings.of(**QUICK, embedding=str(learned.file))):
+        for changes, said in (
+            ({}, None),
+            ({"resize": 256, "equalize": True}, "learned of photos with --resize 320, without --equalize, and here"),
+        ):
+            notes = Recorder()
+            with reid.open(learned.gallery, settings.replace(**changes), cache=tmp_path, listener=notes):
+                assert [said in note for note in notes.notes] == ([True] if said else []), notes.notes
+
+
 def test_a_gallery_that_weights_have_not_seen_is_judged_as_ever(learned, tmp_path):
     photos = [save(tmp_path / f"{one}" / f"{view}.png", draw_animal(one, view)) for one in range(20, 28) for view in range(2)]
     notes = Recorder()

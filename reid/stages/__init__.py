@@ -5,7 +5,7 @@ nothing here prints.
 """
 
 from ..listener import Listener
-from .calibrations import calibrate, judges
+from .calibrations import calibrate, judges, tell_preparation
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
 from .extract import Extracted, copies, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
 from .identify import Finding, Judges, decided, identified, identify, judge, together
@@ -28,5 +28,5 @@ __all__ = [
     "extracted_in", "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge",
     "judges", "known_sides", "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate",
     "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
-    "together", "trials", "update_index", "without_encounter",
+    "tell_preparation", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from .. import weights
 from ..decision import Calibration
 from ..records import Indexed
 from ..scoring import ImpostorDistribution
@@ -69,6 +71,19 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
             "run `reid calibrate` again"
         )
     return Judges(impostors)
+
+
+def tell_preparation(work: Workspace) -> None:
+    """A note where what an embedding was learned of was prepared otherwise than photos are here."""
+    for extract in (one.settings.extract for one in work.extracting if one.settings.extract.extractor == "embedding"):
+        card = weights.card(Path(extract.weights)) if extract.weights else {}
+        learned = {name: value for name, value in card.get("settings", {}).items() if value != getattr(extract, name)}
+        if learned:
+            here = {name: getattr(extract, name) for name in learned}
+            work.listener.note(
+                f"{extract.weights} was learned of photos {_as_options(learned)}, and here they are prepared {_as_options(here)}: it tells "
+                "animals apart less well; give the same options, or train it again"
+            )
 
 
 def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
