@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import numpy as np
 import pytest
-from conftest import save
+from conftest import read, save, table
 from PIL import Image
 
 from reid import catalogue
@@ -34,6 +34,19 @@ def groups(found):
     for name, encounter in found.items():
         together.setdefault(encounter, set()).add(name.rpartition("/")[2].partition(".")[0])
     return sorted(sorted(group) for group in together.values())
+
+
+def test_unnamed_photos_of_one_day_are_apart_by_their_times_and_folders(tmp_path):
+    """A card shows many animals: an import writes its times into the table, and they are no less than in the photos."""
+    rows = [("n/c/1.jpg", "", "10:00"), ("n/c/2.jpg", "", "10:20"), ("n/c/3.jpg", "", "16:00"), ("s/c/1.jpg", "", "10:10"),
+            ("n/c/4.jpg", "luna", "10:00"), ("n/c/5.jpg", "luna", "16:00")]  # fmt: skip
+    for number, (name, _, _) in enumerate(rows):
+        save(tmp_path / name, np.full((40, 60, 3), 20 * number, np.uint8))
+    table(tmp_path, "path,identity,date\n" + "".join(f"{name},{animal},2024-07-01 {time}\n" for name, animal, time in rows))
+    assert [ref.encounter for ref in read(tmp_path).references] == [
+        "c, 2024-07-01 10:00", "c, 2024-07-01 10:00", "c, 2024-07-01 16:00", "c, 2024-07-01 10:10", "luna, 2024-07-01 10:00",
+        "luna, 2024-07-01 10:00",
+    ]  # fmt: skip
 
 
 def test_photos_within_an_hour_are_one_encounter_over_midnight_too(tmp_path):

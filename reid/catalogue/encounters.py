@@ -1,7 +1,8 @@
 """Which photos were taken on one occasion: as the table says, else derived, so that no promise rests on frames of one burst.
 
 Photos of one animal are of one encounter where the table, or their names, date them to one day, and where their cameras' times follow one
-another within an hour, over midnight, too. A photo that may be of several encounters makes them one: of a year alone, all of that year; of
+another within an hour, over midnight, too; of photos without a name, which may show many animals, their times alone count where they have
+some. A photo that may be of several encounters makes them one: of a year alone, all of that year; of
 no date, all of its animal. Photos whose encounter the table leaves blank join the one that it gives to others of the same animal and day.
 An undated query is of an encounter by itself, since the table has set it apart. Unnamed photos go with those of their own folder, by
 their dates; without a date they stand by themselves.
@@ -9,6 +10,7 @@ their dates; without a date they stand by themselves.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ class Sighting:
 
     image_id: str
     identity: str | None
-    folder: str
+    folder: str  # its whole path, since two may have one name
     given: str | None  # the table's encounter
     when: When | None
     way: str  # TABLE, EXIF or NAME, where `when` is known
@@ -62,7 +64,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
             else:
                 waiting.append(place)
         for group in _groups(photos, waiting):
-            name, way = _name(owner, [photos[place] for place in group])
+            name, way = _name(owner if is_animal else os.path.basename(owner), [photos[place] for place in group])
             counts[way] += 1
             free = free_name(name, taken)
             for place in group:
@@ -133,7 +135,7 @@ def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]
             union.unite((one, other))
     days: dict[tuple[date, date], list[int]] = {}
     for place, when in dated:
-        if photos[place].way != EXIF or when.moment is None:
+        if when.moment is None or (photos[place].way != EXIF and photos[place].identity is not None):
             days.setdefault((when.first, when.last), []).append(place)
     for (first, last), alike in days.items():
         union.unite(alike)

@@ -226,7 +226,7 @@ def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callabl
         dates.append((None, None) if when is None else (when.first, when.moment))
         if when is None and draft.encounter is None:  # a name is no proof of a date, but of what belongs together
             when, way = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
-        folder = draft.path.parent.name
+        folder = os.path.dirname(draft.path)
         sightings.append(Sighting(draft.image_id, name, folder, draft.encounter, when, way, draft.is_query))
     encounters, told = derive(sightings)
     refs = [

@@ -110,9 +110,11 @@ def _changed(written: Sequence[str], cleaned: Sequence[str]) -> list[str]:
 def _unnamed(words: Counter[str]) -> list[str]:
     if not words:
         return []
+    photos = counted(words.total(), "photo is", "photos are")
+    if not set(words) - {"", UNKNOWN}:
+        return [f"{photos} taken as unnamed"]
     shown = some([f"{name!r} {n:,}" if name else f"blank {n:,}" for name, n in words.most_common()], most=6)
-    way_out = "; if an animal is really called so, use --names-as-written" if set(words) - {"", UNKNOWN} else ""
-    return [f"{counted(words.total(), 'photo is', 'photos are')} taken as unnamed ({shown}){way_out}"]
+    return [f"{photos} taken as unnamed ({shown}); if an animal is really called so, use --names-as-written"]
 
 
 def twins(photos: Counter[str]) -> list[str]:

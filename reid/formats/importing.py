@@ -126,7 +126,7 @@ def plan(
         n_own=sum(entry.by_folder for entry in merged.entries),
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
-        notes=(*notes, *found.notes, *found.derived),
+        notes=(*notes, *(f"the gallery as it will be: {note}" for note in (*found.notes, *found.derived))),
         left_out=tuple(bad),
         remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
     )

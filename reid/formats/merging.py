@@ -189,7 +189,8 @@ class Merged:
     def notes(self) -> list[str]:
         notes = []
         if self._n_known:
-            notes.append(f"{counted(self._n_known, 'row is', 'rows are')} of photos that are there already; they only fill what is blank")
+            of = counted(self._n_known, "row is of a photo", "rows are of photos")
+            notes.append(f"{of} that the gallery or a source before has already; only what is blank there is filled")
         for name, n in self._kept.items():
             notes.append(f"{name}: {counted(n, 'value stays', 'values stay')} as first written ({self._example[name]})")
         changed = [entry for entry in self.entries if entry.filled and entry.old is not None]
