@@ -25,11 +25,11 @@ class PhotoError(ReidError, OSError):
 
 
 class GalleryError(ReidError, ValueError):
-    """A gallery that cannot be used. `problems` lists every one of them, in the order of the table."""
+    """A gallery that cannot be used. `problems` lists every one of them, in the order of the table; `notes` what else was found."""
 
-    def __init__(self, message: str, problems: tuple[str, ...] = ()):
+    def __init__(self, message: str, problems: tuple[str, ...] = (), notes: tuple[str, ...] = ()):
         super().__init__(message)
-        self.problems = problems
+        self.problems, self.notes = problems, notes
 
 
 class DecisionError(ReidError, ValueError):

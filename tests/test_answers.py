@@ -88,4 +88,4 @@ def test_the_terminal_marks_what_is_on_a_list():
     assert "of the matches at most 5.0 % are expected to be new animals" in said
     bare = printed(BARE)
     assert "P(impostor)" in bare and "75.0 %" in bare and "*" not in bare
-    assert "= b/2.jpg" in bare and "= in the gallery already" in bare and "already" not in said
+    assert "bare.jpg =" in bare and "= in the gallery already" in bare and "already" not in said

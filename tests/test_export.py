@@ -199,7 +199,7 @@ def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
     assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
     assert "1 photo left out: nobody has said the side; say it in `reid review`" in out
     _, out, err = call(*words, "--out", tmp_path / "right", "--side", "right")
-    assert "photos left out: side left, where --side right counts; nothing is to be done (" in out and "left out" not in err
+    assert "photos left out: of another side than --side right counts; nothing is to be done (" in out and "left out" not in err
 
 
 def parsed_inp(data):

@@ -481,7 +481,7 @@ def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
     _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "old", "--copy", "--dry-run")  # which has no table yet
     table = out.partition("encounter, as derived")[2]
     assert "zoe" in table and "2019-01" not in table and "1 of 1 new photo has no side" in out
-    assert "gets 1 new photo (1 of 1 named animal), 1 file copied into" in out and "12 photos of the gallery's own folders" in out
+    assert "gets 1 new photo (1 named, 1 animal), 1 file copied into" in out and "12 photos of the gallery's own folders" in out
 
 
 @pytest.mark.parametrize("folder", ["DCIM/100CANON", "100_PANA", "10160715", "2026-07-15"])
@@ -577,12 +577,10 @@ def test_the_command(tmp_path, call):
     before = files(tmp_path)
     code, out, err = call("import", source, "--gallery", gallery, "--dry-run")
     assert (code, err) == (0, "") and files(tmp_path) == before and not gallery.exists()
-    gets = f"without --dry-run {gallery / 'metadata.csv'} gets 3 new photos (2 of 2 named animals, 1 without a name)"
+    gets = f"without --dry-run {gallery / 'metadata.csv'} gets 3 new photos (2 named, 2 animals; 1 without a name)"
     assert f"dry run, nothing is written; {gets}" in out and "Luna, 2021-11-28 10:15" in out and "identity from 'Individual'" in out
     code, out, err = call("import", source, "--gallery", gallery)
-    assert (
-        code == 0 and f"{gallery / 'metadata.csv'} has got 3 new photos (2 of 2 named animals, 1 without a name); it has 3 rows now" in out
-    )
+    assert code == 0 and f"{gallery / 'metadata.csv'} has got 3 new photos (2 named, 2 animals; 1 without a name); it has 3 rows now" in out
     assert [row[1][1] for row in read_table(gallery / "metadata.csv").rows] == ["Luna", "Zoë", "?"]
     code, out, _ = call("import", source, "--gallery", gallery)
     assert code == 0 and "nothing to add" in out

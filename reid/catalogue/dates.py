@@ -89,7 +89,8 @@ def read_dates(column: str, cells: Sequence[tuple[str, str]]) -> tuple[dict[str,
     unread = [(where, text) for where, text in cells if text in counts and text not in found]
     if unread:
         where, text = unread[0]
-        notes.append(f"{column}: {counted(len(unread), 'date')} cannot be read and count as none ({text!r} in {where}); write 2024-07-31")
+        what = counted(len(unread), "date cannot be read and counts", "dates cannot be read and count")
+        notes.append(f"{column}: {what} as none ({text!r} in {where}); write dates as 2024-07-31")
     return found, notes
 
 

@@ -156,15 +156,15 @@ def _read_table(
     name = str(source) if isinstance(source, Path) else table.name
     notes = [*table.notes, *columns.notes]
     if columns.problems:
-        raise GalleryError(f"{name}: {counted(len(columns.problems), 'problem')}", (*notes, *columns.problems))
+        raise GalleryError(f"{name}: {counted(len(columns.problems), 'problem')}", columns.problems, tuple(notes))
     found = read_rows(root, table, columns, facts)
     notes += found.notes
     bad = [f"{table.at(where)}: {text}" for _, where, text in found.problems]
     if bad and not skip_bad:
         message = f"{name}: {counted(len(bad), 'problem')}; fix the table, or leave the bad rows out with --skip-bad"
-        raise GalleryError(message, (*notes, *bad))
+        raise GalleryError(message, tuple(bad), tuple(notes))
     if not any(not draft.is_query for draft in found.drafts):
-        raise GalleryError(f"{name} names no usable reference photo", (*notes, *bad))
+        raise GalleryError(f"{name} names no usable reference photo", tuple(bad), tuple(notes))
     return found.drafts, notes + _left_out(table, found.problems)
 
 

@@ -87,12 +87,12 @@ def _gains(plan: Plan) -> str:
     from ..formats.importing import PHOTOS
 
     n, named = len({entry.file for entry in plan.new}), [entry for entry in plan.new if entry.is_named]
-    animals = counted(len({entry.cells["identity"] for entry in named}), "named animal")
-    of_whom = [f"{len({entry.file for entry in named}):,} of {animals}"] if named else []
+    animals = counted(len({entry.cells["identity"] for entry in named}), "animal")
+    of_whom = [f"{len({entry.file for entry in named}):,} named, {animals}"] if named else []
     if len(named) < len(plan.new):
         of_whom.append(f"{len({entry.file for entry in plan.new if not entry.is_named}):,} without a name")
     rows = f" in {len(plan.new):,} rows, one for each animal" if n < len(plan.new) else ""
-    gains = [f"{counted(n, 'new photo')} ({', '.join(of_whom)}){rows}"] if plan.new else []
+    gains = [f"{counted(n, 'new photo')} ({'; '.join(of_whom)}){rows}"] if plan.new else []
     if plan.copies:
         gains.append(f"{counted(len(plan.copies), 'file')} copied into {plan.gallery / PHOTOS}")
     if plan.n_own:

@@ -60,6 +60,8 @@ def main(run: Callable[[], Any] = app) -> None:
     try:
         run()
     except GalleryError as error:
+        for note in error.notes:
+            print(f"note: {note}", file=sys.stderr)
         _fail(*error.problems, str(error))
     except ReidError as error:
         _fail(str(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..catalogue.folders import read_folders, readable
+from ..catalogue.names import names_somebody
+from ..catalogue.values import some
 from ..errors import GalleryError
 from . import photos
 from .source import Look, Options, Row, Source, of_rows
@@ -25,4 +27,6 @@ def read(look: Look, options: Options) -> Source:
     for draft in drafts:
         file = readable(draft.path.relative_to(look.path))
         rows.append((file, {"file": file, "folder": draft.name, "side": draft.orientation or ""}))
-    return of_rows(look, Options(), MEANINGS, rows, [*notes, *derived])
+    names = sorted({draft.name for draft in drafts if names_somebody(draft.name)})
+    told = f"{look.path}: folders are taken for animals ({some(names)}); --as photos takes the photos in without names"
+    return of_rows(look, Options(), MEANINGS, rows, [*([told] if names else []), *notes, *derived])

@@ -128,7 +128,7 @@ def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:
         return ONE_SIDE if ref.identity in unlinked else ""
     if _side(ref) == side:
         return ""
-    return NO_SIDE if ref.orientation is None else f"side {ref.orientation}, where --side {side} counts; nothing is to be done"
+    return NO_SIDE if ref.orientation is None else f"of another side than --side {side} counts; nothing is to be done"
 
 
 def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:

@@ -95,6 +95,7 @@ def plan(
             source = _read(look, options, form)
         except GalleryError as error:
             problems += [*error.problems, str(error)]
+            notes += error.notes
             continue
         notes += source.notes
         drafts = _drafts(source, facts, problems, bad, notes)
@@ -107,9 +108,9 @@ def plan(
     notes += _headers(merged, problems)
     if problems or (bad and not skip_bad):
         way_out = f"; --skip-bad leaves out {counted(len(bad), 'photo')} that cannot be used" if bad and not skip_bad else ""
-        raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*notes, *bad, *problems))
+        raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*bad, *problems), tuple(notes))
     if not merged.entries:
-        raise GalleryError("there is no photo in it; nothing was written", (*notes, *bad))
+        raise GalleryError("there is no photo in it; nothing was written", tuple(bad), tuple(notes))
     notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
@@ -167,7 +168,7 @@ def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes
             entry.place_mask(Path(draft.mask), gallery)
         merged.start(replace(entry, old=cells))
     merged.columns = columns
-    notes.append(f"{file}: {counted(len(table.rows), 'row')} stay as they are")
+    notes.append(f"{file}: {counted(len(table.rows), 'row stays as it is', 'rows stay as they are')}")
     return before, table.columns
 
 
@@ -211,6 +212,7 @@ def _drafts(
     """(where, draft, cells) of each row that can be used; none where the source itself has a problem."""
     problems += [*source.problems, *source.columns.problems]
     if source.columns.problems:
+        notes.append(f"{source.table.name}: --column says which column is meant, as in --column identity=Name")
         return []
     found = read_rows(source.root, source.table, source.columns, facts)
     bad += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems]

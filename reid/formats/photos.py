@@ -17,12 +17,13 @@ MEANINGS = {"path": "file", "identity": "identity", "site": "site"}
 
 
 def recognises(look: Look) -> bool:
-    """A photo, or a folder in which photos lie side by side, or in folders as cameras and days name them, or in cards of stations."""
+    """A photo, or a folder in which photos lie side by side, or in folders as cameras and days name them, or in cards of stations; an empty
+    one, too, to say so."""
     if not look.is_folder:
         return is_photo(look.path.name)
     found = contents(look.path).photos
     folders = [name.split(os.sep)[:-1] for name in found]
-    return bool(found) and all(station(own) or all(map(is_cameras, own)) for own in folders)
+    return all(station(own) or all(map(is_cameras, own)) for own in folders)
 
 
 def read(look: Look, options: Options) -> Source:

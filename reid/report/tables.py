@@ -97,8 +97,11 @@ def as_table(report: Report) -> Table:
         values = (ranking.p_match, ranking.p_other, ranking.p_new) if calibrated else (ranking.p_impostor,)
         shown = ("-" if p is None else percent(p) for p in values)
         star = " *" if ranking.listed else ""
-        name = "\n= ".join((ranking.query_id, *ranking.in_gallery[:1]))
-        lead = (escape(name), f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]{star}", *shown)
+        lead = (
+            escape(f"{ranking.query_id} =" if ranking.in_gallery else ranking.query_id),
+            f"[{COLOURS[ranking.verdict]}]{ranking.verdict}[/]{star}",
+            *shown,
+        )
         for candidate in ranking.candidates[: int(str(report.setting("top")))]:
             score = f"{candidate.score:.3f}"
             table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
