@@ -348,6 +348,15 @@ def test_photos_that_the_gallery_holds_are_not_taken_in_again(tmp_path, bring, c
     assert (len(plan.new), plan.n_filled) == (0, 1) and "Luna/b.jpg" in {ref.image_id for ref in found.references if ref.date}
 
 
+def test_a_link_in_the_gallery_that_leads_nowhere_stops_no_import(tmp_path, bring):
+    foreign.pictures(tmp_path / "gallery" / "Luna", ["a.jpg"])
+    (tmp_path / "gallery" / "Luna" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    foreign.pictures(tmp_path / "card", ["1.jpg", "2.jpg"])
+    found, plan = bring(tmp_path / "card", copy=True)
+    assert [ref.image_id for ref in found.references] == ["Luna/a.jpg", "photos/2.jpg"]
+    assert "1 link leads to a file that is gone, and gets no row: Luna/gone.jpg" in plan.notes
+
+
 def test_a_copy_is_made_of_a_photo_that_the_gallery_only_names(tmp_path, bring):
     """Its card may be emptied afterwards."""
     foreign.pictures(tmp_path / "card", ["IMG_1.jpg"])

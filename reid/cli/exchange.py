@@ -84,7 +84,7 @@ def _import(
 def _gains(plan: Plan) -> str:
     """What the table gets, each number with what it counts."""
     from ..catalogue.values import counted
-    from ..formats.importing import PHOTOS
+    from ..formats.copying import PHOTOS
 
     n, named = len({entry.file for entry in plan.new}), [entry for entry in plan.new if entry.is_named]
     animals = counted(len({entry.cells["identity"] for entry in named}), "animal")
@@ -105,7 +105,7 @@ def _gains(plan: Plan) -> str:
 def _next_step(plan: Plan) -> str | None:
     """Who is on new photos that nobody has named: the command that asks; None where there are none, or no folder holds them alone."""
     from ..catalogue.values import counted
-    from ..formats.importing import PHOTOS
+    from ..formats.copying import PHOTOS
 
     bare = {entry.file for entry in plan.new if not entry.is_named}
     root = os.path.realpath(plan.gallery)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -29,12 +28,12 @@ from ..errors import GalleryError, PhotoError
 from ..records import PhotoFacts
 from . import READERS
 from .archive import unpacked_if_zip
+from .copying import Copier, digest_of
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
 from .source import Look, Options, Source
 
-PHOTOS = "photos"  # the folder of a gallery that photos are copied into
 REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
 ANYTHING = ("table", "photos", "folders")  # readers that read whatever they are told to
 NO_COLUMNS = Columns((), {}, (), False, (), ())
@@ -88,7 +87,7 @@ def plan(
     notes: list[str] = []
     merged = Merged()
     before, old_columns = _old(gallery, facts, merged, problems, notes)
-    copier = _Copier(gallery, copy, unpacked, tuple(merged.entries))
+    copier = Copier(gallery, copy, unpacked, tuple(merged.entries))
     for number, path in enumerate(sources):
         try:
             look = _look(path, unpacked / str(number))
@@ -178,11 +177,17 @@ def _start_from_folders(gallery: Path, merged: Merged, notes: list[str]) -> None
         drafts, *_ = read_folders(gallery, names_as_written=False)
     except GalleryError:  # none yet
         return
+    there, gone = list[Draft](), list[Draft]()
     for draft in drafts:
+        (there if draft.path.exists() else gone).append(draft)
+    for draft in there:
         entry = of_draft(str(draft.path), draft, NO_COLUMNS, (), gallery)
         entry.place(draft.path, gallery)
         merged.start(replace(entry, by_folder=True))
-    notes.append(f"{gallery} has no table yet: its own {counted(len(drafts), 'photo')} in folders of individuals get rows, too")
+    notes.append(f"{gallery} has no table yet: its own {counted(len(there), 'photo')} in folders of individuals get rows, too")
+    if gone:
+        told = counted(len(gone), "link leads to a file that is gone, and gets no row", "links lead to files that are gone, and get no row")
+        notes.append(f"{told}: {some([draft.image_id for draft in gone])}")
 
 
 def _look(path: Path, folder: Path) -> Look:
@@ -223,7 +228,7 @@ def _drafts(
 
 
 def _entry(
-    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: _Copier, facts: Facts, problems: list[str], bad: list[str]
+    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: Copier, facts: Facts, problems: list[str], bad: list[str]
 ) -> Entry | None:
     at = source.table.at(where)
     if not catalogue.is_photo(draft.path.name):
@@ -250,83 +255,6 @@ def _entry(
 
 def _column(source: Source) -> str:
     return f" (column {source.columns.name('path')})" if source.table.name != str(source.root) else ""
-
-
-class _Copier:
-    """Where each photo will lie: where it is, or in the gallery under its own name; never on another file, nor twice in the gallery."""
-
-    def __init__(self, gallery: Path, copy: bool, unpacked: Path, known: Sequence[Entry]):
-        self.gallery, self.copy, self.unpacked = gallery, copy, os.path.realpath(unpacked)
-        self.known: dict[int, list[Entry]] = {}  # rows of the gallery, by the size of their file
-        copied = os.path.join(os.path.realpath(gallery), PHOTOS, "")
-        for entry in known:
-            is_left = entry.by_folder and entry.file.startswith(copied)  # by an import that was interrupted: no animal's folder
-            if not is_left and (not copy or self._is_inside(entry.file)):  # else the copy is wanted
-                self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
-        self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
-        self.copies: list[tuple[Path, Path]] = []
-        self.of: dict[str, Path] = {}
-        self.taken: set[str] = set()
-        self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
-
-    def _is_inside(self, real: str) -> bool:
-        return real.startswith(os.path.realpath(self.gallery) + os.sep)
-
-    def held(self, entry: Entry) -> Path | None:
-        """The photo of a row of the gallery that has the content of this one, unless the two are said to show different animals."""
-        path = entry.draft.path
-        if self._is_inside(os.path.realpath(path)):
-            return None
-        for one in self.known.get(path.stat().st_size, ()):
-            if _same(path, one.draft.path) and not (entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]):
-                if path.name != one.draft.path.name:
-                    self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
-                return one.draft.path
-        return None
-
-    def notes(self) -> list[str]:
-        if not self.renamed:
-            return []
-        what = counted(len(self.renamed), "photo is", "photos are")
-        return [f"{what} in the gallery under another name, and not taken in again: {some(self.renamed.values())}"]
-
-    def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
-        """Raises GalleryError for a photo in a zip that is not copied."""
-        real = os.path.realpath(path)
-        if self._is_inside(real):
-            return path
-        if not self.copy:
-            if real.startswith(self.unpacked + os.sep):
-                raise GalleryError(f"{path.name} lies in a zip; add --copy, or unpack it first")
-            return path
-        if real not in self.of:
-            below = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
-            below = path.name if below.startswith("..") or os.path.isabs(below) else below
-            self.of[real] = self._free(path, self.gallery / folder / below)
-        return self.of[real]
-
-    def _free(self, path: Path, target: Path) -> Path:
-        number, free = 1, target
-        while True:
-            if free.is_file() and _same(path, free):
-                self.taken.add(str(free).casefold())
-                self.repeated.add(os.path.realpath(free))
-                return free
-            if str(free).casefold() not in self.taken and not os.path.lexists(free):
-                self.taken.add(str(free).casefold())
-                self.copies.append((path, free))
-                return free
-            number += 1
-            free = target.with_name(f"{target.stem} ({number}){target.suffix}")
-
-
-def _same(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and _digest(a) == _digest(b)
-
-
-def _digest(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _headers(merged: Merged, problems: list[str]) -> list[str]:
@@ -378,7 +306,7 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
     groups: dict[bytes, list[Entry]] = {}
     for same in sizes.values():
         for entry in same if len(same) > 1 else ():
-            groups.setdefault(_digest(entry.draft.path), []).append(entry)
+            groups.setdefault(digest_of(entry.draft.path), []).append(entry)
     found = []
     for group in groups.values():
         if len(group) > 1:

@@ -1,0 +1,96 @@
+"""Where the photos of an import will lie: copies that an import makes, and photos that the gallery holds already."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..catalogue.values import counted, some
+from ..errors import GalleryError
+from .merging import Entry
+
+PHOTOS = "photos"  # the folder of a gallery that photos are copied into
+
+
+class Copier:
+    """Where each photo will lie: where it is, or in the gallery under its own name; never on another file, nor twice in the gallery."""
+
+    def __init__(self, gallery: Path, copy: bool, unpacked: Path, known: Sequence[Entry]):
+        self.gallery, self.copy, self.unpacked = gallery, copy, os.path.realpath(unpacked)
+        self.known: dict[int, list[Entry]] = {}  # rows of the gallery, by the size of their file
+        copied = os.path.join(os.path.realpath(gallery), PHOTOS, "")
+        for entry in known:
+            is_left = entry.by_folder and entry.file.startswith(copied)  # by an import that was interrupted: no animal's folder
+            if not is_left and (not copy or self._is_inside(entry.file)):  # else the copy is wanted
+                with suppress(OSError):  # told where it is read
+                    self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
+        self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
+        self.copies: list[tuple[Path, Path]] = []
+        self.of: dict[str, Path] = {}
+        self.taken: set[str] = set()
+        self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
+
+    def _is_inside(self, real: str) -> bool:
+        return real.startswith(os.path.realpath(self.gallery) + os.sep)
+
+    def held(self, entry: Entry) -> Path | None:
+        """The photo of a row of the gallery that has the content of this one, unless the two are said to show different animals."""
+        path = entry.draft.path
+        if self._is_inside(os.path.realpath(path)):
+            return None
+        for one in self.known.get(path.stat().st_size, ()):
+            if same(path, one.draft.path) and not (entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]):
+                if path.name != one.draft.path.name:
+                    self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
+                return one.draft.path
+        return None
+
+    def notes(self) -> list[str]:
+        if not self.renamed:
+            return []
+        what = counted(len(self.renamed), "photo is", "photos are")
+        return [f"{what} in the gallery under another name, and not taken in again: {some(self.renamed.values())}"]
+
+    def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
+        """Raises GalleryError for a photo in a zip that is not copied."""
+        real = os.path.realpath(path)
+        if self._is_inside(real):
+            return path
+        if not self.copy:
+            if real.startswith(self.unpacked + os.sep):
+                raise GalleryError(f"{path.name} lies in a zip; add --copy, or unpack it first")
+            return path
+        if real not in self.of:
+            below = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
+            below = path.name if below.startswith("..") or os.path.isabs(below) else below
+            self.of[real] = self._free(path, self.gallery / folder / below)
+        return self.of[real]
+
+    def _free(self, path: Path, target: Path) -> Path:
+        number, free = 1, target
+        while True:
+            if free.is_file() and same(path, free):
+                self.taken.add(str(free).casefold())
+                self.repeated.add(os.path.realpath(free))
+                return free
+            if str(free).casefold() not in self.taken and not os.path.lexists(free):
+                self.taken.add(str(free).casefold())
+                self.copies.append((path, free))
+                return free
+            number += 1
+            free = target.with_name(f"{target.stem} ({number}){target.suffix}")
+
+
+def same(a: Path, b: Path) -> bool:
+    try:
+        return a.stat().st_size == b.stat().st_size and digest_of(a) == digest_of(b)
+    except OSError:
+        return False
+
+
+def digest_of(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
