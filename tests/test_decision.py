@@ -290,6 +290,20 @@ def test_what_many_queries_say_is_the_prior_of_each_as_far_as_they_are_many():
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
 
 
+def test_photos_of_one_encounter_count_as_one_together():
+    """Ten frames of each of 40 animals say what one frame of each says, and one frame of ten animals too few to say anything."""
+    evidence = np.random.default_rng(3).normal(np.where(np.arange(40) < 20, -1.0, 1.0))
+    p_new = 1 / (1 + np.exp(2 * evidence - log_odds(0.1)))
+    once, often = share_of_new(p_new, 0.1), np.repeat(p_new, 10)
+    burst = share_of_new(often, 0.1, [f"e{place // 10}" for place in range(400)])
+    assert (burst.estimate, burst.low, burst.high, burst.prior) == pytest.approx((once.estimate, once.low, once.high, once.prior), abs=1e-5)
+    assert once.n_encounters == burst.n_encounters == 40
+    assert "% of the 40 encounters of these 400 queries look" in of_share(burst) and "% of these 40 queries look" in of_share(once)
+    unknown = share_of_new(often, 0.1, [None] * 400)
+    assert unknown.high - unknown.low < 0.5 * (once.high - once.low) and unknown.n_encounters == 400
+    assert share_of_new(often, 0.1, [f"e{place // 40}" for place in range(400)]) is None
+
+
 def test_evidence_that_says_nothing_leaves_the_share_open():
     nothing = share_of_new([0.3] * MANY, 0.3)
     assert (nothing.low, nothing.high) == (0.0, 1.0)

@@ -65,8 +65,9 @@ def of_several(seen: Mapping[str, str]) -> str:
 
 def of_share(share: NewShare) -> str:
     """How many of many photos are of new animals, beside what each answer assumes, and what to do where the two do not agree."""
+    of = f"the {share.n_encounters} encounters of " if share.n_encounters < share.n_queries else ""
     said = (
-        f"taken together, {100 * share.estimate:.0f} % of these {share.n_queries} queries look as if their animal had never been seen "
+        f"taken together, {100 * share.estimate:.0f} % of {of}these {share.n_queries} queries look as if their animal had never been seen "
         f"(95 %: {100 * share.low:.0f} to {100 * share.high:.0f} %); the probabilities of each assume {100 * share.prior:.0f} %"
     )
     if share.low <= share.prior <= share.high:

@@ -83,6 +83,7 @@ class NewShare:
     high: float
     prior: float  # what each answer assumes, which is between the gallery's own and the estimate unless the settings say it
     n_queries: int
+    n_encounters: int  # that they are of; as many where none is known
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Finding:
     ranking: IdentityRanking  # unsure, without probabilities
     standing: Standing | None = None  # of the first individual; None where nothing could be compared
     stays_unsure: bool = False  # however it stands
+    encounter: str | None = None  # that the query is of, where it is known
 
 
 def identified(queries: Sequence[Query], references: Sequence[Indexed], work: Workspace, judges: Judges) -> Iterator[Finding]:
@@ -80,7 +81,7 @@ def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores]
         work.listener.note(f"{query.name}: {reasons.of_several(several)}")
     because = (reasons.of_several(several), *sides) if are_several else sides
     ranking = IdentityRanking(query.name, candidates, decision.UNSURE, p_impostor, because=because)
-    return Finding(ranking, decision.standing_of(candidates), are_several)
+    return Finding(ranking, decision.standing_of(candidates), are_several, query.photos[0].ref.encounter)
 
 
 def decided(found: Finding, work: Workspace, judges: Judges, prior: float | None = None) -> IdentityRanking:
@@ -115,11 +116,12 @@ def together(found: Sequence[Finding], work: Workspace, judges: Judges) -> tuple
     rankings, own = [decided(one, work, judges) for one in found], work.settings.decide.prior_new
     if judges.calibration is None:
         return rankings, None
-    p_new = [one.p_new for one in rankings if one.p_new is not None]
+    seen = [(ranking.p_new, one.encounter) for ranking, one in zip(rankings, found, strict=True) if ranking.p_new is not None]
+    p_new, encounters = [p for p, _ in seen], [encounter for _, encounter in seen]
     if own >= 0:
-        share = decision.share_of_new(p_new, own)
+        share = decision.share_of_new(p_new, own, encounters)
         return rankings, share and replace(share, prior=own)
-    share = decision.share_of_new(p_new, judges.calibration.prior)
+    share = decision.share_of_new(p_new, judges.calibration.prior, encounters)
     return (rankings if share is None else [decided(one, work, judges, share.prior) for one in found]), share
 
 
