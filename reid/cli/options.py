@@ -79,7 +79,7 @@ HELP = {  # of every setting, each of which has an option
     "calibration_queries": "Most queries that calibrate the gallery: photos, or encounters with --encounter.",
     "max_false_match": "Share of new animals that may be called a match, about.",
     "max_false_new": "Share of known animals that may be called new, about.",
-    "prior_new": "Probability that the next animal is new; -1: estimated from the gallery, and from 20 encounters or more asked for together.",
+    "prior_new": "Probability that the next animal is new; -1: estimated from the gallery, and from 20 encounters or more together.",
     "match_below": "Not calibrated: a match if P(impostor) is at most this. Also what keeps photos of one encounter apart.",
     "new_above": "Not calibrated: new if P(impostor) is at least this.",
     "device": "The device that computes; auto takes the fastest.",
