@@ -86,7 +86,7 @@ def test_a_picture_names_the_pipeline_of_its_matches(animals, call, tmp_path, mo
     monkeypatch.setattr(pictures, "draw_matches", lambda *values: drawn.append(values[4]) or np.zeros((4, 4, 3), np.uint8))
     one, other = animals / "animal-1" / "0.png", animals / "animal-1" / "1.png"
     _, out, _ = call("show", one, other, "--extractor", "sift", "--matcher", "nearest", "--out", tmp_path / "x.png")
-    assert "matches above 0.5 by sift + nearest are drawn" in out
+    assert "matches above 0.5 by sift + nearest" in out
     assert call("identify", one, "--gallery", animals, *WORDS, "--matches", tmp_path / "m")[0] == 0
     assert drawn[-1][1].endswith(" matches by sift + nearest")
 

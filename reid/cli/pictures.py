@@ -46,8 +46,7 @@ def show(
             masks = (first.prepare(pair.query).mask, first.prepare(pair.reference).mask)
     least = settings.score.min_confidence
     pictures.save(pictures.of_pair(pair, (query.name, reference.name), least, masks), out)
-    n_matches = int((pair.matches.confidence > least).sum())
-    print(f"{n_matches} matches above {least} by {pair.pipeline} are drawn in {out}")
+    print(f"drawn in {out}: {pictures.drawn(pair.matches, least)} above {least} by {pair.pipeline}")
 
 
 @takes(*(name for name in FEATURES if name != "fuse"))

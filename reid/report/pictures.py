@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import imaging
+from ..catalogue.values import counted
 from ..records import Features, PairMatches, PhotoRef
 from ..stages import PairView
 from ..store import write_atomically
@@ -57,11 +58,16 @@ def draw_matches(
 
 
 def of_pair(pair: PairView, captions: tuple[str, str] | None, min_confidence: float, masks: Masks = (None, None)) -> NDArray[np.uint8]:
-    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn from, and
-    whose they are."""
+    """`draw_matches` of a pair as a session gives it; the second caption is told how many matches are drawn, and whose they are."""
     if captions is not None:
-        captions = captions[0], f"{captions[1]}, {int((pair.matches.confidence > min_confidence).sum())} matches by {pair.pipeline}"
+        captions = captions[0], f"{captions[1]}, {drawn(pair.matches, min_confidence)} by {pair.pipeline}"
     return draw_matches(pair.query, pair.reference, pair.features, pair.matches, captions, min_confidence, masks)
+
+
+def drawn(matches: PairMatches, min_confidence: float) -> str:
+    """How many matches a picture shows, of how many: 12 matches, 80 of 143 matches."""
+    n = int((matches.confidence > min_confidence).sum())
+    return counted(n, "match", "matches") if n <= MOST else f"{MOST} of {n:,} matches"
 
 
 def _panel(ref: PhotoRef, features: Features, mask: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
