@@ -127,22 +127,22 @@ class DecisionLog:
                 check(effective(_read(connection, self.path)))
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
 
-    def undo(self, observer: str, number: int | None = None) -> Decision | None:
+    def undo(self, observer: str, *numbers: int) -> Decision | None:
         """Take back this observer's last decision that counts, so that undoing again and again walks back through all of them; None where
-        none is left. With a `number`, take back that decision, whoever made it; of an undo, that brings back what it took.
+        none is left. With `numbers`, take back these decisions, all or none, whoever made them; of an undo, that brings back what it took.
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
         with self.together() as connection:
             known = _read(connection, self.path)
-            counting = [one for one in known if one.number in _counting(known)]
-            if number is None:
-                found = [one for one in counting if one.observer == clean(observer) and one.kind is not Kind.UNDO]
-            else:
-                found = [one for one in counting if one.number == number]
-                if not found:
+            counting = _counting(known)
+            own = [one.number for one in known if one.number in counting and one.observer == clean(observer) and one.kind is not Kind.UNDO]
+            undone = None
+            for number in numbers or own[-1:]:
+                if number not in counting:
                     taken = any(one.number == number for one in known)
                     raise DecisionError(f"decision {number} {'is taken back already' if taken else 'does not exist'}; see `reid decisions`")
-            return _insert(connection, Kind.UNDO, (), "", observer, {}, found[-1].number) if found else None
+                undone = _insert(connection, Kind.UNDO, (), "", observer, {}, number)
+            return undone
 
     def redo(self, observer: str) -> Decision | None:
         """Take back this observer's last undo, unless they have decided anything since; None where there is none. Raises StoreError."""

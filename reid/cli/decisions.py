@@ -49,7 +49,7 @@ def decisions(
         log, who = opened.decisions, observer_or_user(observer)
         done = None
         if undo or redo or take_back is not None:
-            done = log.redo(who) if redo else log.undo(who, take_back)
+            done = log.redo(who) if redo else log.undo(who, *filter(None, (take_back,)))
             if done is None:
                 raise DecisionError(f"{who} has nothing to {'bring back' if redo else 'take back'}; --observer names somebody else")
         history = log.history()
@@ -90,9 +90,12 @@ def _show_history(history: Sequence[Decision], counting: set[int], most: int) ->
     from rich.markup import escape
     from rich.table import Table as Columns
 
+    from ..decision.reasons import of_estimated_side
+
     table = Columns("number", "when", "who", "what", "photos", "value", "counts")
-    for row in list(_rows(history, counting))[-most:]:
-        table.add_row(*map(escape, row))
+    for one, (*row, value, counts) in list(zip(history, _rows(history, counting), strict=True))[-most:]:
+        estimated = of_estimated_side(one.evidence)
+        table.add_row(*map(escape, (*row, f"{value} ({estimated})" if estimated else value, counts)))
     if len(history) > most:
         table.caption = f"the last {most} of {len(history):,}; --csv writes all of them"
     show(table)

@@ -54,6 +54,14 @@ def of_copies(copies: Sequence[tuple[str, str | None]]) -> str | None:
     return f"In the gallery already: {named}. So it was compared with the gallery's other photos alone."
 
 
+def of_estimated_side(evidence: Mapping[str, object]) -> str | None:
+    """What was estimated where a person said a side, by the evidence of that decision; None where nothing was."""
+    match evidence.get("estimated"):
+        case [str(side), float(p)]:
+            return f"estimated {side}, {percent(p)}"
+    return None
+
+
 def of_several(seen: Mapping[str, str]) -> str:
     """That the photos of one query match different individuals; `seen` has the individual of each photo."""
     photo_of: dict[str, str] = {}
