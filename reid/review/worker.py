@@ -1,17 +1,18 @@
-"""Extraction and matching in a thread of their own: the gallery first, then query by query, then the health of its labels and the sides
-that nobody has said; then it waits for further photos.
+"""Extraction and matching in a thread of their own: the gallery first, then query by query, and beside them what tells the sides that
+nobody has said; then the health of the gallery's labels, and the sides of its photos; then it waits for further photos.
 
 Everything computed is stored as it comes, so the app may be closed or killed at any time, and the next run begins where this one stopped.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from ..decision.sides import SURE, SideEstimate, SideModel
 from ..errors import ReidError, WeightsError
 from ..records import Failure, Health, IdentityRanking, Indexed, PhotoRef, Query
 from ..session import Session
-from ..stages import Listener, estimated_sides, has_layouts, known_sides, learn_sides
+from ..stages import Listener, estimated_sides, has_layouts, known_sides, learn_sides, look_at
 
 PACE = 2.0  # seconds after which a pace says something
 NICER = 10  # by so much the worker, and the threads that it starts, stand back behind requests and the browser
@@ -84,6 +85,7 @@ class Worker:
         self.has_photos = False  # whether any were ever given
         self.sides: dict[str, SideEstimate] = {}  # by digest, of photos whose side nobody had said, where it is sure enough
         self._tells_sides: SideModel | None = None  # once it has been learned
+        self._learning: Iterator[None] | None = None  # what tells sides, in steps
         self._asked: list[Indexed] = []  # the photos of the queries
         self._batches: deque[Sequence[PhotoRef]] = deque()
         self._more = threading.Event()
@@ -137,15 +139,16 @@ class Worker:
             self._fail(self.session.failures)
         self.is_ready = True
         known = known_sides(self.session.references)
+        self._learning = self._learning or self._learn(known)
         if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
-            self._learn_sides(known)
+            self._learn_on()
         while self._batches:
             self._answer(self._batches.popleft())
+        self._learn_on()
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
-        self._learn_sides(known)
-        self._estimate((*self._asked, *self.session.references))
+        self._estimate(self.session.references)
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
@@ -154,19 +157,32 @@ class Worker:
         try:
             for done, query in enumerate(queries):
                 self._check()
-                self.progress.step("queries answered", done, len(queries))
+                self.progress.step("questions prepared", done, len(queries))
+                began = time.monotonic()
                 ranking, failed = self.session.answer(query)
                 self._fail(failed)
-                if ranking is not None:
-                    self.told(query, ranking)
                 self._asked += query.photos
                 self._estimate(query.photos)
+                if ranking is not None:
+                    self.told(query, ranking)
+                self._learn_on(time.monotonic() - began)  # as long as that took: neither waits for the other
         finally:
             self.progress.is_quiet = False
 
-    def _learn_sides(self, known: Sequence[Indexed]) -> None:
+    def _learn(self, known: Sequence[Indexed]) -> Iterator[None]:
+        """What tells sides, a photo a step."""
         with suppress(WeightsError):  # without them nothing is proposed
-            self._tells_sides = self._tells_sides or learn_sides(known, self.session.work)
+            yield from look_at(known, self.session.work)
+            self._tells_sides = learn_sides(known, self.session.work)
+        self._estimate(self._asked)
+
+    def _learn_on(self, seconds: float = math.inf) -> None:
+        """Go on with it for so long."""
+        end = time.monotonic() + seconds
+        for _ in self._learning or ():
+            self._check()
+            if time.monotonic() >= end:
+                break
 
     def _estimate(self, items: Sequence[Indexed]) -> None:
         bare = [item for item in items if not item.ref.orientation and item.digest not in self.sides]

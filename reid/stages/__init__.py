@@ -17,7 +17,7 @@ from .results import IndexSummary, PairView, about
 from .score import Compared, by_heart, compare, impostor_pairs, impostors, rank, strongest, without_encounter
 from .second_look import look_again
 from .select import Selection, Stage, stage
-from .sides import estimated_sides, has_layouts, known_sides, learn_sides, n_to_estimate
+from .sides import estimated_sides, has_layouts, known_sides, learn_sides, look_at, n_to_estimate
 from .upkeep import Damage, collect, damages, needed
 from .workspace import Workspace
 
@@ -26,7 +26,7 @@ __all__ = [
     "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "apart_from_itself", "by_heart", "calibrate",
     "calibration_queries", "cluster", "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract",
     "extracted_in", "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge",
-    "judges", "known_sides", "learn", "learn_sides", "look_again", "lost", "match_apart", "match_pair", "missing", "n_to_estimate",
-    "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
+    "judges", "known_sides", "learn", "learn_sides", "look_again", "look_at", "lost", "match_apart", "match_pair", "missing",
+    "n_to_estimate", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
     "tell_preparation", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

@@ -39,6 +39,12 @@ def has_layouts(items: Sequence[Indexed], work: Workspace) -> bool:
     return all(item.digest in store for item in items)
 
 
+def look_at(items: Sequence[Indexed], work: Workspace) -> Iterator[None]:
+    """Look at photos one by one; what they are told by is then stored."""
+    for _ in _layouts(items, work):
+        yield
+
+
 def learn_sides(known: Sequence[Indexed], work: Workspace) -> SideModel | None:
     """From `known_sides`; None where there are none, or too few can be used."""
     usable = [(item, found) for item, found in _layouts(known, work) if found is not None]
