@@ -365,11 +365,11 @@ def test_filters_take_a_part_of_the_catalogue(app):
     ]  # fmt: skip
     for filters, n in (
         ({}, 4), ({"animal": "an"}, 2), ({"site": "Reef", "side": "left"}, 1), ({"since": "2024-02-01"}, 2), ({"until": "2024-12-31"}, 2),
-        ({"show": "unnamed"}, 2), ({"show": "animals"}, 1), ({"show": "new"}, 0),
+        ({"show": "unnamed"}, 2), ({"show": "animals"}, 1), ({"show": "asked"}, 0),
     ):  # fmt: skip
         assert len(Filters(**filters).of(many)) == n, filters
     page = app.browser.get("/catalogue?animal=animal-3&since=2024-02-01").text
-    assert page.count("<figure") == 1 and "1 photo of 1 animal" in page
+    assert page.count("<figure") == 1 and "1 of 12 photos · 1 animal" in page
     assert "Nothing fits" in app.browser.get("/catalogue?animal=zzz").text
 
 
@@ -412,7 +412,7 @@ def test_marks_lie_where_they_are_seen(app, tmp_path):
     query, reference = (np.array(points) for points in found["points"])
     assert found["mirrored"] and len(query) > 20
     assert np.median(np.abs(query[:, 0] - (1 - reference[:, 0]))) < 0.01 and np.median(np.abs(query[:, 1] - reference[:, 1])) < 0.01
-    assert found["said"].endswith("(sift)") and max(found["confidence"]) <= 1
+    assert found["said"].endswith("(sift + nearest)") and max(found["confidence"]) <= 1
 
 
 def test_the_contour_lies_where_the_animal_is_in_the_picture(app, tmp_path, monkeypatch):
@@ -514,7 +514,7 @@ def test_a_step_says_how_long_it_still_takes(app, monkeypatch):
         assert progress.state.left == (None if left is None else pytest.approx(left)), done
     progress.change(finished=False)
     assert "98 of 100" in (said := app.browser.get("/progress").text) and "less than a minute" in said
-    progress.step("queries answered", 0, 10)  # another step begins anew
+    progress.step("questions prepared", 0, 10)  # another step begins anew
     now[0] = 650
-    progress.step("queries answered", 1, 10)
+    progress.step("questions prepared", 1, 10)
     assert "about 54 min" in app.browser.get("/progress").text

@@ -197,6 +197,13 @@ def test_no_page_scrolls_sideways_on_a_phone_or_breaks_the_policy(gallery, page,
     page.goto(server.link)
     page.wait_for_selector("#pair", timeout=PATIENCE)
     base, review = server.link.partition("/open")[0], page.url
+    name = page.locator(".choice .name", has_text="Ж")
+    while not (name.count() and name.is_visible()):
+        press(page, "Shift+J")
+    name.click()
+    page.wait_for_selector("figcaption a:has-text('Ж')")
+    press(page, "n")
+    assert "Ж" in page.locator(".last").inner_text()
     page.goto(f"{base}/catalogue?animal=Ж")
     animal = page.locator(".photo a").first.get_attribute("href")
     for width, path in ((w, p) for w in (390, 820, 1366) for p in ("/catalogue", animal, "/health", "/history", "/agreement", review)):
@@ -317,3 +324,46 @@ def test_photos_that_are_added_on_the_page_are_asked_about(page, tmp_path):
     assert [one.kind for one in DecisionLog(gallery).effective()] == [Kind.SAME, Kind.SAME] and not page.faults[1:]
     assert server.stop() == 0 and sorted(path.name for path in (gallery / "reid-inbox").iterdir()) == ["1.png", "dropped.png"]
     assert "5 rows" in reid("import", gallery / "reid-inbox", "--gallery", gallery)
+
+
+def test_names_by_the_keyboard_and_the_last_answer_beside_undo(page, tmp_path):
+    gallery, shot = tmp_path / "gallery", save(tmp_path / "q.png", draw_animal(50, 0))
+    for identity in range(3):
+        save(gallery / f"animal-{identity}" / "0.png", draw_animal(identity, 0))
+    log, server = DecisionLog(gallery), Server(shot, "--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    review, base = page.url, server.link.partition("/open")[0]
+
+    def call_it(name: str) -> None:
+        page.keyboard.press("w")
+        page.keyboard.type(name)
+        press(page, "Enter")
+
+    for key, decided, said in (("y", (Kind.SAME, ""), "q.png is animal-1."), ("n", (Kind.NEW, "Animal 1"), "a new animal, Animal 1.")):
+        page.goto(review)
+        call_it("Animal 1")
+        page.wait_for_selector("#alike[open]")
+        press(page, key)
+        assert (log.effective()[-1].kind, log.effective()[-1].value) == decided
+        beside = page.locator(".last")
+        assert beside.is_visible() and beside.inner_text().endswith(said)
+        assert abs(beside.bounding_box()["y"] - page.locator("#undo button").bounding_box()["y"]) < 30
+    assert len(log.effective()) == 1  # the second answer has taken the place of the first
+
+    page.goto(f"{base}/catalogue")
+    field = page.locator("input[name=animal]")
+    field.press_sequentially("animal-2")  # and no Enter
+    page.wait_for_function("() => document.querySelectorAll('.photo').length === 1")
+    page.wait_for_url("**animal=animal-2**")
+    assert field.evaluate("one => one === document.activeElement") and field.input_value() == "animal-2"
+    page.locator(".photo a").click()
+    page.locator("[data-open=renaming]").click()
+    page.keyboard.type("Nyx")  # over the old name, which is selected
+    press(page, "Enter")
+    page.wait_for_selector("h1:has-text('Nyx')")
+    assert log.effective()[-1].kind is Kind.NAME and page.locator(".last").inner_text() == "The animal is called Nyx."
+    assert not page.faults[2:]  # two names that were asked about: 409
+    press(page, "Control+z")
+    page.wait_for_selector("h1:has-text('animal-2')")
+    server.stop()

@@ -52,7 +52,7 @@ def test_every_animal_is_a_candidate_nine_at_a_time(app):
     task = app.task("one.png")
     assert len(task.choices) == N and task.n_further == N - MOST
     first, last = (app.browser.get(f"/review/{task.id}?choice={choice}").text for choice in (1, MOST + 2))
-    assert f"1 to 9 of {N} animals" in first and f"10 to {N} of {N} animals" in last
+    assert f"1 to 9 of {N} candidates" in first and f"10 to {N} of {N} candidates" in last
     assert (first.count('class="choice"'), last.count('class="choice"')) == (MOST, N - MOST)
     assert f'choice={MOST + 1}" hx-target="#main" hx-push-url="true" data-key="shift+j"' in first and "shift+k" not in first
     assert 'choice=1" hx-target="#main" hx-push-url="true" data-key="shift+k"' in last and "shift+j" not in last
@@ -80,7 +80,7 @@ def test_the_rest_is_ranked_and_filtered_and_comes_in_batches(app, monkeypatch):
     assert ranks(app, task) == [10, 11, 12, 13]
     bay = [place for place, one in enumerate(task.choices, start=1) if int(one.animal.split("-")[1]) % 2]
     assert ranks(app, task, site="Bay") == [place for place in bay if place > MOST]
-    assert ranks(app, task, side="right") == [] and "No further animal" in app.browser.get(f"/review/{task.id}/rest?side=right").text
+    assert ranks(app, task, side="right") == [] and "No further candidate" in app.browser.get(f"/review/{task.id}/rest?side=right").text
     best = task.choices[0].animal
     assert 1 in ranks(app, task, animal=best)  # by its name even one of the nine
     monkeypatch.setattr(further, "BATCH", 3)

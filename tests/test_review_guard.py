@@ -183,8 +183,12 @@ def test_nothing_from_outside_becomes_markup(tmp_path):
     (tmp_path / "metadata.csv").write_text("\n".join(rows), "utf-8")
     queries = [save(tmp_path / "new" / f"{payload.replace('/', '')}.png", draw_animal(40 + n, 0)) for n, payload in enumerate(PAYLOADS)]
     app = App(tmp_path, *queries, observer=PAYLOADS[0])
-    for task, name in zip(list(app.desk.tasks()), PAYLOADS):
-        assert app.answer(task, "new", name=f"{name}!").status_code == 200
+    asked = []  # about names that are nearly those of others
+    for number, (task, name) in enumerate(zip(list(app.desk.tasks()), PAYLOADS)):
+        asked += [app.answer(task, "new", name=f"{name}!")]
+        assert app.answer(task, "new", name=f"{name} {number}").status_code == 200
+        asked += [app.browser.post(f"/animals/{opaque('animal', f'{name} {number}')}/name", data={"name": f"{name}!"})]
+    assert sum(answer.status_code == 409 for answer in asked) > len(PAYLOADS)
     book = app.desk.book()
     pages = ["/catalogue", "/catalogue/more?start=1", "/history", "/health", "/agreement", "/progress", "/review"]
     pages += [
@@ -194,9 +198,11 @@ def test_nothing_from_outside_becomes_markup(tmp_path):
     pages += [f"/review/{task.id}" for task in app.desk.tasks()]
     pages += [f"/catalogue?animal={payload}&site={payload}&side={payload}&since={payload}" for payload in PAYLOADS]
     seen = ""
-    for path, whole in product(pages, (True, False)):
-        answer = app.browser.get(path, headers={} if not whole else {"HX-Request": "true", "HX-History-Restore-Request": "true"})
-        assert answer.status_code == 200, path
+    for path, whole in (*product(pages, (True, False)), *((answer, False) for answer in asked)):
+        answer = path
+        if isinstance(path, str):
+            answer = app.browser.get(path, headers={} if not whole else {"HX-Request": "true", "HX-History-Restore-Request": "true"})
+            assert answer.status_code == 200, path
         tags = Tags(answer.text)
         for tag, attrs in tags.found:
             assert tag not in ("iframe", "b", "object", "embed", "base") and not [name for name in attrs if name.startswith("on")], (

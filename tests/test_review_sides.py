@@ -46,9 +46,9 @@ def shown(app, title):
 
 def test_from_a_card_without_sides_to_a_mark_file_of_left_sides(app, gallery, tmp_path, call):
     for name, animal, side in (("a1", "turtle-1", "left"), ("a2", "turtle-1", "right"), ("b1", "turtle-2", "left"), ("c1", "nova", "left")):
-        answer = say(app, f"{name}.png", side)
-        assert answer.status_code == 200 and f"Who is {name}.png?" in answer.text and shown(app, f"{name}.png") == side
-        app.answer(app.task(f"{name}.png"), "new", name=animal)
+        answer = say(app, f"card/{name}.png", side)
+        assert answer.status_code == 200 and f"Who is card/{name}.png?" in answer.text and shown(app, f"card/{name}.png") == side
+        app.answer(app.task(f"card/{name}.png"), "new", name=animal)
     first = app.desk.book().animals["turtle-1"][0]
     assert app.browser.post("/sides", data={"photos": first.id, "side": "left"}).status_code == 200
     out = tmp_path / "season.inp"
@@ -58,29 +58,34 @@ def test_from_a_card_without_sides_to_a_mark_file_of_left_sides(app, gallery, tm
 
 
 def test_a_side_is_a_decision_that_ctrl_z_takes_back_to_where_it_was_said(app):
-    task = app.task("a1.png")
+    task = app.task("card/a1.png")
     app.answer(task, "different")
-    assert "Recorded: side left, 1 photo." in say(app, "a1.png", "left").text
-    assert "It stands so already." in say(app, "a1.png", "left").text  # and is not written down again
+    assert "a1.png: side left." in say(app, "card/a1.png", "left").text
+    assert "It stands so already." in say(app, "card/a1.png", "left").text  # and is not written down again
     assert [(one.kind, one.value, one.observer) for one in app.desk.log.effective()][1:] == [(Kind.SIDE, "left", "zoe")]
     assert "<td>side left</td>" in app.browser.get("/history").text and app.desk.n_answers == 1
     undone = app.browser.post("/undo")
-    assert "<title>a1.png" in undone.text and "which side?" in undone.text and shown(app, "a1.png") is None and app.desk.n_answers == 1
-    assert say(app, "a1.png", "</option>?").status_code == 200 and "&lt;/option&gt;?" in app.browser.get(f"/review/{task.id}").text
-    assert say(app, "a1.png", "?").status_code == 400
+    assert (
+        "<title>card/a1.png" in undone.text
+        and "which side?" in undone.text
+        and shown(app, "card/a1.png") is None
+        and app.desk.n_answers == 1
+    )
+    assert say(app, "card/a1.png", "</option>?").status_code == 200 and "&lt;/option&gt;?" in app.browser.get(f"/review/{task.id}").text
+    assert say(app, "card/a1.png", "?").status_code == 400
     assert app.browser.post(f"/review/{task.id}/sides", data={"side": "left"}).status_code == 404
 
 
 def test_the_side_of_the_candidate_is_said_beside_it(app):
-    task = app.task("a1.png")
+    task = app.task("card/a1.png")
     app.browser.post("/answers", data={"task": task.id, "verdict": "different", "reference": task.choices[0].reference.digest, "seen": 0})
-    assert say(app, "a1.png", "right", "sides-right").status_code == 200
+    assert say(app, "card/a1.png", "right", "sides-right").status_code == 200
     [one] = [one for one in app.desk.log.effective() if one.kind is Kind.SIDE]
     assert [photo.digest for photo in one.photos] == [task.choices[1].reference.digest] and one.value == "right"
     page = app.browser.get(f"/review/{task.id}").text
     assert re.findall(r'"shift\+s".*?</span>(\w+)', page) == ["right"] and re.findall(r'"s" .*?</span>(which side)', page)
     assert page.count("matched by it once the app is started again") == 2
-    assert shown(app, "a1.png") is None
+    assert shown(app, "card/a1.png") is None
     assert "Candidate" in app.browser.post("/undo").text and not [one for one in app.desk.log.effective() if one.kind is Kind.SIDE]
 
 
@@ -98,7 +103,7 @@ def test_pages_of_animals_and_encounters_say_sides_and_take_them_back(app):
     text = app.browser.get(page).text
     assert text.count("<option selected>right") == len(cards) and "Side of" not in text.replace("Side of card", "") and "Undo" in text
     one = app.browser.post("/sides", data={"photos": cards[0].id, "side": ""}, headers={**here, "HX-Target": ""})  # it is hard to see
-    assert one.status_code == 200 and 'id="undo" hx-swap-oob="true"' in one.text and "Recorded: side not known" in one.text
+    assert one.status_code == 200 and 'id="undo" hx-swap-oob="true"' in one.text and ": side not known." in one.text
     assert "side not known" in app.browser.get("/history").text
     assert [card.ref.orientation for card in app.desk.book().encounters[encounter]] == [None, *["right"] * (len(cards) - 1)]
     for left in (len(cards), 0):

@@ -1,6 +1,7 @@
 """The side of a photo that nobody has said: estimated from those that are known, proposed in the review app, and never taken for said."""
 
 import re
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,10 +13,12 @@ import reid
 from reid import extractors, stages
 from reid.catalogue import Kind
 from reid.catalogue.sides import mirrored
+from reid.decision.reasons import percent
 from reid.decision.sides import LEAST, STRENGTHS, SURE, SideEstimate, learn, learnable
 from reid.errors import WeightsError
 from reid.extractors.layout import _box, layouts
 from reid.records import Photo
+from reid.review.desk import Desk
 
 N = 44  # photos of known sides, half of them left
 
@@ -159,11 +162,79 @@ def test_the_review_app_proposes_what_nobody_has_said(gallery, tmp_path, call):
     card = app.desk.book().of_photo[items[f"{N}.png"].digest]
     animal = next(name for name, cards in app.desk.book().animals.items() if card in cards)
     address = re.search(r"/animals/[0-9a-f]{16}", app.browser.get("/catalogue").text.split(f">{animal}<")[0].rsplit("<a ", 1)[1])[0]
-    assert '<option value="">left? (estimated)</option>' in app.browser.get(address).text
+    assert re.search(r'<option value="">left\? (&gt; )?9[\d.]+ % sure</option>', app.browser.get(address).text)
     app.browser.post("/sides", data={"photos": card.id, "side": "left"})
     app.browser.post("/sides", data={"photos": card.id, "side": ""})  # it is hard to see: that is not asked again
     assert app.desk.estimate(app.desk.book().cards[card.id]) is None
     assert App(gallery, observer="ben", blind=True).desk.estimate(card) is None
+
+
+@pytest.mark.parametrize(("seconds", "estimated"), [(N + 1, [False, True, True]), (N / 2 + 1, [False, False, True]), (1, [False] * 3)])
+def test_sides_are_proposed_while_questions_are_answered(gallery, tmp_path, monkeypatch, seconds, estimated):
+    """What tells them is learned beside the questions, as long as each of these takes; a look at a photo takes a second here."""
+    clock, found = [0.0], []
+    monkeypatch.setattr("reid.review.worker.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def look_at(items, work):
+        for _ in stages.look_at(items, work):
+            clock[0] += 1
+            yield
+
+    def answer(session, query, real=reid.Session.answer):
+        clock[0] += seconds
+        return real(session, query)
+
+    monkeypatch.setattr("reid.review.worker.look_at", look_at)
+    monkeypatch.setattr(reid.Session, "answer", answer)
+    told = Desk._answered
+
+    def answered(desk, query, ranking):
+        found.append(query.photos[0].digest in desk.worker.sides)
+        told(desk, query, ranking)
+
+    monkeypatch.setattr(Desk, "_answered", answered)
+    for number in (98, 97):
+        save(tmp_path / "card" / f"{number}.png", shot(number, "left"))
+    app = App(gallery, tmp_path / "card")
+    assert found == estimated and len(app.desk.worker.sides) == 5  # in the end that of each
+
+
+def test_all_estimates_are_accepted_at_once_and_taken_back_at_once(gallery, tmp_path, call):
+    app = App(gallery, tmp_path / "card")
+    app.answer(app.task("new.png"), "new", name="nova")
+    done = app.browser.get("/review").text
+    assert '<a href="/catalogue?show=unsided">3 photos have no side yet</a>; of 3 it is estimated' in done
+    page = app.browser.get("/catalogue?show=unsided").text
+    assert page.count("<figure") == 3 and [float(p) for p in re.findall(r">(?:left|right)\? ([\d.]+) % sure<", page.replace("&gt; ", ""))]
+    sides = re.findall(r">(left|right)\? ", page)
+    assert sides == ["left", "right", "right"] and "Accept 3 estimates" in page and "Undo takes all of them back" in page
+    where, ids = re.search(r'hx-post="(/sides/estimated[^"]*)" hx-target="#main" hx-vals="[^:]*: &#34;([^&]*)&#34;', page).groups()
+    spared, *rest = ids.split()
+    app.browser.post("/sides", data={"photos": spared, "side": ""})  # hard to see, said after the page was made
+    answer = app.browser.post(where, data={"photos": " ".join([spared, *rest, "0123456789abcdef"])})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/catalogue?show=unsided")
+    said = [one for one in app.desk.log.effective() if one.kind is Kind.SIDE][1:]
+    assert [(one.value, len(one.photos), one.evidence["estimated"][0]) for one in said] == [("right", 1, "right")] * 2
+    page = app.browser.get("/catalogue?show=unsided").text
+    assert "2 photos: sides as estimated." in page and page.count("<figure") == 1 and "Accept" not in page
+    told = [f"estimated right, {percent(one.evidence['estimated'][1])}" for one in said]
+    assert all(one in app.browser.get("/history").text.replace("&gt;", ">") for one in told)
+    shown = " ".join(call("decisions", "--gallery", gallery)[1].split())
+    assert shown.count("(estimated right, ") == 2
+    undone = app.browser.post("/undo")
+    assert undone.headers["Location"] == "/catalogue?show=unsided" and app.browser.get("/catalogue?show=unsided").text.count("<figure") == 3
+    assert [one.value for one in app.desk.log.effective() if one.kind is Kind.SIDE] == [""] and app.desk.n_answers == 1
+    assert ">2 photos have no side yet<" in app.browser.get("/review").text  # of the third somebody has said that it cannot be told
+    app.browser.post(where, data={"photos": ids})
+    first, second = [one.number for one in app.desk.log.effective()][-2:]
+    app.browser.post(f"/history/{first}/undo")  # any of them by itself, and the rest still at once
+    assert [one.number for one in app.desk.log.effective()][-1] == second
+    app.browser.post("/undo")
+    assert second not in [one.number for one in app.desk.log.effective()]
+    blind = App(gallery, observer="ben", blind=True)
+    assert "estimated" not in blind.browser.get("/catalogue?show=unsided").text
+    blind.browser.post(where, data={"photos": ids})
+    assert not [one for one in blind.desk.log.effective() if one.observer == "ben"]
 
 
 def test_photos_are_answered_where_the_weights_that_tell_sides_have_gone(gallery, tmp_path, monkeypatch):

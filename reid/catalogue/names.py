@@ -146,6 +146,12 @@ def _same_but_for_writing(names: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield other, name
 
 
+def alike(name: str, names: Iterable[str]) -> list[str]:
+    """Of these names those that differ from this one, and in nothing but case, accents, marks, blanks and zeros before a number."""
+    key = _plain(name)
+    return sorted(other for other in names if key and other != name and _plain(other) == key)
+
+
 @lru_cache(65536)
 def _plain(name: str) -> str:
     split = unicodedata.normalize("NFKD", name.casefold())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
+from ..catalogue.names import alike, clean
 from ..errors import DecisionError
 from ..records import Indexed
 from .book import JUDGES, NAMES, Book, Card
@@ -30,19 +32,32 @@ class Overtaken(Exception):
         self.decision = decision
 
 
-def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int) -> Decision:
-    """Write an answer down; it is on the disk when this returns. `choice` is what the photos are compared with, `name` what a new animal
-    is called, `seen` the newest decision that the page knew. What the same observer had said of this pair is taken back.
+class Alike(Exception):
+    """Animals are called nearly as a new one would be."""
 
-    Raises Overtaken, DecisionError, StoreError."""
+    def __init__(self, name: str, others: Sequence[str]):
+        super().__init__(name)
+        self.name, self.others = name, others
+
+
+def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int, *, is_meant: bool = False) -> Decision:
+    """Write an answer down; it is on the disk when this returns. `choice` is what the photos are compared with, `name` what a new animal
+    is called (`is_meant`: though others are called nearly so), `seen` the newest decision that the page knew. What the same observer had
+    said of this pair is taken back.
+
+    Raises Overtaken, Alike, DecisionError, StoreError."""
     if verdict is not Verdict.NEW and choice is None:
         raise DecisionError("there is nothing to compare the photos with")
-    if verdict is Verdict.NEW and name in desk.book().animals:  # known, though not among the choices
-        card = desk.book().animals[name][0]
-        known = desk.items().get(card.digest or "")
-        if known is None:
-            raise DecisionError(f"{name} has no photo that can be compared; give the animal another name")
-        verdict, choice, name = Verdict.SAME, Choice(name, known, task.photos[0]), ""
+    if verdict is Verdict.NEW and (name := clean(name)):
+        own = {item.digest for item in task.photos}
+        others = {animal: card for animal, cards in desk.book().animals.items() for card in reversed(cards) if card.digest not in own}
+        if name in others:  # known, though not among the choices
+            known = desk.items().get(others[name].digest or "")
+            if known is None:
+                raise DecisionError(f"{name} has no photo that can be compared; give the animal another name")
+            verdict, choice, name = Verdict.SAME, Choice(name, known, task.photos[0]), ""
+        elif not is_meant and (near := alike(name, others)):
+            raise Alike(name, near)
     kind, photos = _decided(task, choice, verdict)
 
     def check(counting: Sequence[Decision]) -> None:
@@ -98,21 +113,34 @@ def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str
     """Write down which side photos show, of those that do not stand so yet; None where all do. An empty side: nobody can tell which.
 
     Raises DecisionError, StoreError."""
-    keys = [PhotoKey(card.digest, card.ref.image_id) for card in cards if card.digest and (card.ref.orientation or "") != side]
+    stands = {card.digest for card in cards if (card.ref.orientation or "") == side and (side or desk.said_side(card))}
+    keys = [PhotoKey(card.digest, card.ref.image_id) for card in cards if card.digest and card.digest not in stands]
     return desk.log.append(Kind.SIDE, keys, observer=desk.observer, value=side, evidence=evidence) if keys else None
+
+
+def rename(desk: Desk, animal: str, name: str, evidence: Mapping[str, object], *, is_meant: bool = False) -> Decision | None:
+    """Call an animal otherwise; None where it is called so. Raises Alike, DecisionError, StoreError."""
+    book, name = desk.book(), clean(name)
+    others = book.animals.keys() - {animal}
+    if name in others:
+        merge = f"reid duplicates --merge {shlex.quote(name)} {shlex.quote(animal)}"
+        raise DecisionError(f"another animal is called {name}; where the gallery has photos of both, `{merge}` makes them one")
+    if not is_meant and (near := alike(name, others)):
+        raise Alike(name, near)
+    keys = [PhotoKey(card.digest, card.ref.image_id) for card in book.animals[animal] if card.digest]
+    if not keys:
+        raise DecisionError(f"the photos of {animal} have not been read yet; try again once they are")
+    return None if name == animal else desk.log.append(Kind.NAME, keys[:1], observer=desk.observer, value=name, evidence=evidence)
 
 
 def take_back(desk: Desk) -> Decision | None:
     """Take back this observer's last answer, with what it was written down together with; None where there is none."""
     with desk.log.together():
-        undone = desk.log.undo(desk.observer)
-        if undone is None:
+        taken = desk.last()
+        if taken is None:
             return None
-        taken = next(one for one in desk.book().history if one.number == undone.undoes)
-        follows = taken.evidence.get("follows")
-        if isinstance(follows, int) and follows in {one.number for one in desk.book().effective}:
-            desk.log.undo(desk.observer, follows)
-    if taken.kind is not Kind.SIDE:
+        desk.log.undo(desk.observer, *(one.number for one in desk.book().together(taken)))
+    if taken.kind not in (Kind.SIDE, Kind.NAME):
         desk.n_answers = max(0, desk.n_answers - 1)
     return taken
 

@@ -22,7 +22,8 @@ class Card:
     ref: PhotoRef
     digest: str | None  # None until the gallery has been read
     animal: str | None  # by the table and the log
-    is_new: bool = False  # of the photos to review, not of the gallery
+    is_new: bool = False  # not of the gallery
+    is_asked: bool = False  # of the photos to review
 
     @property
     def site(self) -> str:
@@ -55,6 +56,11 @@ class Book:
         """The decisions on a photo that count for this observer."""
         return [one for one in self.about.get(digest, ()) if self.only in (None, one.observer)]
 
+    def together(self, one: Decision) -> list[Decision]:
+        """It, and what counts of that which was written down at once with it."""
+        first = one.evidence.get("follows", one.number)
+        return [other for other in self.effective if first in (other.number, other.evidence.get("follows"))]
+
     def judged(self, task: Task, choice: Choice) -> Decision | None:
         """The newest decision on whether a question's photos and that of a choice are one animal; None where there is none."""
         own = {item.digest for item in task.photos}
@@ -82,20 +88,20 @@ def read(
     named = [(item, None) for item in new] + [(item, tabled.get(item.ref.image_id)) for item in references]  # the reference's label counts
     identity, found = _identities(named, own)
     sides = {**gallery.tabled_sides, **found.sides}  # what was decided before the gallery was read may have been taken back
-    digests = {item.ref.image_id: item.digest for item in references}
+    digests, asked = {item.ref.image_id: item.digest for item in references}, {item.digest for item in new}
     cards: dict[str, Card] = {}
     of_photo: dict[str, Card] = {}
     for ref in gallery.references:
         digest = digests.get(ref.image_id)
         animal = ref.identity if digest is None else identity[digest]
-        card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, animal)
+        card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, animal, is_asked=digest in asked)
         cards[card.id] = card
         if digest is not None:
             of_photo[digest] = card
     for item in new:
         if item.digest not in of_photo:
             ref = _turned(item.ref, item.digest, sides)
-            card = Card(opaque("new", item.digest), ref, item.digest, identity[item.digest], is_new=True)
+            card = Card(opaque("new", item.digest), ref, item.digest, identity[item.digest], is_new=True, is_asked=True)
             cards[card.id] = of_photo[item.digest] = card
     about: dict[str, list[Decision]] = {}
     for one in counting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -11,29 +11,26 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
-from ..catalogue import Decision, Kind
-from ..decision.reasons import percent
+from ..catalogue import Decision
 from ..errors import DecisionError
 from ..imaging import exif
 from .agreement import agreements
+from .answering import Alike, rename
 from .book import Book, Card
 from .desk import Desk
 from .drawings import Seen, chart, timeline
 from .filters import Filters, sides
 from .further import ghosts
-from .pages import Pages
-from .pairs import SAID
-from .sides import views
-from .tasks import Topic
+from .naming import proposed_name
+from .pages import Pages, form
+from .sides import MOST, estimated, in_order, views
+from .tasks import Topic, opaque
+from .words import SAID, lines
 
 BATCH = 60  # photos that are loaded at once
 HISTORY = 200  # decisions shown at first
 NORTH = ("decimallatitude", "latitude", "lat", "gps_latitude", "gpslatitude")
 EAST = ("decimallongitude", "longitude", "lon", "lng", "long", "gps_longitude", "gpslongitude")
-KINDS = {
-    **SAID, Kind.NAME: "called", Kind.SPLIT: "split off", Kind.NOT_THIS_ANIMAL: "not this animal", Kind.SIDE: "side", Kind.DATE: "date",
-    Kind.PHOTOBOMB: "another animal in the picture", Kind.SCENERY: "only the background matches", Kind.UNDO: "taken back",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,6 @@ class Animal:
     occasions: list[tuple[str | None, tuple[Card, ...]]]  # the newest first; without an encounter: in review
     timeline: Markup | None
     map: Markup | None
-
-
-@dataclass(frozen=True)
-class Line:
-    """A decision in the history."""
-
-    decision: Decision
-    what: str
-    photos: list[str]
-    evidence: str
-    undone: bool
-    may_undo: bool
 
 
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
@@ -71,27 +56,52 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.get("/catalogue")
     def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
         every = desk.book().cards.values()
-        cards = filters.of(every)
+        cards = in_order(desk, filters)
         return pages.page(
             request, "catalogue", here="/catalogue", filters=filters, query=filters.query(), chosen=filters != Filters(), start=0,
             length=BATCH, cards=cards, n_all=len(every), n_animals=len({card.animal for card in cards if card.animal}),
-            sites=sorted({card.site for card in every if card.site}), sides=sides(every),
+            n_unnamed=len([card for card in cards if not card.animal]), estimated=estimated(desk, cards)[:MOST],
+            sites=sorted({card.site for card in every if card.site}), sides=sides(every), views=views(desk.book()),
             dated=any(card.ref.date for card in every),
         )  # fmt: skip
 
     @app.get("/catalogue/more")
     def more(filters: Annotated[Filters, Depends()], start: Annotated[int, Query(ge=0)] = 0) -> Response:
-        return pages.part("batch", cards=filters.of(desk.book().cards.values()), start=start, length=BATCH, query=filters.query())
+        return pages.part(
+            "batch", cards=in_order(desk, filters), start=start, length=BATCH, query=filters.query(), filters=filters,
+            views=views(desk.book()),
+        )  # fmt: skip
 
     @app.get("/animals/{animal}")
     def animal(request: Request, animal: str) -> Response:
+        return _shown(request, animal)
+
+    @app.post("/animals/{animal}/name")
+    def name(request: Request, animal: str, given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
+        """Call it otherwise; its page has another address then, and Undo leads back to this one."""
+        called = _animal(desk.book(), animal).name
+        try:
+            if desk.blind:
+                raise DecisionError("who judges blind names no animals")
+            done = rename(desk, called, given.get("name", ""), {"page": f"/animals/{animal}"}, is_meant="meant" in given)
+        except Alike as error:
+            return _shown(request, animal, status=409, alike=error)
+        except DecisionError as error:
+            return _shown(request, animal, status=409, problem=str(error))
+        url = f"/animals/{opaque('animal', desk.book().of_photo[done.photos[0].digest].animal or '')}" if done else None
+        return _shown(request, url.rpartition("/")[2] if url else animal, url=url)
+
+    def _shown(
+        request: Request, animal: str, *, status: int = 200, url: str | None = None, problem: str = "", alike: Alike | None = None
+    ) -> Response:
         book = desk.book()
         found = _animal(book, animal)
         digests = {card.digest for card in book.animals[found.name]}
         own = [one for one in _seen_by(desk, book) if digests & {photo.digest for photo in one.photos}]
         return pages.page(
-            request, "animal", here="/catalogue", animal=found, decisions=_lines(book, own[::-1], desk), views=views(book),
-            may_undo=desk.may_undo(),
+            request, "animal", status=status, url=url, said=desk.said() if url else "", here="/catalogue", animal=found,
+            decisions=lines(book, own[::-1]), views=views(book), problem=problem, alike=alike,
+            proposed=proposed_name(book.animals) if found.name.startswith("unnamed-") else found.name,
         )  # fmt: skip
 
     @app.get("/animals/{animal}/brief")
@@ -109,7 +119,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
                        ("Dates", _span(cards)), ("Places", _places(cards)), ("Sides", _list(sides(cards))))  # fmt: skip
         return pages.page(
             request, "encounter", here="/catalogue", name=name, cards=cards, facts_shown=shown, map=chart(_seen({name: cards})),
-            views=views(book), may_undo=desk.may_undo(),
+            views=views(book),
         )  # fmt: skip
 
     @app.get("/health")
@@ -134,7 +144,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             else f"on {calibration.n_known} encounters"
         )
         shown = _facts(
-            ("Photos", len(desk.gallery.references)),
+            ("Photos", len(book.cards)),
+            ("Photos without a name", len([card for card in book.cards.values() if not card.animal])),
             ("Animals", len(book.animals)),
             ("Seen once", len(single)),
             ("Calibrated", said),
@@ -165,10 +176,9 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     def _history(request: Request, most: int, problem: str = "", status: int = 200) -> Response:
         book = desk.book()
-        lines = _lines(book, _seen_by(desk, book)[::-1], desk)
+        every = lines(book, _seen_by(desk, book)[::-1])
         return pages.page(
-            request, "history", status=status, here="/history", problem=problem, decisions=lines[:most],
-            n_more=max(0, len(lines) - most), may_undo=desk.may_undo(),
+            request, "history", status=status, here="/history", problem=problem, decisions=every[:most], n_more=max(0, len(every) - most),
         )  # fmt: skip
 
 
@@ -235,20 +245,3 @@ def _list(words: Iterable[str]) -> str:
 def _facts(*facts: tuple[str, object]) -> list[tuple[str, object]]:
     """Those that say anything."""
     return [(name, value[0] if isinstance(value, list) else value) for name, value in facts if value or value == 0]
-
-
-def _lines(book: Book, decisions: Iterable[Decision], desk: Desk) -> list[Line]:
-    counting = {one.number for one in book.effective}
-    found = []
-    for one in decisions:
-        is_undo = one.kind is Kind.UNDO
-        value = one.value or ("not known" if one.kind is Kind.SIDE else "")
-        what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], value)))
-        p, score = one.evidence.get("p_same"), one.evidence.get("score")
-        evidence = [f"P {percent(p)}"] if isinstance(p, float) else []
-        evidence += [f"score {score:.2f}"] if isinstance(score, float) else []
-        evidence += ["blind"] if one.evidence.get("blind") else []
-        undone = not is_undo and one.number not in counting
-        photos = [photo.image_id for photo in one.photos[:4]] + (["…"] if len(one.photos) > 4 else [])
-        found.append(Line(one, what, photos, ", ".join(evidence), undone, not is_undo and not undone))
-    return found

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import stages
-from ..catalogue import DecisionLog, Gallery, Kind
+from ..catalogue import Decision, DecisionLog, Gallery, Kind
+from ..catalogue.names import clean
 from ..decision.sides import SideEstimate
 from ..errors import GalleryError, PhotoError
 from ..records import IdentityRanking, Indexed, Query
@@ -24,6 +25,7 @@ from . import tasks
 from .book import JUDGES, Book, Card
 from .book import read as read_book
 from .tasks import Choice, Task, Topic, shown
+from .words import sentence
 from .worker import Progress, Worker
 
 
@@ -33,12 +35,12 @@ class Desk:
     def __init__(
         self, session: Session, progress: Progress, *, observer: str, photos: Sequence[Path] = (), budget: int = 0, blind: bool = False
     ) -> None:
-        self.session, self.observer, self.budget, self.blind = session, observer, budget, blind
+        self.session, self.observer, self.budget, self.blind = session, clean(observer), budget, blind
         self.name = session.root.resolve().name or str(session.root)
         self.log = DecisionLog(session.root)
         self.empty: str | None = None  # why the gallery has no photo
         try:  # who judges blind sees what the table says, and what they have said themselves
-            own = [one for one in self.log.effective() if one.observer == observer]
+            own = [one for one in self.log.effective() if one.observer == self.observer]
             self.gallery = session.labelled(own) if blind else session.gallery
         except GalleryError as error:
             if error.problems:
@@ -94,15 +96,25 @@ class Desk:
         new = [item for task in self._queries.values() for item in task.photos]
         return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
 
-    def may_undo(self) -> bool:
-        return any(one.observer == self.observer for one in self.book().effective)
+    def last(self) -> Decision | None:
+        """What Undo takes back; None where nothing is left."""
+        return next((one for one in reversed(self.book().effective) if one.observer == self.observer), None)
+
+    def said(self) -> str:
+        """That in words, beside Undo."""
+        last = self.last()
+        return "" if last is None else sentence(last, self.book())
 
     def estimate(self, card: Card) -> SideEstimate | None:
         """The side that a photo probably shows, where nobody has said anything of it; none for a second observer."""
-        digest = card.digest or ""
-        if self.blind or card.ref.orientation or any(one.kind is Kind.SIDE for one in self.book().counting(digest)):
+        found = self.worker.sides.get(card.digest or "")
+        if found is None or self.blind or card.ref.orientation:
             return None
-        return self.worker.sides.get(digest)
+        return None if self.said_side(card) else found
+
+    def said_side(self, card: Card) -> bool:
+        """Whether somebody has said a photo's side, or that it cannot be told."""
+        return any(one.kind is Kind.SIDE for one in self.book().counting(card.digest or ""))
 
     # -- what is asked
 

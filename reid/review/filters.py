@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from .book import Card
 
+UNSIDED = "unsided"
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -18,7 +20,7 @@ class Filters:
     side: str = ""
     since: str = ""  # ISO dates
     until: str = ""
-    show: str = ""  # animals, new, unnamed, unsided
+    show: str = ""  # animals, asked, unnamed, or UNSIDED
 
     def of(self, cards: Iterable[Card]) -> list[Card]:
         word, found = self.animal.casefold(), []
@@ -31,9 +33,9 @@ class Filters:
                 or (self.side and card.ref.orientation != self.side)
                 or (self.since and not day >= self.since)
                 or (self.until and not (day and day <= self.until))
-                or (self.show == "new" and not card.is_new)
+                or (self.show == "asked" and not card.is_asked)
                 or (self.show == "unnamed" and card.animal)
-                or (self.show == "unsided" and card.ref.orientation)
+                or (self.show == UNSIDED and card.ref.orientation)
                 or (self.show == "animals" and (card.animal is None or card.animal in seen))
             ):
                 continue

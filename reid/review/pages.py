@@ -61,6 +61,7 @@ class Pages:
         )
         self.templates.filters.update(percent=percent, count=_count, when=_when, lasting=_lasting)
         self.templates.filters.update({f"{what}_id": partial(opaque, what) for what in ("animal", "encounter")})
+        self.templates.tests.update(estimated=lambda card: desk.estimate(card) is not None)
         self.templates.globals.update(desk=desk, door=door, csrf=door.csrf, keys_shown=KEYS, here="")
 
     def page(

@@ -15,18 +15,20 @@ from ..decision.verdicts import MATCH, NEW
 from ..errors import DecisionError, PhotoError, ReidError, WeightsError
 from ..records import Indexed, PhotoRef
 from . import sides
-from .answering import Overtaken, Verdict, record, take_back
+from .agreement import WORDS
+from .answering import Alike, Overtaken, Verdict, record, take_back
 from .book import Book, Card
 from .desk import Desk
 from .naming import proposed_name
 from .pages import Pages, form
 from .pictures import outline, shown_size
 from .tasks import MOST, SURE_NEW, Choice, Task, Topic
+from .words import SAID, sentence
 
 Form = Annotated[Mapping[str, str], Depends(form)]
 FRESH = {"Cache-Control": "private, max-age=600"}  # of marks, which a page asks for ahead
 MOST_PHOTOS = 24  # of an animal, in the strip
-SAID = {"same": "same animal", "merge": "same animal", "different": "different animals", "cannot_tell": "cannot tell", "new": "new animal"}
+MOST_MARKS = 300  # that are drawn, the surest
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class View:
     decision: Decision | None  # what has been said of this pair
     pages: tuple[int, int]  # ranks of the first of the nine before and of the nine after; 0 where there are none
     looks_first: bool  # whether further candidates are shown before a new animal is named
+    n_candidates: tuple[int, int]  # animals, and photos of which nobody has said who they show
 
 
 def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
@@ -88,12 +91,14 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         except ValueError as error:
             raise HTTPException(400, "this is no answer") from error
         try:
-            decision = record(desk, task, choice, verdict, given.get("name", "").strip(), seen)
+            decision = record(desk, task, choice, verdict, given.get("name", ""), seen, is_meant="meant" in given)
+        except Alike as error:
+            return _show(request, task, status=409, alike=error, choice=place)
         except Overtaken as error:
             return _show(request, task, status=409, overtaken=error.decision, choice=place)
         except DecisionError as error:
             return _show(request, task, status=409, problem=str(error), choice=place)
-        said = f"Recorded: {SAID[decision.kind]}{f', {decision.value}' if decision.value else ''}."
+        said = sentence(decision, desk.book())
         following = _unsaid(desk, task, place) if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_used else 0
         return _show(request, task, said=said, choice=following) if following else _show(request, desk.next(), said=said)
 
@@ -118,12 +123,13 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.post("/undo")
     def undo(request: Request) -> Response:
+        said = f"Taken back: {desk.said()}"
         taken = take_back(desk)
         if taken is None:
             return _show(request, desk.next(), said="There is nothing to undo.")
         if page := sides.page_of(taken):
             return RedirectResponse(page, 303)
-        said, pair = f"Taken back: {SAID.get(taken.kind, taken.kind)}.", taken.evidence.get("shown")
+        pair = taken.evidence.get("shown")
         back = next((desk.whole(task) for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
         if back is None:
             return _show(request, desk.next(), said=said)
@@ -155,17 +161,18 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     def _nothing(request: Request, said: str = "") -> HTMLResponse:
         return pages.page(
             request, "done", said=said, url="/review", here="/review", skipped=len(desk.waiting()), inbox=desk.worker.has_photos,
-            may_undo=desk.may_undo(),
+            unsided=sides.unsaid(desk), unsided_page=sides.UNSIDED_PAGE,
         )  # fmt: skip
 
     def _show(
         request: Request, task: Task | None, *, said: str = "", status: int = 200, choice: int = 0, left: str = "", right: str = "",
-        overtaken: Decision | None = None, problem: str = "",
+        overtaken: Decision | None = None, problem: str = "", alike: Alike | None = None,
     ) -> HTMLResponse:  # fmt: skip
         if task is None:
             return _nothing(request, said)
         view = _view(desk, desk.whole(task), choice, left, right)
-        about = f"{said} {view.names[0]}, {view.names[1]}.".strip()
+        pair = " beside ".join(view.names) if view.offer else view.names[0]
+        about = f"{said} Now {pair}." if said else f"{pair}."
         url = f"/review/{task.id}" if request.method == "POST" or request.url.path == "/review" else None
         return pages.page(
             request,
@@ -178,6 +185,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
             views=sides.views(desk.book()),
             overtaken=overtaken,
             problem=problem,
+            alike=alike,
             SAID=SAID,
         )
 
@@ -196,13 +204,13 @@ def _place(task: Task, choice: Choice | None) -> int:
 
 def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
     waiting, book = desk.waiting(), desk.book()  # in this order: the book knows every photo of the questions
-    offers, number = [], number if 0 < number <= len(task.choices) else _unsaid(desk, task) or 1
+    offers, number = [], number if 0 < number <= len(task.choices) else _answered(book, task) or _unsaid(desk, task) or 1
     first = (number - 1) // MOST * MOST
     for place, choice in enumerate(task.choices[first : first + MOST], start=first + 1):
         card, judged = book.of_photo[choice.reference.digest], book.judged(task, choice)
         photos = [one for one in book.animals.get(card.animal or "", ()) if one != card][: MOST_PHOTOS - 1]
         name = "" if task.topic is Topic.SECOND else card.animal or "unnamed"
-        said = None if judged is None else SAID[judged.kind]
+        said = None if judged is None else WORDS[judged.kind]
         offers.append(Offer(place, place - first, choice, card, name, (card, *photos) if name else (card,), said))
     offer = next((one for one in offers if one.number == number), None)
     lefts = [book.of_photo[item.digest] for item in task.photos]
@@ -210,6 +218,7 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
     left_card = next((one for one in lefts if one.id == left), usual)
     right_card = None if offer is None else next((one for one in offer.photos if one.id == right), offer.card)
     decision = None if offer is None else book.judged(task, offer.choice)
+    names = [book.of_photo[choice.reference.digest].animal for choice in task.choices]
     return View(
         task,
         offers,
@@ -220,14 +229,22 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         right_card,
         (_size(left_card.ref, desk), _size(right_card.ref if right_card else left_card.ref, desk)),
         book.number,
-        _proposal(task, offer),
+        "on" if _answered(book, task) else _proposal(task, offer),
         proposed_name(book.animals),
         _ahead(book, task, number, [one for one in waiting if one.id not in desk.skipped]),
         len(waiting),
         decision,
         (max(0, first + 1 - MOST), first + 1 + MOST if first + MOST < len(task.choices) else 0),
         number <= MOST and task.n_further > 0 and ((task.ranking and task.ranking.p_new) or 0) < SURE_NEW,
+        (len({name for name in names if name}), names.count(None)),
     )
+
+
+def _answered(book: Book, task: Task) -> int:
+    """The rank of the animal that somebody has said it is; 0 where nobody has."""
+    animal = book.of_photo[task.photos[0].digest].animal if task.topic is Topic.QUERY and book.is_done(task) else None
+    ranks = (rank for rank, choice in enumerate(task.choices, start=1) if book.of_photo[choice.reference.digest].animal == animal)
+    return next(ranks, 0) if animal else 0
 
 
 def _unsaid(desk: Desk, task: Task, after: int = 0) -> int:
@@ -276,18 +293,19 @@ def _ahead(book: Book, task: Task, number: int, waiting: list[Task]) -> list[str
 def _marks(desk: Desk, query: Indexed, reference: Indexed, by: int | None) -> dict[str, object]:
     """The marks that match, as shares of the pictures' sides before they are turned, the surest last."""
     pair = desk.session.view(query, reference, by)
-    order = pair.matches.confidence.argsort(kind="stable")[-300:]
+    order = pair.matches.confidence.argsort(kind="stable")[-MOST_MARKS:]
     points = []
     for side, (ref, features) in enumerate(zip((pair.query, pair.reference), pair.features)):
         chosen = features.keypoints[pair.matches.indices[order, side]].astype(float)
         share = imaging.to_upright(chosen, features.size, (1, 1), replace(ref, crop=None)) + 0.5
         points.append(share.astype(float).round(4).tolist())
-    n, kind = int((pair.matches.confidence > desk.session.settings.score.min_confidence).sum()), pair.features[0].kind
+    n = int((pair.matches.confidence > desk.session.settings.score.min_confidence).sum())
+    said = f"{n:,} {'mark matches' if n == 1 else 'marks match'}" if n <= MOST_MARKS else f"{MOST_MARKS} of {n:,} marks that match"
     return {
         "points": points,
         "confidence": pair.matches.confidence[order].astype(float).round(3).tolist(),
         "quarters": pair.query.quarters,
         "mirrored": pair.query.mirrored,
-        "said": f"{n:,} {'mark matches' if n == 1 else 'marks match'} ({kind})",
+        "said": f"{said} ({pair.pipeline})",
         "n_pipelines": len(desk.session.work.pipelines),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,20 +12,58 @@ from fastapi.responses import RedirectResponse, Response
 
 from ..catalogue import Decision
 from ..catalogue.sides import VIEWS
-from ..catalogue.values import counted
+from ..decision.sides import SideEstimate
 from ..errors import DecisionError
 from .answering import say_side
-from .book import Book
+from .book import Book, Card
 from .desk import Desk
-from .filters import sides
+from .filters import UNSIDED, Filters, sides
 from .pages import Pages, form
+from .words import sentence
 
-PAGE = re.compile(r"/(animals|encounters)/[0-9a-f]{16}")  # where sides are said, beside the review
+UNSIDED_PAGE = f"/catalogue?show={UNSIDED}"
+PAGE = re.compile(rf"/(animals|encounters)/[0-9a-f]{{16}}|{re.escape(UNSIDED_PAGE)}")  # where sides are said, beside the review
+MOST = 2000  # estimates that are accepted at once: their ids fit into a request
 
 
 def views(book: Book) -> tuple[str, ...]:
     """What is offered: left and right, what photos of the gallery show, and every other word for a side that is known."""
     return tuple(dict.fromkeys((*VIEWS[:2], *sides(book.cards.values()), *VIEWS)))
+
+
+def unsaid(desk: Desk) -> list[Card]:
+    """The photos of whose side nobody has said anything, not even that it cannot be told."""
+    return [card for card in Filters(show=UNSIDED).of(desk.book().cards.values()) if not desk.said_side(card)]
+
+
+def estimated(desk: Desk, cards: Iterable[Card]) -> list[tuple[Card, SideEstimate]]:
+    """The photos whose side is estimated, a side after the other and the least sure first, so that one which shows another stands out."""
+    found = [(card, guess) for card in cards if (guess := desk.estimate(card))]
+    return sorted(found, key=lambda one: (one[1].side, one[1].p))
+
+
+def in_order(desk: Desk, filters: Filters) -> list[Card]:
+    """The photos of the catalogue that fit; of those without a side the estimated ones first."""
+    cards = filters.of(desk.book().cards.values())
+    first = [card for card, _ in estimated(desk, cards)] if filters.show == UNSIDED else []
+    return list({card.id: card for card in (*first, *cards)}.values())
+
+
+def accept(desk: Desk, cards: Iterable[Card]) -> None:
+    """Each of these photos shows the side that is estimated, where nobody has said any: a decision each, which one Undo takes back.
+
+    Raises DecisionError, StoreError."""
+    evidence: dict[str, object] = {"page": UNSIDED_PAGE}
+    with desk.log.together():
+        for card, guess in estimated(desk, {card.digest: card for card in cards}.values()):
+            done = say_side(desk, [card], guess.side, {**evidence, "estimated": _told(guess)})
+            if done is not None:
+                evidence.setdefault("follows", done.number)
+
+
+def _told(guess: SideEstimate) -> list[object]:
+    """What was on the screen."""
+    return [guess.side, round(guess.p, 3)]
 
 
 def say(desk: Desk, given: Mapping[str, str], evidence: Mapping[str, object]) -> str:
@@ -34,12 +72,12 @@ def say(desk: Desk, given: Mapping[str, str], evidence: Mapping[str, object]) ->
     if not cards or "side" not in given:
         raise HTTPException(404, "these photos are not there any more, or have not been read yet")
     if len(cards) == 1 and (guess := desk.estimate(cards[0])):
-        evidence = {**evidence, "estimated": [guess.side, round(guess.p, 3)]}  # what was on the screen
+        evidence = {**evidence, "estimated": _told(guess)}
     try:
         done = say_side(desk, cards, given["side"], evidence)
     except DecisionError as error:
         raise HTTPException(400, str(error)) from error
-    return f"Recorded: side {given['side'] or 'not known'}, {counted(len(done.photos), 'photo')}." if done else "It stands so already."
+    return sentence(done, desk.book()) if done else "It stands so already."
 
 
 def page_of(decision: Decision) -> str | None:
@@ -53,8 +91,16 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     def side(request: Request, given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
         """Of one photo: the page stays as it is, for its control shows what was chosen. Of several: the page again."""
         page = urlsplit(request.headers.get("hx-current-url", "")).path
+        page = UNSIDED_PAGE if page == "/catalogue" else page
         known = PAGE.fullmatch(page) is not None
         said = say(desk, given, {"page": page} if known else {})
         if known and request.headers.get("hx-target") == "main":
             return RedirectResponse(page, 303)
         return pages.part("sided", said=said)
+
+    @app.post("/sides/estimated")
+    def every(filters: Annotated[Filters, Depends()], given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
+        """All estimates that the page of these filters shows are right."""
+        cards = desk.book().cards
+        accept(desk, [cards[id] for id in given.get("photos", "").split() if id in cards])
+        return RedirectResponse(f"/catalogue?{filters.query()}", 303)

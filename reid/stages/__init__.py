@@ -27,6 +27,6 @@ __all__ = [
     "calibration_queries", "cluster", "collect", "compare", "copies", "damages", "decided", "estimated_sides", "evidence", "extract",
     "extracted_in", "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge",
     "judges", "known_sides", "learn", "learn_sides", "look_again", "look_at", "lost", "match_apart", "match_pair", "missing",
-    "n_to_estimate", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
-    "tell_preparation", "together", "trials", "update_index", "without_encounter",
+    "n_to_estimate", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",
+    "tell_names", "tell_preparation", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

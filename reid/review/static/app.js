@@ -37,15 +37,16 @@ document.addEventListener("keydown", event => {
 document.addEventListener("click", event => {
   if (event.target.matches("dialog") || event.target.closest("[data-close]")) event.target.closest("dialog").close(); // beside it, or its button
   const opener = event.target.closest("[data-open]");
-  if (opener) {
-    const dialog = document.getElementById(opener.dataset.open);
-    dialog.showModal();
-    const field = dialog.querySelector("[data-focus]");
-    (field || dialog).focus();
-    field?.select();
-    dialog.scrollTop = 0;
-  }
+  if (opener) show(document.getElementById(opener.dataset.open));
 });
+
+const show = dialog => {
+  dialog.showModal();
+  const field = dialog.querySelector("[data-focus]");
+  (field || dialog).focus();
+  field?.select();
+  dialog.scrollTop = 0;
+};
 
 const keysOn = document.getElementById("keys-on");
 keysOn.checked = localStorage.getItem("keys") !== "off";
@@ -66,5 +67,7 @@ document.addEventListener("htmx:afterSwap", event => {
     window.scrollTo(0, 0);
     document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     document.getElementById("main").focus({ preventScroll: true });
+    const asked = document.querySelector("dialog[data-now]"); // by the answer itself
+    if (asked) show(asked);
   }
 });
