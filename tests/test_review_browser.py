@@ -159,6 +159,10 @@ def test_the_rest_of_the_catalogue_is_looked_through_by_the_keyboard(gallery, pa
     page.goto(server.link)
     page.wait_for_selector("#pair", timeout=PATIENCE)
     page.evaluate("window.stays = true")
+    for width, height in ((1400, 900), (1280, 720), (1366, 768)):  # all nine candidates are in sight
+        page.set_viewport_size({"width": width, "height": height})
+        last = page.locator(".strip > li").last.bounding_box()
+        assert last["x"] + last["width"] <= width and last["y"] + last["height"] <= height, width
     for key, number in (("9", 9), ("j", 10), ("k", 9), ("Shift+J", 10), ("Shift+K", 1)):
         press(page, key)
         page.wait_for_url(f"**?choice={number}")
