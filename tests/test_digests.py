@@ -8,11 +8,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from reid.errors import PhotoError, StoreError
+from reid.listener import Listener
 from reid.records import PhotoFacts, PhotoRef
+from reid.stages.extract import read
 from reid.store import Digests
 
 FACTS = PhotoFacts((60, 40), datetime(2019, 6, 20, 10, 11, 12, 250000, timezone(timedelta(hours=2))))
@@ -150,3 +153,43 @@ def test_a_forked_process_opens_its_own(tmp_path):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [digests.of(ref(path)) for path in paths] == wanted
+
+
+def test_where_folders_lead_to_is_looked_up_once_until_it_is_looked_again(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            file = tmp_path / name / f"{number}.jpg"
+            file.write_bytes(f"{name}{number}".encode())
+            os.utime(file, ns=(0, 0))
+
+    def contents(name):
+        return [hashlib.sha256(f"{name}{number}".encode()).hexdigest() for number in range(5)]
+
+    link, digests = tmp_path / "photos", Digests(tmp_path / "cache")
+    link.symlink_to("one")
+    refs = [ref(link / f"{number}.jpg") for number in range(5)]
+    (tmp_path / "two" / "5.jpg").symlink_to(tmp_path / "one" / "0.jpg")
+    assert digests.of(ref(tmp_path / "two" / "5.jpg")) == hashlib.sha256(b"one0").hexdigest()
+    asked = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
+    assert [item.digest for item in read(refs, digests, Listener())[0]] == [
+        hashlib.sha256(f"one{n}".encode()).hexdigest() for n in range(5)
+    ]
+    assert asked == [str(link)]
+    link.unlink()
+    link.symlink_to("two")
+    assert [item.digest for item in read(refs, digests, Listener())[0]] == [
+        hashlib.sha256(f"two{n}".encode()).hexdigest() for n in range(5)
+    ]
+
+
+def test_a_path_below_the_working_folder_is_its_own_in_every_working_folder(tmp_path, monkeypatch):
+    digests = Digests(tmp_path / "cache")
+    for name in ("one", "two"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        (tmp_path / name / "photos" / "a.jpg").write_bytes(name.encode())
+        os.utime(tmp_path / name / "photos" / "a.jpg", ns=(0, 0))
+        monkeypatch.chdir(tmp_path / name)
+        assert digests.of(ref(Path("photos/a.jpg"))) == hashlib.sha256(name.encode()).hexdigest()

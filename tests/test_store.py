@@ -169,3 +169,12 @@ def test_digests_from_several_threads(tmp_path):
         found = list(pool.map(lambda file: digests.of(PhotoRef(file.name, file)), files * 3))
     assert found == [hashlib.sha256(bytes([n])).hexdigest() for n in range(40)] * 3
     digests.close()
+
+
+def test_what_is_lacking_is_found_without_a_look_at_any_file(store, monkeypatch):
+    kept = [f"{number:02x}" * 32 for number in range(3)] + ["00" + "1" * 62]
+    for digest in kept[:2]:
+        store.save(digest, features(2))
+    monkeypatch.setattr(os, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
+    assert store.lacking(kept) == set(kept[2:])
+    assert store.lacking([]) == set()

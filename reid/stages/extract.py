@@ -34,6 +34,7 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     """The photos by their content, and those that cannot be read; with `check` every file is read, whatever its size and time say."""
     items: list[Indexed] = []
     failures: list[Failure] = []
+    digests.look_again()
     for done, ref in enumerate(refs):
         listener.progress("photos checked", done, len(refs))
         try:
@@ -78,7 +79,9 @@ def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> tuple[li
 
 def missing(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> list[Indexed]:
     """The photos whose features some pipeline has not stored."""
-    return [item for item in items if not all(item.digest in pipeline.features for pipeline in pipelines)]
+    stores = {pipeline.features.folder: pipeline.features for pipeline in pipelines}  # several matchers share an extractor's
+    lacking = set().union(*(store.lacking(item.digest for item in items) for store in stores.values()))
+    return [item for item in items if item.digest in lacking]
 
 
 def extracted_in(items: Sequence[Indexed], work: Workspace, check: bool = False) -> Iterator[Extracted | Failure]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISLNK
 from typing import Any
 
 from ..errors import PhotoError, StoreError
@@ -37,6 +38,7 @@ class Digests:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._folders: dict[str, str] = {}  # where folders lead to
         self._own = threading.local()
         self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
         self._lock = threading.Lock()
@@ -55,7 +57,7 @@ class Digests:
 
     def facts(self, path: Path, read: Callable[[Path], PhotoFacts]) -> PhotoFacts:
         """What `read` gives for this file, or what it gave before. Raises what it raises, and PhotoError for a file that is gone."""
-        key, size, changed = _state(path)
+        key, size, changed = _state(path, self._folders)
         row = self._row(FACTS, key)
         if row[:2] == (size, changed):
             _, _, width, height, taken = row
@@ -70,12 +72,16 @@ class Digests:
         found: dict[Path, None] = {}
         for path in dict.fromkeys(ref.path for ref in refs):
             try:
-                key, size, changed = _state(path)
+                key, size, changed = _state(path, self._folders)
             except PhotoError:
                 continue
             if self._row(DIGESTS, key)[:2] != (size, changed):
                 found[path] = None
         return list(found)
+
+    def look_again(self) -> None:
+        """Forget where folders lead to, for links may be put elsewhere."""
+        self._folders = {}
 
     def learn(self, seen: Seen) -> None:
         """What another process has read."""
@@ -87,14 +93,14 @@ class Digests:
         for key, size, changed, digest in (row[:-1] for row in rows if row[-1] == _checksum(row[:-1])):
             path = Path(os.fsdecode(key))
             try:
-                if _state(path)[1:] == (size, changed):
+                if _state(path, self._folders)[1:] == (size, changed):
                     yield path, str(digest)
             except PhotoError:
                 continue  # gone
 
     def of_file(self, path: Path, check: bool = False) -> str:
         """Its sha256, 64 hex digits; with `check` as in `of`. Raises PhotoError."""
-        key, size, changed = _state(path)
+        key, size, changed = _state(path, self._folders)
         row = self._row(DIGESTS, key)
         if row[:2] == (size, changed) and not check:
             return str(row[2])
@@ -225,7 +231,7 @@ def _to_read(file: Path) -> sqlite3.Connection:
 
 def seen(path: Path) -> Seen:
     """For `Digests.learn`. Raises PhotoError."""
-    key, size, changed = _state(path)
+    key, size, changed = _state(path, {})
     return key, size, changed, sha256_of(path)
 
 
@@ -242,11 +248,19 @@ def _checksum(row: tuple[object, ...]) -> int:
     return zlib.crc32(repr(row).encode())
 
 
-def _state(path: Path) -> tuple[bytes, int, int]:
-    """The file that the path leads to, its size and its time of change. Raises PhotoError."""
+def _state(path: Path, folders: dict[str, str]) -> tuple[bytes, int, int]:
+    """The file that the path leads to, its size and its time of change; where folders lead to is looked up once. Raises PhotoError."""
     try:
-        stat = path.stat()
-        return os.fsencode(os.path.realpath(path)), stat.st_size, stat.st_mtime_ns
+        stat = os.lstat(path)
+        if S_ISLNK(stat.st_mode):
+            stat, real = os.stat(path), os.path.realpath(path)
+        else:  # one look at the file
+            folder, name = os.path.split(path)
+            folder = os.path.join(os.getcwd(), folder)
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            real = os.path.join(folders[folder], name)
+        return os.fsencode(real), stat.st_size, stat.st_mtime_ns
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise PhotoError(_unreadable(path, error)) from error
 

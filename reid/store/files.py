@@ -10,7 +10,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,16 @@ class ByPhoto:
 
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
+
+    def lacking(self, digests: Iterable[str]) -> set[str]:
+        """Those that have no file: folders are listed, no file is looked at by itself."""
+        wanted, found = set(digests), set[str]()
+        for folder in {digest[:2] for digest in wanted}:
+            try:
+                found.update(os.listdir(self.folder / folder))
+            except FileNotFoundError:
+                continue
+        return {digest for digest in wanted if f"{digest}.safetensors" not in found}
 
 
 def _bytes(path: Path) -> bytes:
