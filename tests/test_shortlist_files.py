@@ -9,11 +9,13 @@ from dataclasses import replace
 import faiss
 import numpy as np
 import pytest
-from test_shortlist import asked, crowd, digest, filled, silent
+from test_shortlist import asked, crowd, digest, filled, parts, silent
 
 from reid.errors import StoreError
+from reid.retrieval import index as index_of
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
+from reid.store import checksum_of
 
 
 def test_two_galleries_in_one_folder_keep_their_own_index(tmp_path):
@@ -76,6 +78,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from reid.records import Features
+from reid.retrieval import index as index_of
 from reid.retrieval import shortlist
 
 rng = np.random.default_rng(0)
@@ -109,7 +112,7 @@ def test_processes_that_index_at_once_do_not_take_each_others_files(tmp_path):
 def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_path, monkeypatch):
     photos, again = crowd(20)
     stale = filled(tmp_path, *photos[:10])
-    read = shortlist.read_tensors
+    read = index_of.read_tensors
     before = [read(file) for file in stale.root.rglob("photos.safetensors")]
     grown = filled(tmp_path, *photos)
     for file in list(grown.root.rglob("*.faiss")):
@@ -121,7 +124,7 @@ def test_a_file_that_goes_between_list_and_opening_is_looked_for_once_more(tmp_p
         reads.append(file)
         return before[0] if len(reads) == 1 else read(file)
 
-    monkeypatch.setattr(shortlist, "read_tensors", late)
+    monkeypatch.setattr(index_of, "read_tensors", late)
     index = Shortlist(tmp_path, "features")
     assert [int(np.argmax(asked(index, query, *range(20)))) for query in again] == list(range(20))
     assert len(reads) == 2
@@ -161,10 +164,10 @@ def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
     for shard in (8 * 30, 2**24):
         monkeypatch.setattr(shortlist, "SHARD", shard)
         index = filled(tmp_path / str(shard), *photos)
-        assert len(list(index.root.rglob("*.faiss"))) == (8 if shard < 2**24 else 1)
+        assert len(parts(index.root)) == (8 if shard < 2**24 else 1)
         votes.append([asked(index, query, *places) for query in again for places in (range(60), range(5, 50))])
-    for parts, whole in zip(*votes):
-        np.testing.assert_allclose(parts, whole, atol=1e-6)
+    for in_parts, whole in zip(*votes):
+        np.testing.assert_allclose(in_parts, whole, atol=1e-6)
     assert [int(np.argmax(one)) for one in votes[0][::2]] == list(range(60))
 
 
@@ -172,7 +175,7 @@ def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
 def test_photos_join_the_last_part_and_nothing_else_is_written_or_read(tmp_path, in_parts, n_before):
     photos, again = crowd(60)
     index = filled(tmp_path, *photos[:n_before])
-    before = {file: file.stat().st_mtime_ns for file in index.root.rglob("*.faiss")}
+    before = {file: file.stat().st_mtime_ns for file in parts(index.root)}
     assert len(before) == 7
     loaded = []
     for n in (n_before, 59, 60):
@@ -207,14 +210,22 @@ def test_an_index_with_a_damaged_part_is_found_and_made_again(tmp_path, in_parts
 
 def named(folder):
     """The files of an index, in their order."""
-    return [folder / name for name, _, _ in shortlist.read_tensors(folder / "photos.safetensors")[1]["parts"]]
+    return [folder / name for name, _, _ in index_of.read_tensors(folder / "photos.safetensors")[1]["parts"]]
 
 
-def as_before(folder):
-    """Make the index of this folder what it was until there were parts: one file."""
-    tensors, about = shortlist.read_tensors(folder / "photos.safetensors")
-    [(name, n_bytes, checksum)] = about.pop("parts") or [("none.faiss", 0, 0)]
+def as_before(folder, photos):
+    """Make the index of these photos what it was until there were parts: one FAISS file."""
+    tensors, about = index_of.read_tensors(folder / "photos.safetensors")
+    parts = about.pop("parts")
+    if "centres" in about:  # until parts were mapped
+        index = faiss.read_index(str(folder / about.pop("centres")[0]))
+        index.add_with_ids(np.concatenate([photo.descriptors for photo in photos], dtype=np.float32), np.repeat(np.arange(len(photos)), 30))
+        faiss.write_index(index, str(folder / "all.faiss"))
+        parts = [("all.faiss", (folder / "all.faiss").stat().st_size, checksum_of(folder / "all.faiss"))]
+    [(name, n_bytes, checksum)] = parts or [("none.faiss", 0, 0)]
     about |= {"file": name, "bytes": n_bytes, "checksum_of_file": checksum}
+    for file in {*folder.glob("*.faiss"), *folder.glob("*.lists")} - {folder / name}:
+        file.unlink()
     shortlist.write_tensors(folder / "photos.safetensors", tensors, about)
 
 
@@ -226,9 +237,9 @@ def test_an_index_of_the_version_before_is_taken_over_as_it_is(tmp_path, in_part
     index = filled(tmp_path, *photos[:50])
     votes = [asked(index, query, *range(50)) for query in again]
     [folder] = index.root.glob("*/")
-    [file] = named(folder)
+    as_before(folder, photos[:50])
+    [file] = folder.glob("*.faiss")
     content = file.read_bytes()
-    as_before(folder)
     monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
     assert shortlist.is_whole(folder) and not list(shortlist.unneeded(index.root, 86400))
     assert [asked(Shortlist(tmp_path, "features"), query, *range(50)) for query in again] == votes
@@ -243,7 +254,7 @@ def test_an_index_without_a_keypoint_of_the_version_before_is_taken_over_too(tmp
         replace(photo, keypoints=photo.keypoints[:0], scores=photo.scores[:0], descriptors=photo.descriptors[:0]) for photo in crowd(3)[0]
     ]
     [folder] = filled(tmp_path, *bare).root.glob("*/")
-    as_before(folder)
+    as_before(folder, bare)
     assert shortlist.is_whole(folder) and asked(Shortlist(tmp_path, "features"), crowd(3)[1][0], 0, 1, 2) == [0, 0, 0]
 
 
@@ -266,7 +277,7 @@ def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_pa
 
 
 def read_digests(folder):
-    return [row.tobytes().hex() for row in shortlist.read_tensors(folder / "photos.safetensors")[0]["digests"]]
+    return [row.tobytes().hex() for row in index_of.read_tensors(folder / "photos.safetensors")[0]["digests"]]
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):

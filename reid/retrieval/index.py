@@ -1,0 +1,107 @@
+"""An index as it is stored: its files, opened and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import DamagedFile, checksum_of, read_tensors
+from . import centres
+from .lists import Coded, Found, Mapped, Whole
+
+KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
+HELD = 2**30  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
+PHOTOS = "photos.safetensors"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of an index, as it was written."""
+
+    name: str
+    n_bytes: int
+    checksum: int
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether it is what was written: half a second for a GB. Raises FileNotFoundError where it is gone."""
+        path = folder / self.name
+        return path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum
+
+    def faiss(self, folder: Path) -> Any:
+        """Read into memory. Raises FileNotFoundError where it is gone."""
+        import faiss
+
+        try:
+            return faiss.read_index(str(folder / self.name))
+        except RuntimeError as error:
+            raise FileNotFoundError(folder / self.name) from error
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index as it is stored. Once it is built nothing of it changes, so several threads may search it."""
+
+    folder: Path
+    numbers: dict[str, int]  # of its photos, by digest
+    n_trained: int  # photos that there were when the lists were laid out
+    parts: tuple[Part, ...] = ()  # none where no photo has a keypoint
+    centres: Part | None = None  # of its lists; none where it has none, or its first part says them
+    trained: Any = None  # FAISS's, once it is opened
+    opened: tuple[Whole | Mapped, ...] = ()
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        return self.parts if self.centres is None else (self.centres, *self.parts)
+
+    def shared(self, wanted: Iterable[str]) -> int:
+        return len(self.numbers.keys() & wanted)
+
+    def fits(self, wanted: Iterable[str]) -> bool:
+        """Whether two in three of its photos are wanted. The others may be another gallery's."""
+        return 3 * self.shared(wanted) >= 2 * len(self.numbers)
+
+    def open(self, whole: Collection[Part] = ()) -> Index:
+        """Raises FileNotFoundError where a file is gone or is not what was written; those that are known to be whole are not looked at."""
+        for part in self.files:
+            if part not in whole and not part.is_whole(self.folder):
+                raise FileNotFoundError(self.folder / part.name)
+        read = [Whole(part.faiss(self.folder)) for part in self.parts if part.name.endswith(Whole.suffix)]
+        trained = self.centres.faiss(self.folder) if self.centres is not None else read[0].faiss if read else None
+        files = [part for part in self.parts if part.name.endswith(Coded.suffix)]
+        lets_go, groups = sum(part.n_bytes for part in files) > KEPT, list[list[Part]]()
+        for part in files:
+            if not groups or (lets_go and sum(one.n_bytes for one in groups[-1]) + part.n_bytes > HELD):
+                groups.append([])
+            groups[-1].append(part)
+        mapped = (Mapped(trained, [self.folder / part.name for part in group], lets_go) for group in groups)
+        return replace(self, trained=trained, opened=(*read, *mapped))
+
+    def nearest(self, rows: NDArray[np.float32], n: int, n_probed: int, among: Mapping[str, Any]) -> Found:
+        """Each row's nearest neighbours in all parts; -1: there are no more."""
+        import faiss
+
+        has_lists = isinstance(self.trained, faiss.IndexIVF)
+        probed = centres.probed(self.trained.quantizer, rows, min(n_probed, self.trained.nlist)) if has_lists else None  # the same in all
+        found = [part.search(rows, n, probed, among) for part in self.opened]
+        similarity, photo = (np.concatenate(each, axis=1) for each in zip(*found))
+        first = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
+        return np.take_along_axis(similarity, first, axis=1), np.take_along_axis(photo, first, axis=1)
+
+
+def read(folder: Path) -> Index:
+    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile."""
+    tensors, about = read_tensors(folder / PHOTOS)
+    try:
+        text, n_digits = tensors["digests"].tobytes().hex(), 2 * tensors["digests"].shape[1]
+        numbers = {text[start : start + n_digits]: number for number, start in enumerate(range(0, len(text), n_digits or 1))}
+        # until there were parts an index was one file, of no bytes where there was none
+        written = about["parts"] if "parts" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
+        parts = tuple(Part(*part) for part in written if part[1])
+        return Index(folder, numbers, about["n_trained"], parts, Part(*about["centres"]) if "centres" in about else None)
+    except (KeyError, TypeError) as error:  # of an earlier version
+        raise DamagedFile(folder / PHOTOS) from error
