@@ -137,7 +137,7 @@ class DecisionLog:
             counting = _counting(known)
             own = [one.number for one in known if one.number in counting and one.observer == clean(observer) and one.kind is not Kind.UNDO]
             undone = None
-            for number in numbers or own[-1:]:
+            for number in dict.fromkeys(numbers) or own[-1:]:
                 if number not in counting:
                     taken = any(one.number == number for one in known)
                     raise DecisionError(f"decision {number} {'is taken back already' if taken else 'does not exist'}; see `reid decisions`")

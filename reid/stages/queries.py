@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +79,14 @@ def apart_from_itself(
 ) -> tuple[list[Query], list[Failure]]:
     """The queries, each with those references that are its very photos, and a note of them; failures are those for which nothing else is
     searched."""
-    of = {item.ref.path: work.digests.of_file(item.ref.path) for query in queries for item in query.photos}
-    contents, sizes = set(of.values()), {path.stat().st_size for path in of}
+    of: dict[Path, str] = {}
+    sizes = set[int]()
+    for item in (item for query in queries for item in query.photos):
+        bare = item.ref.crop is None and item.ref.mask is None
+        with suppress(OSError, PhotoError):  # gone since it was read: it is answered by its stored features
+            of[item.ref.path] = item.digest if bare else work.digests.of_file(item.ref.path)
+            sizes.add(item.ref.path.stat().st_size)
+    contents = set(of.values())
     copies: dict[str | None, list[Indexed]] = {}
     for item in references:
         if (content := _content(item, sizes, work)) in contents:
@@ -89,12 +96,12 @@ def apart_from_itself(
     failures: list[Failure] = []
     named: dict[str, str] = {}
     for query in queries:
-        own = {other.ref.image_id: other for item in query.photos for other in copies.get(of[item.ref.path], ())}
+        own = {other.ref.image_id: other for item in query.photos for other in copies.get(of.get(item.ref.path), ())}
         if wanted <= {other.digest for other in own.values()}:
             failures.append(Failure(query.name, f"{query.name} is in the gallery already, and no other photo is searched"))
             continue
         found.append(replace(query, in_gallery=tuple(own.values())))
-        named |= {item.ref.image_id: copies[of[item.ref.path]][0].ref.image_id for item in query.photos if of[item.ref.path] in copies}
+        named |= {item.ref.image_id: same[0].ref.image_id for item in query.photos if (same := copies.get(of.get(item.ref.path)))}
     if named:
         which = some([f"{photo} = {other}" for photo, other in named.items()])
         what = "1 photo is" if len(named) == 1 else f"{len(named):,} photos are"

@@ -256,7 +256,7 @@ def _state(path: Path, folders: dict[str, str]) -> tuple[bytes, int, int]:
             stat, real = os.stat(path), os.path.realpath(path)
         else:  # one look at the file
             folder, name = os.path.split(path)
-            folder = os.path.join(os.getcwd(), folder)
+            folder = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
             if folder not in folders:
                 folders[folder] = os.path.realpath(folder)
             real = os.path.join(folders[folder], name)

@@ -127,7 +127,7 @@ class ByPhoto:
         for folder in {digest[:2] for digest in wanted}:
             try:
                 found.update(os.listdir(self.folder / folder))
-            except FileNotFoundError:
+            except OSError:  # none yet, or none that can be read: who writes there says why
                 continue
         return {digest for digest in wanted if f"{digest}.safetensors" not in found}
 
