@@ -93,8 +93,8 @@ def test_undo_walks_back_and_redo_forth(log):
 
 def test_any_decision_can_be_taken_back_by_its_number(log):
     one = log.append(Kind.SAME, [A, B], observer="zoe")
-    undo = log.undo("max", one.number)
-    assert log.effective() == () and undo.observer == "max"
+    undo = log.undo("max", one.number, one.number)  # named twice, taken back once
+    assert log.effective() == () and undo.observer == "max" and log.history() == (one, undo)
     with pytest.raises(DecisionError, match="taken back already"):
         log.undo("max", one.number)
     with pytest.raises(DecisionError, match="does not exist"):

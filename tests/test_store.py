@@ -178,3 +178,10 @@ def test_what_is_lacking_is_found_without_a_look_at_any_file(store, monkeypatch)
     monkeypatch.setattr(os, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
     assert store.lacking(kept) == set(kept[2:])
     assert store.lacking([]) == set()
+
+
+def test_where_a_folder_of_the_store_cannot_be_listed_its_photos_are_lacking(store):
+    digest = "ab" * 32
+    store.folder.mkdir(parents=True, exist_ok=True)
+    (store.folder / digest[:2]).write_text("a file where a folder should be")
+    assert store.lacking([digest]) == {digest}
