@@ -107,13 +107,15 @@ def _remark(found: Report, lacking: str | None) -> None:
 
 def _of_copies(found: Report, opened: Session, photos: Sequence[Path]) -> str | None:
     """What asks who is on photos that are in the gallery, without a name; None where there are none."""
+    from ..catalogue.values import counted
+
     bare = {item.ref.image_id for item in opened.references if item.ref.identity is None}
     n = sum(not bare.isdisjoint(ranking.in_gallery) for ranking in found.rankings)
     if not n:
         return None
     places = photos if len(photos) < 4 else dict.fromkeys(path if path.is_dir() else path.parent for path in photos)
     command = shlex.join(["reid", "review", *map(str, places), "--gallery", str(opened.root)])
-    what = "1 query is a photo" if n == 1 else f"{n:,} queries are photos"
+    what = counted(n, "query is a photo", "queries are photos")
     return f"{what} that the gallery holds already, without a name; next: {command}"
 
 

@@ -45,19 +45,19 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     return items, failures
 
 
-def copies(items: Sequence[Indexed], references: Sequence[Indexed]) -> Iterator[tuple[Indexed, Indexed]]:
-    """Each photo that has the content, box and mask of a reference, with the first such reference other than itself."""
+def _copies(items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Indexed]]:
+    """Each photo that has the content, box and mask of another, with the first such photo."""
     by_content: dict[str, list[Indexed]] = {}
-    for reference in references:
-        by_content.setdefault(reference.digest, []).append(reference)
     for item in items:
-        if others := [other for other in by_content.get(item.digest, ()) if other is not item]:
+        by_content.setdefault(item.digest, []).append(item)
+    for item in items:
+        if others := [other for other in by_content[item.digest] if other is not item]:
             yield item, others[0]
 
 
 def tell_names(items: Sequence[Indexed], listener: Listener) -> None:
     """A note of each photo that stands in a gallery under two names."""
-    for item, other in copies(items, items):
+    for item, other in _copies(items):
         names = item.ref.identity, other.ref.identity
         if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
             pair = f"{item.ref.image_id} ({names[0] or UNKNOWN}) and {other.ref.image_id} ({names[1] or UNKNOWN})"

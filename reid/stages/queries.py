@@ -82,15 +82,15 @@ def apart_from_itself(
     of: dict[Path, str] = {}
     sizes = set[int]()
     for item in (item for query in queries for item in query.photos):
-        bare = item.ref.crop is None and item.ref.mask is None
-        with suppress(OSError, PhotoError):  # gone since it was read: it is answered by its stored features
-            of[item.ref.path] = item.digest if bare else work.digests.of_file(item.ref.path)
+        with suppress(OSError):  # gone since it was read: it is answered by its stored features
+            of[item.ref.path] = _content(item, work)
             sizes.add(item.ref.path.stat().st_size)
     contents = set(of.values())
     copies: dict[str | None, list[Indexed]] = {}
     for item in references:
-        if (content := _content(item, sizes, work)) in contents:
-            copies.setdefault(content, []).append(item)
+        with suppress(OSError):
+            if (content := _content(item, work, sizes)) in contents:
+                copies.setdefault(content, []).append(item)
     wanted = {item.digest for item in searched}
     found: list[Query] = []
     failures: list[Failure] = []
@@ -104,20 +104,17 @@ def apart_from_itself(
         named |= {item.ref.image_id: same[0].ref.image_id for item in query.photos if (same := copies.get(of.get(item.ref.path)))}
     if named:
         which = some([f"{photo} = {other}" for photo, other in named.items()])
-        what = "1 photo is" if len(named) == 1 else f"{len(named):,} photos are"
+        what = counted(len(named), "photo is", "photos are")
         itself = "itself" if len(named) == 1 else "themselves"
         work.listener.note(f"{what} in the gallery already, and not compared with {itself}: {which}")
     return found, failures
 
 
-def _content(item: Indexed, sizes: Set[int], work: Workspace) -> str | None:
-    """The sha256 of a reference's file, as far as it may be one of these sizes."""
+def _content(item: Indexed, work: Workspace, sizes: Set[int] | None = None) -> str:
+    """The sha256 of a photo's file, whatever its box and mask; blank where it has none of these sizes. Raises OSError where it is gone."""
     if item.ref.crop is None and item.ref.mask is None:
         return item.digest
-    try:
-        return work.digests.of_file(item.ref.path) if item.ref.path.stat().st_size in sizes else None
-    except OSError:  # gone since it was read
-        return None
+    return work.digests.of_file(item.ref.path) if sizes is None or item.ref.path.stat().st_size in sizes else ""
 
 
 def _by_occasion(group: Sequence[Indexed], facts: Callable[[Path], PhotoFacts]) -> dict[str, list[Indexed]]:
