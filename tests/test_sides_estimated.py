@@ -162,7 +162,7 @@ def test_the_review_app_proposes_what_nobody_has_said(gallery, tmp_path, call):
     card = app.desk.book().of_photo[items[f"{N}.png"].digest]
     animal = next(name for name, cards in app.desk.book().animals.items() if card in cards)
     address = re.search(r"/animals/[0-9a-f]{16}", app.browser.get("/catalogue").text.split(f">{animal}<")[0].rsplit("<a ", 1)[1])[0]
-    assert re.search(r'<option value="">left\? (&gt; )?9[\d.]+ % sure</option>', app.browser.get(address).text)
+    assert re.search(r'<option value="" hidden disabled selected>left\? (&gt; )?9[\d.]+ % sure</option>', app.browser.get(address).text)
     app.browser.post("/sides", data={"photos": card.id, "side": "left"})
     app.browser.post("/sides", data={"photos": card.id, "side": ""})  # it is hard to see: that is not asked again
     assert app.desk.estimate(app.desk.book().cards[card.id]) is None

@@ -109,7 +109,7 @@ def plan(
         way_out = f"; --skip-bad leaves out {counted(len(bad), 'photo')} that cannot be used" if bad and not skip_bad else ""
         raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*bad, *problems), tuple(notes))
     if not merged.entries:
-        raise GalleryError("there is no photo in it; nothing was written", tuple(bad), tuple(notes))
+        raise GalleryError(f"there is no photo in {', '.join(map(str, sources))}; nothing was written", tuple(bad), tuple(notes))
     notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
