@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..catalogue import Decision, Kind, PhotoKey
+from ..catalogue.decisions import at_once
 from ..catalogue.values import counted
 from ..decision.reasons import of_estimated_side, percent
 from .book import Book
@@ -38,7 +39,7 @@ def sentence(one: Decision, book: Book) -> str:
     if one.evidence.get("blind"):
         return f"The pair: {SAID.get(one.kind, KINDS[one.kind])}."
     if one.kind is Kind.SIDE:
-        if len(every := book.together(one)) > 1:
+        if len(every := at_once(one, book.effective)) > 1:
             return f"{counted(len(every), 'photo')}: sides as estimated."
         return f"{_photos(one.photos)}: side {one.value or 'not known'}."
     if one.kind is Kind.NAME:
