@@ -48,7 +48,7 @@ def test_an_animal_is_said_to_be_another_and_undo_takes_them_apart(app):
     assert "They are one animal, animal-1." in merged.text and merged.headers["HX-Push-Url"] == page_of("animal-1")
     undone = app.browser.post("/undo")
     assert "Are animal-1 and animal-4 one animal?" in undone.text and len(app.desk.book().animals["animal-4"]) == 2
-    app.answer(task, "different")
+    assert "animal-1 is not animal-4." in app.browser.get(app.answer(task, "different").headers["Location"]).text
     refused = ask(app, "animal-4", "animal-1")
     assert refused.status_code == 409 and "decision 3 of zoe says that animal-4 and animal-1 are two" in refused.headers["HX-Trigger"]
     assert app.browser.post("/history/3/undo").status_code == 200 and ask(app, "animal-4", "animal-1").status_code == 303

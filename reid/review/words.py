@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..catalogue import Decision, Kind, PhotoKey
 from ..catalogue.decisions import at_once
@@ -36,6 +36,7 @@ class Line:
 
 def sentence(one: Decision, book: Book) -> str:
     """What somebody has just said, with the names of today."""
+    one = _renamed(one, book)
     if one.evidence.get("blind"):
         return f"The pair: {SAID.get(one.kind, KINDS[one.kind])}."
     if one.kind is Kind.SIDE:
@@ -53,8 +54,9 @@ def sentence(one: Decision, book: Book) -> str:
         return f"{_photos(own)} {_is(own)} {_animal(other, book)}."
     if one.kind in (Kind.DIFFERENT, Kind.CANNOT_TELL):
         other, own = one.photos[0], one.photos[1:]
-        subject = _animal(own[0], book) if one.evidence.get("topic") == Topic.TWINS else _photos(own)
-        verb = f"{_is(own)} not" if one.kind is Kind.DIFFERENT else "may or may not be"
+        is_animal = one.evidence.get("topic") == Topic.TWINS
+        subject = _animal(own[0], book) if is_animal else _photos(own)
+        verb = f"{_is(own[:1] if is_animal else own)} not" if one.kind is Kind.DIFFERENT else "may or may not be"
         return f"{subject} {verb} {_animal(other, book)}."
     return f"{_photos(one.photos)}: {' '.join(filter(None, (KINDS[one.kind], one.value)))}."
 
@@ -67,9 +69,16 @@ def lines(book: Book, decisions: Iterable[Decision]) -> list[Line]:
         value = one.value or ("not known" if one.kind is Kind.SIDE else "")
         what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], value)))
         undone = not is_undo and one.number not in counting
-        photos = [photo.image_id for photo in one.photos[:4]] + (["…"] if len(one.photos) > 4 else [])
+        photos = [photo.image_id for photo in _renamed(one, book).photos[:4]] + (["…"] if len(one.photos) > 4 else [])
         found.append(Line(one, what, photos, _evidence(one), undone, not is_undo and not undone))
     return found
+
+
+def _renamed(one: Decision, book: Book) -> Decision:
+    """With its photos as they are called now: files are moved and copied in, and the log has the names of their day."""
+    keys = [replace(photo, image_id=book.of_photo[photo.digest].ref.image_id if photo.digest in book.of_photo else photo.image_id)
+            for photo in one.photos]  # fmt: skip
+    return replace(one, photos=tuple(keys))
 
 
 def _evidence(one: Decision) -> str:

@@ -215,7 +215,10 @@ class Worker:
             )
 
     def _fail(self, failures: Sequence[Failure]) -> None:
-        self.progress.change(failures=(*self.state.failures, *failures))
+        """They are told with their paths in the gallery, where they lie there."""
+        root = os.path.join(self.session.root, "")
+        told = [replace(one, reason=one.reason.replace(root, "")) for one in failures]
+        self.progress.change(failures=tuple(dict.fromkeys((*self.state.failures, *told))))
 
     def _check(self) -> None:
         if self._stop.is_set():
