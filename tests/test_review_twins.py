@@ -43,7 +43,8 @@ def test_an_animal_is_said_to_be_another_and_undo_takes_them_apart(app):
     done = app.answer(task, "same")
     assert (done.status_code, done.headers["Location"]) == (303, page_of("animal-1"))
     [one] = app.desk.log.effective()
-    assert one.kind is Kind.MERGE and len(app.desk.book().animals["animal-1"]) == 4 and "animal-4" not in app.desk.book().animals
+    assert one.kind is Kind.MERGE and [photo.image_id for photo in one.photos] == ["animal-1/1.png", "animal-4/1.png"]
+    assert len(app.desk.book().animals["animal-1"]) == 4 and "animal-4" not in app.desk.book().animals
     merged = app.browser.get(page_of("animal-1"), headers={"HX-Current-URL": f"http://127.0.0.1:8420/review/{task.id}"})
     assert "They are one animal, animal-1." in merged.text and merged.headers["HX-Push-Url"] == page_of("animal-1")
     undone = app.browser.post("/undo")

@@ -162,7 +162,7 @@ def test_the_review_app_proposes_what_nobody_has_said(gallery, tmp_path, call):
     card = app.desk.book().of_photo[items[f"{N}.png"].digest]
     animal = next(name for name, cards in app.desk.book().animals.items() if card in cards)
     address = re.search(r"/animals/[0-9a-f]{16}", app.browser.get("/catalogue").text.split(f">{animal}<")[0].rsplit("<a ", 1)[1])[0]
-    assert re.search(r'<option value="" hidden disabled selected>left\? (&gt; )?9[\d.]+ % sure</option>', app.browser.get(address).text)
+    assert re.search(r'<option value="" hidden disabled selected>left\? (&gt; )?9[\d.]+ %</option>', app.browser.get(address).text)
     app.browser.post("/sides", data={"photos": card.id, "side": "left"})
     app.browser.post("/sides", data={"photos": card.id, "side": ""})  # it is hard to see: that is not asked again
     assert app.desk.estimate(app.desk.book().cards[card.id]) is None
@@ -237,7 +237,7 @@ def test_all_estimates_are_accepted_at_once_and_taken_back_at_once(gallery, tmp_
     assert '<a href="/catalogue?show=unsided">3 photos have no side yet</a>; of 3 it is estimated' in done
     page = app.browser.get("/catalogue?show=unsided").text
     assert page.count("<figure") == page.count("data-estimated=") == 3 and [
-        float(p) for p in re.findall(r">(?:left|right)\? ([\d.]+) % sure<", page.replace("&gt; ", ""))
+        float(p) for p in re.findall(r">(?:left|right)\? ([\d.]+) %<", page.replace("&gt; ", ""))
     ]
     sides = re.findall(r">(left|right)\? ", page)
     assert sides == ["left", "right", "right"] and "Accept these 3 estimates" in page and "Undo takes all of them back" in page

@@ -157,6 +157,8 @@ def _decided(task: Task, choice: Choice | None, verdict: Verdict) -> tuple[Kind,
     own = list(task.photos)
     if choice is None or verdict is Verdict.NEW:
         return Kind.NEW, own
+    if task.topic is Topic.TWINS:  # of an animal, a photo stands for all
+        own = [choice.photo]
     if verdict is Verdict.SAME:
         return (Kind.MERGE if task.topic is Topic.TWINS else Kind.SAME), [*own, choice.reference]
     return Kind(verdict), [choice.reference, *own]

@@ -129,7 +129,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/health")
     def health(request: Request) -> Response:
-        doubts = [task for task in desk.tasks() if task.topic not in (Topic.QUERY, Topic.SECOND)]
+        doubts = [task for task in desk.tasks() if task.topic not in (Topic.QUERY, Topic.SECOND) and not desk.is_own(task)]
         book, state, known = desk.book(), desk.worker.state, desk.worker.health
         cards = [
             (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], book.is_done(task))

@@ -54,9 +54,8 @@ def sentence(one: Decision, book: Book) -> str:
         return f"{_photos(own)} {_is(own)} {_animal(other, book)}."
     if one.kind in (Kind.DIFFERENT, Kind.CANNOT_TELL):
         other, own = one.photos[0], one.photos[1:]
-        is_animal = one.evidence.get("topic") == Topic.TWINS
-        subject = _animal(own[0], book) if is_animal else _photos(own)
-        verb = f"{_is(own[:1] if is_animal else own)} not" if one.kind is Kind.DIFFERENT else "may or may not be"
+        subject = _animal(own[0], book) if one.evidence.get("topic") == Topic.TWINS else _photos(own)
+        verb = f"{_is(own)} not" if one.kind is Kind.DIFFERENT else "may or may not be"
         return f"{subject} {verb} {_animal(other, book)}."
     return f"{_photos(one.photos)}: {' '.join(filter(None, (KINDS[one.kind], one.value)))}."
 
