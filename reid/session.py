@@ -245,16 +245,17 @@ class Session(AbstractContextManager["Session"]):
         return self.judges
 
     def queries_of(self, refs: Sequence[PhotoRef]) -> tuple[list[Query], list[Failure]]:
-        """The queries that these photos (`stages.photos`) make, with nothing extracted yet, and the photos that cannot be read."""
+        """The queries that these photos (`stages.photos`) make, with nothing extracted yet, and the photos that cannot be answered."""
         items, failed = self.read(refs)
-        return stages.queries(items, self.settings.score.encounters, self._facts), failed
+        queries = stages.queries(items, self.settings.score.encounters, self._facts)
+        queries, alone = stages.apart_from_itself(queries, self.references, self.references, self.work)
+        return queries, [*failed, *alone]
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
-        """`identify` for one query, as soon as it is ready, among the gallery's photos but itself; None where none of its own is usable."""
+        """`identify` for one of `queries_of`, as soon as it is ready; None where none of its photos is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.extracting)
-        own = {item.digest for item in items}
-        others = [item for item in self.references if item.digest not in own]
-        return stages.identify(Query(query.name, tuple(items)), others, self.work, self.judges) if items else None, tuple(failures)
+        query = Query(query.name, tuple(items), query.in_gallery)
+        return stages.identify(query, self.references, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
         """Learn from the gallery's own photos what a score is worth, and keep it: `identify` then gives probabilities and keeps promises.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conftest import draw_animal, save
 from starlette.testclient import TestClient
 
 import reid
@@ -48,3 +49,22 @@ class App:
 
     def animal_of(self, task: Task) -> str | None:
         return self.desk.book().of_photo[task.photos[0].digest].animal
+
+
+def five_animals(folder: Path) -> Path:
+    """Five animals with two photos each, a photo of a known one to review and one of a new one."""
+    rows = ["path,identity,date,orientation,site"]
+    for identity in range(5):
+        for view in range(2):
+            save(folder / "gallery" / f"animal-{identity}" / f"{view}.png", draw_animal(identity, view))
+            rows.append(f"animal-{identity}/{view}.png,animal-{identity},2024-0{view + 1}-0{identity + 1},left,Reef")
+    (folder / "gallery" / "metadata.csv").write_text("\n".join(rows))
+    save(folder / "photos" / "known.png", draw_animal(3, 5))
+    save(folder / "photos" / "new.png", draw_animal(99, 0))
+    return folder
+
+
+def forget(app: App) -> None:
+    """What is computed stays, what is decided does not."""
+    app.desk.log.path.unlink(missing_ok=True)
+    (app.session.work.folder / "review" / "photos.json").unlink()

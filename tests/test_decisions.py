@@ -91,6 +91,20 @@ def test_undo_walks_back_and_redo_forth(log):
     assert log.redo("zoe") is None and log.effective() == (one, other, new)
 
 
+def test_what_was_taken_at_once_is_taken_back_and_brought_back_at_once(log):
+    alone = log.append(Kind.SIDE, [C], observer="zoe", value="left")
+    first = log.append(Kind.SIDE, [A], observer="zoe", value="left")
+    second, third = (log.append(Kind.SIDE, [photo], observer="zoe", value="left", evidence={"follows": first.number}) for photo in (B, C))
+    assert log.undo("zoe").undoes == third.number and log.effective() == (alone,)
+    assert log.redo("zoe") and log.effective() == (alone, first, second, third)  # at once, too
+    log.undo("max", first.number)  # one of them by itself, the first
+    assert log.undo("zoe").undoes == third.number and log.effective() == (alone,)
+    assert log.redo("zoe") and log.effective() == (alone, second, third) and log.redo("zoe") is None
+    log.undo("zoe")
+    assert log.undo("zoe").undoes == alone.number and log.undo("zoe") is None
+    assert log.redo("zoe") and log.effective() == (alone,)
+
+
 def test_any_decision_can_be_taken_back_by_its_number(log):
     one = log.append(Kind.SAME, [A, B], observer="zoe")
     undo = log.undo("max", one.number, one.number)  # named twice, taken back once

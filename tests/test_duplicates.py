@@ -125,3 +125,10 @@ def test_an_undo_shows_what_it_took_back_and_the_last_few(tmp_path, call):
     status, out, _ = call("decisions", "--gallery", tmp_path, "--undo", *ZOE)
     assert status == 0 and "took back decision 6 by Zoë: side right luna/1.png" in out and "the last 5 of 7" in out
     assert "the last 5 of" not in call("decisions", "--gallery", tmp_path)[1]
+    with reid.open(tmp_path) as opened:
+        for side in ("left", "right"):  # taken at once
+            opened.decisions.append(Kind.SIDE, keys[1:], observer="Zoë", value=side, evidence={"follows": 8})
+    for option, did, counting in (("--undo", "took back", 5), ("--redo", "brought back", 7)):
+        status, out, _ = call("decisions", "--gallery", tmp_path, option, *ZOE)
+        said = f"{did} 2 decisions that were taken at once, 8 to 9, by Zoë: side left zoe/1.png, side right zoe/1.png"
+        assert status == 0 and said in " ".join(out.split()) and len(opened.decisions.effective()) == counting

@@ -57,7 +57,7 @@ def routes(app: App) -> list[tuple[str, str]]:
     left, right = (book.of_photo[item.digest].id for item in (task.photos[0], task.choices[0].reference))
     parts = {
         "task": task.id, "left": left, "right": right, "photo": left, "size": "small", "name": "app.js",
-        "animal": opaque("animal", "animal-3"),
+        "animal": opaque("animal", "animal-3"), "one": opaque("animal", "animal-3"),
         "encounter": opaque("encounter", next(iter(book.encounters))), "number": "1",
     }  # fmt: skip
     found = []

@@ -143,6 +143,19 @@ def test_a_photo_has_one_name_everywhere(app):
     assert not re.search(r"[^/]DCIM/", app.browser.get("/history").text + app.browser.get("/review").text)
 
 
+def test_a_photo_that_has_been_copied_in_since_is_called_as_it_is_now(tmp_path):
+    save(tmp_path / "g" / "amber" / "0.png", draw_animal(0, 0))
+    shot = save(tmp_path / "card" / "DCIM" / "q.png", draw_animal(1, 0))
+    app = App(tmp_path / "g", tmp_path / "card")
+    app.answer(app.task("DCIM/q.png"), "new", name="nova")
+    assert "<td>DCIM/q.png</td>" in app.browser.get("/history").text
+    (tmp_path / "g" / "photos").mkdir()
+    shot.rename(tmp_path / "g" / "photos" / "IMG_7.png")
+    later = App(tmp_path / "g")
+    assert "<td>photos/IMG_7.png</td>" in (page := later.browser.get("/history").text)
+    assert last(page) == "IMG_7.png is a new animal, nova." and later.desk.log.effective()[0].photos[0].image_id == "DCIM/q.png"
+
+
 def test_the_catalogue_says_which_photos_are_asked_about_and_names_files(app):
     page = app.browser.get("/catalogue?show=asked").text
     assert page.count("<figure") == 3 and "3 of 6 photos · 3 photos without a name" in page

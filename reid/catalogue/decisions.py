@@ -128,30 +128,34 @@ class DecisionLog:
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
 
     def undo(self, observer: str, *numbers: int) -> Decision | None:
-        """Take back this observer's last decision that counts, so that undoing again and again walks back through all of them; None where
-        none is left. With `numbers`, take back these decisions, all or none, whoever made them; of an undo, that brings back what it took.
+        """Take back this observer's last decision that counts, with all that was written down at once with it, so that undoing again and
+        again walks back through all of them; None where none is left. With `numbers`, take back these decisions, all or none, whoever made
+        them; of an undo, that brings back what it took. What is returned is the last undo that was written, `at_once` with any others.
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
         with self.together() as connection:
             known = _read(connection, self.path)
             counting = _counting(known)
-            own = [one.number for one in known if one.number in counting and one.observer == clean(observer) and one.kind is not Kind.UNDO]
-            undone = None
-            for number in dict.fromkeys(numbers) or own[-1:]:
+            if not numbers:
+                standing = effective(known)
+                own = [one for one in standing if one.observer == clean(observer)]
+                numbers = tuple(one.number for one in at_once(own[-1], standing)) if own else ()
+            for number in numbers:
                 if number not in counting:
                     taken = any(one.number == number for one in known)
                     raise DecisionError(f"decision {number} {'is taken back already' if taken else 'does not exist'}; see `reid decisions`")
-                undone = _insert(connection, Kind.UNDO, (), "", observer, {}, number)
-            return undone
+            return _take_back(connection, observer, numbers)
 
     def redo(self, observer: str) -> Decision | None:
-        """Take back this observer's last undo, unless they have decided anything since; None where there is none. Raises StoreError."""
+        """Take back this observer's last undo, with all that was written down at once with it, unless they have decided anything since;
+        None where there is none. Returns as `undo`. Raises StoreError."""
         with self.together() as connection:
             known = _read(connection, self.path)
-            own = [one for one in known if one.observer == clean(observer) and one.number in _counting(known)]
+            counting = _counting(known)
+            own = [one for one in known if one.observer == clean(observer) and one.number in counting]
             newest = max((one.number for one in known if one.observer == clean(observer) and one.kind is not Kind.UNDO), default=0)
             undone = [one for one in own if one.kind is Kind.UNDO and one.number > newest and _takes_back_a_decision(one, known)]
-            return _insert(connection, Kind.UNDO, (), "", observer, {}, undone[-1].number) if undone else None
+            return _take_back(connection, observer, [one.number for one in at_once(undone[-1], undone)] if undone else ())
 
     def history(self) -> tuple[Decision, ...]:
         """Everything that was ever decided, undos included, in order. Raises StoreError where the file is damaged or another program's."""
@@ -239,6 +243,13 @@ def effective(history: Sequence[Decision]) -> tuple[Decision, ...]:
     return tuple(one for one in history if one.number in counting and one.kind is not Kind.UNDO)
 
 
+def at_once(one: Decision, decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+    """Of these decisions, those that were written down at once with one, and itself: the first of them, and what `follows` it by its
+    evidence."""
+    first = one.evidence.get("follows", one.number)
+    return tuple(other for other in decisions if first in (other.number, other.evidence.get("follows")))
+
+
 def fingerprint(decisions: Iterable[Decision]) -> str:
     """16 hex digits over what these decisions say of which photos, whoever made them; empty for none."""
     said = [[one.kind, [photo.digest for photo in one.photos], one.value] for one in decisions]
@@ -297,6 +308,16 @@ def _insert(
     row = (last + 1, str(kind), keys, value, clean(observer), now.isoformat(), json.dumps(evidence, allow_nan=False), undoes)
     connection.execute(f"INSERT INTO decisions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _checksum(before, row)))
     return _decision(row)
+
+
+def _take_back(connection: sqlite3.Connection, observer: str, numbers: Iterable[int]) -> Decision | None:
+    """An undo of each, at once; the last of them."""
+    undone: Decision | None = None
+    evidence: dict[str, object] = {}
+    for number in dict.fromkeys(numbers):
+        undone = _insert(connection, Kind.UNDO, (), "", observer, evidence, number)
+        evidence.setdefault("follows", undone.number)
+    return undone
 
 
 def _read(connection: sqlite3.Connection, path: Path) -> tuple[Decision, ...]:

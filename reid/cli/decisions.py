@@ -25,7 +25,9 @@ COLUMNS = ("number", "when", "observer", "kind", "photos", "value", "counts", "u
 def decisions(
     gallery: Gallery,
     settings: Settings,
-    undo: Annotated[bool, typer.Option("--undo", help="Take back the observer's last decision; again, the one before.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take back the observer's last decision, or all that were taken at once; again, what was before.")
+    ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Bring back what the observer's last --undo took.")] = False,
     take_back: Annotated[int | None, typer.Option(help="Take back the decision of this number, whoever made it.", min=1)] = None,
     observer: Observer = None,
@@ -40,6 +42,7 @@ def decisions(
 
     Nothing is ever lost: a decision that is taken back stays in the history, and so does who took it back."""
     from .. import session
+    from ..catalogue.decisions import at_once
 
     if undo + redo + (take_back is not None) > 1:
         raise SettingsError("give one of --undo, --redo and --take-back")
@@ -54,9 +57,7 @@ def decisions(
                 raise DecisionError(f"{who} has nothing to {'bring back' if redo else 'take back'}; --observer names somebody else")
         history = log.history()
         if done is not None:
-            number, _, who, kind, photos, value, _ = next(_rows([_target(done, history)], set()))
-            what = " ".join(filter(None, (kind, value, photos)))
-            print(f"{'brought back' if redo else 'took back'} decision {number} by {who}: {what}")
+            print(f"{'brought back' if redo else 'took back'} {_said([_target(one, history) for one in at_once(done, history)])}")
         if not history:
             print(f"nobody has decided anything about {gallery}")
             return
@@ -77,6 +78,18 @@ def _target(undo: Decision, history: Sequence[Decision]) -> Decision:
     while (one := history[int(number or 0) - 1]).undoes is not None:
         number = one.undoes
     return one
+
+
+def _said(taken: Sequence[Decision]) -> str:
+    """Decisions that were taken at once, in words."""
+    from ..catalogue.values import counted, some
+
+    rows = list(_rows(sorted(taken, key=lambda one: one.number), set()))
+    what = some([" ".join(filter(None, (kind, value, photos))) for _, _, _, kind, photos, value, _ in rows])
+    numbers = f"decision {rows[0][0]}"
+    if len(rows) > 1:
+        numbers = f"{counted(len(rows), 'decision')} that were taken at once, {rows[0][0]} to {rows[-1][0]},"
+    return f"{numbers} by {rows[0][2]}: {what}"
 
 
 def _rows(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[str, ...]]:

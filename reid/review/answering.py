@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
+from ..catalogue.decisions import at_once
 from ..catalogue.names import alike, clean
 from ..errors import DecisionError
 from ..records import Indexed
@@ -120,26 +120,29 @@ def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str
 
 def rename(desk: Desk, animal: str, name: str, evidence: Mapping[str, object], *, is_meant: bool = False) -> Decision | None:
     """Call an animal otherwise; None where it is called so. Raises Alike, DecisionError, StoreError."""
-    book, name = desk.book(), clean(name)
-    others = book.animals.keys() - {animal}
-    if name in others:
-        merge = f"reid duplicates --merge {shlex.quote(name)} {shlex.quote(animal)}"
-        raise DecisionError(f"another animal is called {name}; where the gallery has photos of both, `{merge}` makes them one")
-    if not is_meant and (near := alike(name, others)):
-        raise Alike(name, near)
-    keys = [PhotoKey(card.digest, card.ref.image_id) for card in book.animals[animal] if card.digest]
-    if not keys:
-        raise DecisionError(f"the photos of {animal} have not been read yet; try again once they are")
-    return None if name == animal else desk.log.append(Kind.NAME, keys[:1], observer=desk.observer, value=name, evidence=evidence)
+    name = clean(name)
+    with desk.log.together():  # so that nobody else names an animal in between
+        animals = desk.book().animals
+        if animal not in animals:
+            raise DecisionError(f"{animal} is called otherwise by now; nothing was recorded")
+        others = animals.keys() - {animal}
+        if name in others:
+            raise DecisionError(f"another animal is called {name}; if they are one, say so by *Same animal as…*")
+        if not is_meant and (near := alike(name, others)):
+            raise Alike(name, near)
+        keys = [PhotoKey(card.digest, card.ref.image_id) for card in animals[animal] if card.digest]
+        if not keys:
+            raise DecisionError(f"the photos of {animal} have not been read yet; try again once they are")
+        return None if name == animal else desk.log.append(Kind.NAME, keys[:1], observer=desk.observer, value=name, evidence=evidence)
 
 
-def take_back(desk: Desk) -> Decision | None:
-    """Take back this observer's last answer, with what it was written down together with; None where there is none."""
+def take_back(desk: Desk, number: int) -> Decision | None:
+    """Take back what Undo says (`Desk.last`), with what was written down at once with it; None where that does not count any more."""
     with desk.log.together():
-        taken = desk.last()
+        taken = desk.last(number)
         if taken is None:
             return None
-        desk.log.undo(desk.observer, *(one.number for one in desk.book().together(taken)))
+        desk.log.undo(desk.observer, *(one.number for one in at_once(taken, desk.book().effective)))
     if taken.kind not in (Kind.SIDE, Kind.NAME):
         desk.n_answers = max(0, desk.n_answers - 1)
     return taken
@@ -154,6 +157,8 @@ def _decided(task: Task, choice: Choice | None, verdict: Verdict) -> tuple[Kind,
     own = list(task.photos)
     if choice is None or verdict is Verdict.NEW:
         return Kind.NEW, own
+    if task.topic is Topic.TWINS:  # of an animal, a photo stands for all
+        own = [choice.photo]
     if verdict is Verdict.SAME:
         return (Kind.MERGE if task.topic is Topic.TWINS else Kind.SAME), [*own, choice.reference]
     return Kind(verdict), [choice.reference, *own]

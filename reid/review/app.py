@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from ..errors import PhotoError, ReidError
-from . import browsing, further, inbox, pairs, sides
+from . import browsing, further, inbox, pairs, sides, twins
 from .desk import Desk
 from .guard import OPEN, Door, Guard
 from .pages import Pages, form
@@ -62,6 +62,7 @@ def create_app(desk: Desk, door: Door) -> Guard:
     further.add_to(app, desk, pages)
     browsing.add_to(app, desk, pages)
     sides.add_to(app, desk, pages)
+    twins.add_to(app, desk, pages)
     inbox.add_to(app, desk, pages, door)
 
     async def refused(request: Request, error: Exception) -> Response:

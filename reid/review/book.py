@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..catalogue import Contradiction, Decision, Gallery, Kind, Labels, labels
 from ..catalogue.decisions import effective
@@ -43,6 +43,7 @@ class Book:
     animals: Mapping[str, tuple[Card, ...]]  # by name, sorted
     encounters: Mapping[str, tuple[Card, ...]]
     contradictions: tuple[Contradiction, ...]
+    apart: Mapping[tuple[str, str], int] = field(default_factory=dict)  # names of animals, sorted: the decision that says they are two
     unjoined: tuple[Decision, ...] = ()  # blind answers that wait to be confirmed, see `catalogue.Labels`
     only: str | None = None  # the observer whose decisions alone count: a second observer is blind to those of others
 
@@ -55,11 +56,6 @@ class Book:
     def counting(self, digest: str) -> list[Decision]:
         """The decisions on a photo that count for this observer."""
         return [one for one in self.about.get(digest, ()) if self.only in (None, one.observer)]
-
-    def together(self, one: Decision) -> list[Decision]:
-        """It, and what counts of that which was written down at once with it."""
-        first = one.evidence.get("follows", one.number)
-        return [other for other in self.effective if first in (other.number, other.evidence.get("follows"))]
 
     def judged(self, task: Task, choice: Choice) -> Decision | None:
         """The newest decision on whether a question's photos and that of a choice are one animal; None where there is none."""
@@ -117,6 +113,7 @@ def read(
         _grouped((card.animal, card) for card in cards.values() if card.animal),
         _grouped((card.ref.encounter, card) for card in cards.values() if card.ref.encounter),
         found.contradictions,
+        found.animals_apart,
         found.unjoined,
         only,
     )

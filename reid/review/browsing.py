@@ -19,11 +19,11 @@ from .answering import Alike, rename
 from .book import Book, Card
 from .desk import Desk
 from .drawings import Seen, chart, timeline
-from .filters import Filters, sides
+from .filters import SHOWN, Filters, sides
 from .further import ghosts
 from .naming import proposed_name
 from .pages import Pages, form
-from .sides import MOST, estimated, in_order, views
+from .sides import estimated, in_order, views
 from .tasks import Topic, opaque
 from .words import SAID, lines
 
@@ -55,20 +55,21 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/catalogue")
     def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
-        every = desk.book().cards.values()
-        cards = in_order(desk, filters)
+        every, n_known = desk.book().cards.values(), len(desk.worker.sides)
+        cards = in_order(desk, filters, n_known)
         return pages.page(
-            request, "catalogue", here="/catalogue", filters=filters, query=filters.query(), chosen=filters != Filters(), start=0,
-            length=BATCH, cards=cards, n_all=len(every), n_animals=len({card.animal for card in cards if card.animal}),
-            n_unnamed=len([card for card in cards if not card.animal]), estimated=estimated(desk, cards)[:MOST],
+            request, "catalogue", here="/catalogue", filters=filters, query=filters.query(), chosen=filters != Filters(), n_known=n_known,
+            length=BATCH, cards=cards, SHOWN=SHOWN, n_all=len(every), n_animals=len({card.animal for card in cards if card.animal}),
+            n_unnamed=len([card for card in cards if not card.animal]), n_estimated=len(estimated(desk, cards)),
             sites=sorted({card.site for card in every if card.site}), sides=sides(every), views=views(desk.book()),
             dated=any(card.ref.date for card in every),
         )  # fmt: skip
 
     @app.get("/catalogue/more")
-    def more(filters: Annotated[Filters, Depends()], start: Annotated[int, Query(ge=0)] = 0) -> Response:
+    def more(filters: Annotated[Filters, Depends()], last: str = "", known: Annotated[int, Query(ge=0)] = 0) -> Response:
+        """What follows the last photo that is shown; `known` sides were estimated when the page was made."""
         return pages.part(
-            "batch", cards=in_order(desk, filters), start=start, length=BATCH, query=filters.query(), filters=filters,
+            "batch", cards=in_order(desk, filters, known, last), n_known=known, length=BATCH, query=filters.query(), filters=filters,
             views=views(desk.book()),
         )  # fmt: skip
 
@@ -79,15 +80,19 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.post("/animals/{animal}/name")
     def name(request: Request, animal: str, given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
         """Call it otherwise; its page has another address then, and Undo leads back to this one."""
-        called = _animal(desk.book(), animal).name
+        photo = desk.book().cards.get(given.get("photo", ""))
+        called = desk.book().animal(animal)
         try:
             if desk.blind:
                 raise DecisionError("who judges blind names no animals")
+            if called is None:
+                raise DecisionError("somebody else has named this animal meanwhile; nothing was recorded")
             done = rename(desk, called, given.get("name", ""), {"page": f"/animals/{animal}"}, is_meant="meant" in given)
         except Alike as error:
             return _shown(request, animal, status=409, alike=error)
         except DecisionError as error:
-            return _shown(request, animal, status=409, problem=str(error))
+            now = photo and desk.book().cards[photo.id].animal
+            return _shown(request, opaque("animal", now) if now else animal, status=409, problem=str(error))
         url = f"/animals/{opaque('animal', desk.book().of_photo[done.photos[0].digest].animal or '')}" if done else None
         return _shown(request, url.rpartition("/")[2] if url else animal, url=url)
 
@@ -99,7 +104,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         digests = {card.digest for card in book.animals[found.name]}
         own = [one for one in _seen_by(desk, book) if digests & {photo.digest for photo in one.photos}]
         return pages.page(
-            request, "animal", status=status, url=url, said=desk.said() if url else "", here="/catalogue", animal=found,
+            request, "animal", status=status, url=url, said=desk.said(desk.last()) if url else "", here="/catalogue", animal=found,
             decisions=lines(book, own[::-1]), views=views(book), problem=problem, alike=alike,
             proposed=proposed_name(book.animals) if found.name.startswith("unnamed-") else found.name,
         )  # fmt: skip
@@ -124,7 +129,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.get("/health")
     def health(request: Request) -> Response:
-        doubts = [task for task in desk.tasks() if task.topic not in (Topic.QUERY, Topic.SECOND)]
+        doubts = [task for task in desk.tasks() if task.topic not in (Topic.QUERY, Topic.SECOND) and not desk.is_own(task)]
         book, state, known = desk.book(), desk.worker.state, desk.worker.health
         cards = [
             (task, book.of_photo[task.photos[0].digest], book.of_photo[task.choices[0].reference.digest], book.is_done(task))
@@ -153,7 +158,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         )
         return pages.page(
             request, "health", here="/health", facts_shown=shown, contradictions=[str(one) for one in book.contradictions], doubts=cards,
-            single=[name for name in single if name in book.animals], failures=state.failures, notes=state.notes,
+            single=[name for name in single if name in book.animals], failures=state.failures,
+            notes=[*state.notes, *filter(None, [desk.worker.trouble])],
             ghosts=ghosts(desk.tasks(), book),
         )  # fmt: skip
 

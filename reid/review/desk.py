@@ -17,12 +17,12 @@ from .. import stages
 from ..catalogue import Decision, DecisionLog, Gallery, Kind
 from ..catalogue.names import clean
 from ..decision.sides import SideEstimate
-from ..errors import GalleryError, PhotoError
+from ..errors import DecisionError, GalleryError, PhotoError
 from ..records import IdentityRanking, Indexed, Query
 from ..session import Session
 from ..store import write_atomically
 from . import tasks
-from .book import JUDGES, Book, Card
+from .book import JUDGES, NAMES, Book, Card
 from .book import read as read_book
 from .tasks import Choice, Task, Topic, shown
 from .words import sentence
@@ -46,10 +46,11 @@ class Desk:
             if error.problems:
                 raise
             self.gallery, self.empty = Gallery(session.root, ()), str(error)
-        self.worker = Worker(session, progress, self._answered)
+        self.worker = Worker(session, progress, self._answered, self._is_known)
         self.n_answers = 0  # of this run, as are those that were skipped
         self.skipped: set[str] = set()  # ids of questions
         self._queries: dict[str, Task] = {}
+        self._own: dict[str, Task] = {}  # questions that this observer has put
         self._lock = threading.RLock()
         self._state: tuple[object, Book] | None = None
         root, self._memory = session.root.resolve(), session.work.folder / "review" / "photos.json"
@@ -70,7 +71,7 @@ class Desk:
         return n
 
     def _list(self, photos: Sequence[Path]) -> int:
-        refs, failures = stages.photos(photos, self.gallery, self.worker.progress)
+        refs, failures = stages.photos(photos, self.gallery, self.worker.progress, as_known=True)
         self.worker.add(refs, failures)
         return len(refs)
 
@@ -96,13 +97,14 @@ class Desk:
         new = [item for task in self._queries.values() for item in task.photos]
         return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
 
-    def last(self) -> Decision | None:
-        """What Undo takes back; None where nothing is left."""
-        return next((one for one in reversed(self.book().effective) if one.observer == self.observer), None)
+    def last(self, number: int = 0) -> Decision | None:
+        """What Undo takes back: this observer's last decision, or the one of a number, which a page has shown beside Undo; None where
+        nothing is left, or that one does not count any more."""
+        own = (one for one in reversed(self.book().effective) if one.observer == self.observer)
+        return next((one for one in own if number in (0, one.number)), None)
 
-    def said(self) -> str:
-        """That in words, beside Undo."""
-        last = self.last()
+    def said(self, last: Decision | None) -> str:
+        """That in words."""
         return "" if last is None else sentence(last, self.book())
 
     def estimate(self, card: Card) -> SideEstimate | None:
@@ -124,12 +126,38 @@ class Desk:
         with self._lock:
             self._queries[task.id] = task
 
+    def ask(self, animal: str, other: str) -> Task:
+        """May these two be one animal? From then on it is a question like any other. Raises DecisionError where that cannot be asked."""
+        book, items = self.book(), self.items()
+        if self.blind or animal == other:
+            raise DecisionError("who judges blind joins no animals" if self.blind else f"this is {other}")
+        if number := book.apart.get((min(animal, other), max(animal, other))):
+            by = book.history[number - 1]
+            raise DecisionError(f"decision {number} of {by.observer} says that {animal} and {other} are two; History takes it back")
+        known = [[Indexed(card.ref, card.digest) for card in book.animals[name] if card.digest in items] for name in (animal, other)]
+        if not all(known):
+            raise DecisionError(f"the photos of {animal} or {other} have not been read yet; try again once they are")
+        task = tasks.of_animals((animal, other), known[0], known[1], book.number)
+        self._own[task.id] = task
+        return task
+
+    def is_own(self, task: Task) -> bool:
+        """Whether this observer has put the question."""
+        return task.id in self._own
+
+    def _is_known(self, query: Query) -> bool:
+        """Whether the catalogue itself says who a query is. Where people have said it, it stays a question, so that Undo finds it."""
+        book = self.book()
+        cards = [book.of_photo.get(item.digest) for item in query.photos]
+        said = any(one.kind in NAMES for item in query.photos for one in book.counting(item.digest))
+        return not said and all(card is not None and card.animal for card in cards)
+
     def tasks(self) -> list[Task]:
         """Every question that there is, answered ones too, the most valuable first."""
         if self.blind:
             return self._second()
         book, items = self.book(), self.items()
-        found = [*self._queries.values(), *tasks.of_contradictions(book.contradictions, items)]
+        found = [*self._queries.values(), *self._own.values(), *tasks.of_contradictions(book.contradictions, items)]
         if book.unjoined:
             found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
         if self.worker.health is not None:
@@ -142,6 +170,7 @@ class Desk:
             return task
         book, items = self.book(), self.items()
         own, known = {item.digest for item in task.photos}, {book.of_photo[one.reference.digest].animal for one in task.choices}
+        own |= {digest for digest, item in items.items() if task.ranking and item.ref.image_id in task.ranking.in_gallery}
         named = ((name, card.digest) for name, cards in book.animals.items() if name not in known for card in cards)
         first = {name: items[digest] for name, digest in reversed(list(named)) if digest in items and digest not in own}
         return replace(task, choices=(*task.choices, *(Choice(name, first[name], task.photos[0]) for name in sorted(first))))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
 from .book import Card
 
 UNSIDED = "unsided"
+SHOWN = {
+    "": "every photo", "animals": "one photo an animal", "asked": "photos in review", "unnamed": "unnamed photos",
+    UNSIDED: "photos without a side",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,11 @@ class Filters:
     side: str = ""
     since: str = ""  # ISO dates
     until: str = ""
-    show: str = ""  # animals, asked, unnamed, or UNSIDED
+    show: str = ""  # one of SHOWN
+
+    def __post_init__(self) -> None:
+        if self.show not in SHOWN:  # the bookmark of another version
+            object.__setattr__(self, "show", "")
 
     def of(self, cards: Iterable[Card]) -> list[Card]:
         word, found = self.animal.casefold(), []
@@ -45,6 +53,13 @@ class Filters:
 
     def query(self) -> str:
         return urlencode({one.name: value for one in fields(self) if (value := getattr(self, one.name))})
+
+
+def behind(found: Sequence[Card], every: Iterable[Card], last: str) -> list[Card]:
+    """Those of the photos found that stand behind one photo in the order of all, whether or not that one is found itself any more."""
+    ids = [card.id for card in every]
+    shown = set(ids[: ids.index(last) + 1]) if last in ids else set[str]()
+    return [card for card in found if card.id not in shown]
 
 
 def sides(cards: Iterable[Card]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
@@ -67,7 +68,7 @@ class Pages:
     def page(
         self, request: Request, template_name: str, /, *, status: int = 200, said: str = "", url: str | None = None, **about: Any
     ) -> HTMLResponse:
-        """`said` is read aloud by a screen reader, `url` becomes the browser's address."""
+        """`said` is read aloud by a screen reader; `url`, or else that of the page, becomes the browser's address."""
         template = self.templates.get_template(f"{template_name}.html.jinja")
         if "hx-request" not in request.headers or "hx-history-restore-request" in request.headers:
             return HTMLResponse(template.render(**about), status)
@@ -75,7 +76,16 @@ class Pages:
         parts = ["<title>", *template.blocks["title"](context), f" · {self.templates.filters['e'](self.desk.name)}</title>"]
         parts += template.blocks["main"](context)
         parts += self.templates.get_template("said.html.jinja").render(said=said)
+        here = urlsplit(request.headers.get("hx-current-url", request.url.path)).path
+        if url is None and request.method == "GET" and here != request.url.path:
+            url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return HTMLResponse("".join(parts), status, {"HX-Push-Url": url} if url else None)
+
+    def told(self, text: str) -> HTMLResponse:
+        """Nothing was recorded, and why: the page stays, but for what Undo says."""
+        answer = self.part("sided", status=409, said=text)
+        answer.headers.update({"HX-Reswap": "none", "HX-Trigger": json.dumps({"told": text})})
+        return answer
 
     def part(self, name: str, *, status: int = 200, **about: Any) -> HTMLResponse:
         """A template that is a part of a page."""

@@ -22,12 +22,12 @@ from .desk import Desk
 from .naming import proposed_name
 from .pages import Pages, form
 from .pictures import outline, shown_size
-from .tasks import MOST, SURE_NEW, Choice, Task, Topic
+from .tasks import MOST, MOST_PHOTOS, SURE_NEW, Choice, Task, Topic, opaque
 from .words import SAID, sentence
 
 Form = Annotated[Mapping[str, str], Depends(form)]
 FRESH = {"Cache-Control": "private, max-age=600"}  # of marks, which a page asks for ahead
-MOST_PHOTOS = 24  # of an animal, in the strip
+ELSEWHERE = "That has been taken back in another window. Undo now says what it takes back next."
 MOST_MARKS = 300  # that are drawn, the surest
 
 
@@ -99,6 +99,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         except DecisionError as error:
             return _show(request, task, status=409, problem=str(error), choice=place)
         said = sentence(decision, desk.book())
+        if desk.is_own(task):  # back to where it was asked
+            return RedirectResponse(f"/animals/{opaque('animal', desk.book().of_photo[task.photos[0].digest].animal or '')}", 303)
         following = _unsaid(desk, task, place) if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_used else 0
         return _show(request, task, said=said, choice=following) if following else _show(request, desk.next(), said=said)
 
@@ -106,7 +108,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     def side(request: Request, task: str, given: Form) -> Response:
         """Which side photos on this page show; the pair stays as it is looked at."""
         found, left, right = asked(desk, task), given.get("left", ""), given.get("right", "")
-        number = int(given["choice"]) if given.get("choice", "").isdecimal() else 0
+        number = _number(given.get("choice", ""))
         choice = found.choices[number - 1] if 0 < number <= len(found.choices) else None
         shown = {} if choice is None else {"shown": [choice.photo.digest, choice.reference.digest]}
         said = sides.say(desk, given, {"task": found.id, **shown})
@@ -122,11 +124,14 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return _show(request, desk.next())
 
     @app.post("/undo")
-    def undo(request: Request) -> Response:
-        said = f"Taken back: {desk.said()}"
-        taken = take_back(desk)
+    def undo(request: Request, given: Form) -> Response:
+        """What the page says beside Undo, whatever was said in other windows since."""
+        number = _number(given.get("number", ""))
+        last = desk.last(number)
+        said = f"Taken back: {desk.said(last)}" if last else "There is nothing to undo."
+        taken = take_back(desk, number)
         if taken is None:
-            return _show(request, desk.next(), said="There is nothing to undo.")
+            return pages.told(ELSEWHERE) if number else _show(request, desk.next(), said=said)
         if page := sides.page_of(taken):
             return RedirectResponse(page, 303)
         pair = taken.evidence.get("shown")
@@ -238,6 +243,10 @@ def _view(desk: Desk, task: Task, number: int, left: str, right: str) -> View:
         number <= MOST and task.n_further > 0 and ((task.ranking and task.ranking.p_new) or 0) < SURE_NEW,
         (len({name for name in names if name}), names.count(None)),
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 16 else 0
 
 
 def _answered(book: Book, task: Task) -> int:

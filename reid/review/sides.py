@@ -17,13 +17,12 @@ from ..errors import DecisionError
 from .answering import say_side
 from .book import Book, Card
 from .desk import Desk
-from .filters import UNSIDED, Filters, sides
+from .filters import UNSIDED, Filters, behind, sides
 from .pages import Pages, form
 from .words import sentence
 
 UNSIDED_PAGE = f"/catalogue?show={UNSIDED}"
 PAGE = re.compile(rf"/(animals|encounters)/[0-9a-f]{{16}}|{re.escape(UNSIDED_PAGE)}")  # where sides are said, beside the review
-MOST = 2000  # estimates that are accepted at once: their ids fit into a request
 
 
 def views(book: Book) -> tuple[str, ...]:
@@ -37,16 +36,21 @@ def unsaid(desk: Desk) -> list[Card]:
 
 
 def estimated(desk: Desk, cards: Iterable[Card]) -> list[tuple[Card, SideEstimate]]:
-    """The photos whose side is estimated, a side after the other and the least sure first, so that one which shows another stands out."""
-    found = [(card, guess) for card in cards if (guess := desk.estimate(card))]
-    return sorted(found, key=lambda one: (one[1].side, one[1].p))
+    """The photos whose side is estimated."""
+    return [(card, guess) for card in cards if (guess := desk.estimate(card))]
 
 
-def in_order(desk: Desk, filters: Filters) -> list[Card]:
-    """The photos of the catalogue that fit; of those without a side the estimated ones first."""
-    cards = filters.of(desk.book().cards.values())
-    first = [card for card, _ in estimated(desk, cards)] if filters.show == UNSIDED else []
-    return list({card.id: card for card in (*first, *cards)}.values())
+def in_order(desk: Desk, filters: Filters, n_known: int, last: str = "") -> list[Card]:
+    """The photos of the catalogue that fit, from the one behind the `last` that is shown already; of those without a side first those
+    whose side is estimated, a side after the other and the least sure first, so that one which shows another stands out.
+
+    Of the estimates only the first `n_known` that were made count for the order, and whatever has been said since, so that a page goes on
+    where it stopped."""
+    cards = list(desk.book().cards.values())
+    if filters.show == UNSIDED and not desk.blind:
+        known = dict(list(desk.worker.sides.items())[:n_known])
+        cards.sort(key=lambda card: (0, one.side, one.p) if (one := known.get(card.digest or "")) else (1, "", 0.0))
+    return behind(filters.of(cards), cards, last)
 
 
 def accept(desk: Desk, cards: Iterable[Card]) -> None:
@@ -100,7 +104,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
 
     @app.post("/sides/estimated")
     def every(filters: Annotated[Filters, Depends()], given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
-        """All estimates that the page of these filters shows are right."""
+        """The estimates of these photos, which the page of these filters shows, are right."""
         cards = desk.book().cards
         accept(desk, [cards[id] for id in given.get("photos", "").split() if id in cards])
         return RedirectResponse(f"/catalogue?{filters.query()}", 303)

@@ -8,7 +8,7 @@ may be in doubt, too, brings nothing more: notebooks/README.md, review.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
@@ -30,6 +30,7 @@ class Topic(StrEnum):
 
 
 MOST = 9  # candidates that are shown at once, a key each; the first so many are the question
+MOST_PHOTOS = 24  # of an animal, in a row
 SURE_NEW = 0.9  # P(new) from which a new animal is named without a look at further candidates
 CONTRADICTED = 2.0  # the value of a contradiction: more than any other has
 MISLABELLED = 0.75  # the value of a doubtful label, whose probability is not told
@@ -162,6 +163,15 @@ def of_unjoined(decisions: Iterable[Decision], photos: Mapping[str, Indexed], na
             task = Task(Topic.TWINS, " and ".join(animals), (pair[0],), (choice,), CONTRADICTED, because=because, after=one.number)
             found[task.id] = task
     return list(found.values())
+
+
+def of_animals(names: tuple[str, str], photos: Sequence[Indexed], others: Sequence[Indexed], after: int) -> Task:
+    """Two animals that somebody takes for one, by their photos, the oldest first; the newest two of one side are looked at first."""
+    photos = photos[-MOST_PHOTOS:]
+    pairs = [(one, other) for one in reversed(photos) for other in reversed(others)]
+    of_one_side = (pair for pair in pairs if pair[0].ref.orientation and pair[0].ref.orientation == pair[1].ref.orientation)
+    one, other = next(of_one_side, pairs[0])
+    return Task(Topic.TWINS, " and ".join(names), tuple(photos), (Choice(names[1], other, one),), CONTRADICTED, after=after)
 
 
 def shown(decision: Decision) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..catalogue import Decision, Kind, PhotoKey
+from ..catalogue.decisions import at_once
 from ..catalogue.values import counted
 from ..decision.reasons import of_estimated_side, percent
 from .book import Book
@@ -35,10 +36,11 @@ class Line:
 
 def sentence(one: Decision, book: Book) -> str:
     """What somebody has just said, with the names of today."""
+    one = _renamed(one, book)
     if one.evidence.get("blind"):
         return f"The pair: {SAID.get(one.kind, KINDS[one.kind])}."
     if one.kind is Kind.SIDE:
-        if len(every := book.together(one)) > 1:
+        if len(every := at_once(one, book.effective)) > 1:
             return f"{counted(len(every), 'photo')}: sides as estimated."
         return f"{_photos(one.photos)}: side {one.value or 'not known'}."
     if one.kind is Kind.NAME:
@@ -66,9 +68,16 @@ def lines(book: Book, decisions: Iterable[Decision]) -> list[Line]:
         value = one.value or ("not known" if one.kind is Kind.SIDE else "")
         what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], value)))
         undone = not is_undo and one.number not in counting
-        photos = [photo.image_id for photo in one.photos[:4]] + (["…"] if len(one.photos) > 4 else [])
+        photos = [photo.image_id for photo in _renamed(one, book).photos[:4]] + (["…"] if len(one.photos) > 4 else [])
         found.append(Line(one, what, photos, _evidence(one), undone, not is_undo and not undone))
     return found
+
+
+def _renamed(one: Decision, book: Book) -> Decision:
+    """With its photos as they are called now: files are moved and copied in, and the log has the names of their day."""
+    keys = [replace(photo, image_id=book.of_photo[photo.digest].ref.image_id if photo.digest in book.of_photo else photo.image_id)
+            for photo in one.photos]  # fmt: skip
+    return replace(one, photos=tuple(keys))
 
 
 def _evidence(one: Decision) -> str:

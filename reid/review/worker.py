@@ -13,11 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..decision.sides import SURE, SideEstimate, SideModel
-from ..errors import ReidError, WeightsError
+from ..errors import ReidError
 from ..records import Failure, Health, IdentityRanking, Indexed, PhotoRef, Query
 from ..session import Session
 from ..stages import Listener, estimated_sides, has_layouts, known_sides, learn_sides, look_at
@@ -76,14 +76,19 @@ class Stopped(Exception):
 
 
 class Worker:
-    """Answers queries one after the other. `told` is called with each answer, from the worker's thread."""
+    """Answers queries one after the other, but for those that are `known` already. `told` is called with each answer, from the worker's
+    thread."""
 
-    def __init__(self, session: Session, progress: Progress, told: Callable[[Query, IdentityRanking], None]) -> None:
-        self.session, self.progress, self.told = session, progress, told
+    def __init__(
+        self, session: Session, progress: Progress, told: Callable[[Query, IdentityRanking], None], known: Callable[[Query], bool]
+    ) -> None:
+        self.session, self.progress, self.told, self.known = session, progress, told, known
         self.health: Health | None = None
         self.is_ready = False  # whether the gallery's features are stored
         self.has_photos = False  # whether any were ever given
+        self.n_known = 0  # queries that were left out
         self.sides: dict[str, SideEstimate] = {}  # by digest, of photos whose side nobody had said, where it is sure enough
+        self.trouble = ""  # why none are estimated, where they could be
         self._tells_sides: SideModel | None = None  # once it has been learned
         self._learning: Iterator[None] | None = None  # what tells sides, in steps
         self._asked: list[Indexed] = []  # the photos of the queries
@@ -138,26 +143,29 @@ class Worker:
         if not self.is_ready:
             self._fail(self.session.failures)
         self.is_ready = True
-        known = known_sides(self.session.references)
-        self._learning = self._learning or self._learn(known)
-        if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
-            self._learn_on()
+        self.trouble, known = "", known_sides(self.session.references)
+        self._learning = iter(()) if self._tells_sides else self._learn(known)  # again, where it failed before
+        with self._beside():
+            if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
+                self._learn_on()
         while self._batches:
             self._answer(self._batches.popleft())
         self._learn_on()
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
-        self._estimate(self.session.references)
+        self._estimate([*self.session.references, *self._asked])
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
         self._fail(failures)
+        asked = [query for query in queries if not self.known(query)]
+        self.n_known += len(queries) - len(asked)
         self.progress.is_quiet = True
         try:
-            for done, query in enumerate(queries):
+            for done, query in enumerate(asked):
                 self._check()
-                self.progress.step("questions prepared", done, len(queries))
+                self.progress.step("questions prepared", done, len(asked))
                 began = time.monotonic()
                 ranking, failed = self.session.answer(query)
                 self._fail(failed)
@@ -171,9 +179,10 @@ class Worker:
 
     def _learn(self, known: Sequence[Indexed]) -> Iterator[None]:
         """What tells sides, a photo a step."""
-        with suppress(WeightsError):  # without them nothing is proposed
+        with self._beside():
             yield from look_at(known, self.session.work)
             self._tells_sides = learn_sides(known, self.session.work)
+            self.trouble = ""
         self._estimate(self._asked)
 
     def _learn_on(self, seconds: float = math.inf) -> None:
@@ -186,14 +195,30 @@ class Worker:
 
     def _estimate(self, items: Sequence[Indexed]) -> None:
         bare = [item for item in items if not item.ref.orientation and item.digest not in self.sides]
-        with suppress(WeightsError):  # what was learned may come from what is stored
+        with self._beside():
             for item, found in estimated_sides(bare, self._tells_sides, self.session.work) if self._tells_sides else ():
                 self._check()
                 if found.p >= SURE:
                     self.sides[item.digest] = found
 
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """What fails here is told, and ends nothing: a side is a help, a question is the work."""
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, ReidError) else f"{type(error).__name__}: {error}"
+            self.trouble = (
+                f"No side is estimated: {' '.join(reason.split())}. It is tried again with the next photos, and when the app is started."
+            )
+
     def _fail(self, failures: Sequence[Failure]) -> None:
-        self.progress.change(failures=(*self.state.failures, *failures))
+        """They are told with their paths in the gallery, where they lie there."""
+        root = os.path.join(self.session.root, "")
+        told = [replace(one, reason=one.reason.replace(root, "")) for one in failures]
+        self.progress.change(failures=tuple(dict.fromkeys((*self.state.failures, *told))))
 
     def _check(self) -> None:
         if self._stop.is_set():

@@ -17,9 +17,11 @@ from ..records import Failure, Indexed, PhotoFacts, PhotoRef, Query
 from .workspace import Workspace
 
 
-def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) -> tuple[list[PhotoRef], list[Failure]]:
+def photos(
+    given: Iterable[str | Path], gallery: Gallery, listener: Listener, *, as_known: bool = False
+) -> tuple[list[PhotoRef], list[Failure]]:
     """The photos named, and those in the folders named. A photo that stands in the gallery's table brings its boxes, masks and sides
-    along, each a photo by itself. Raises PhotoError where none of them is there."""
+    along, each a photo by itself, and with `as_known` the name that it has there. Raises PhotoError where none of them is there."""
     known: dict[str, list[PhotoRef]] = {}
     for ref in (*gallery.references, *gallery.queries):
         known.setdefault(os.path.realpath(ref.path), []).append(ref)
@@ -38,7 +40,8 @@ def photos(given: Iterable[str | Path], gallery: Gallery, listener: Listener) ->
             image_id = catalogue.readable(path.relative_to(name) if is_folder else Path(path.name))
             image_id = catalogue.readable(path) if image_id in taken else image_id
             for number, row in enumerate(known.get(real, [PhotoRef("", path)]), start=1):
-                own = catalogue.free_name(image_id if number == 1 else f"{image_id}#{number}", taken)
+                own = row.image_id if as_known and row.image_id else image_id if number == 1 else f"{image_id}#{number}"
+                own = catalogue.free_name(own, taken)
                 refs.append(replace(row, image_id=own, path=path, identity=None))
     if not any(os.path.exists(ref.path) for ref in refs):
         reasons = [*(failure.reason for failure in failures), *(f"there is no {ref.path}" for ref in refs)]

@@ -52,14 +52,27 @@ const keysOn = document.getElementById("keys-on");
 keysOn.checked = localStorage.getItem("keys") !== "off";
 keysOn.addEventListener("change", () => localStorage.setItem("keys", keysOn.checked ? "on" : "off"));
 
+const estimates = () => [...document.querySelectorAll("[data-estimated]")].filter(one => one.querySelector("select").selectedIndex === 0); // shown, and nothing else said
+const recount = () => {
+  const button = document.querySelector("[data-accepts]"), n = estimates().length;
+  if (button) { button.textContent = n === 1 ? "Accept this estimate" : `Accept these ${n} estimates`; button.disabled = !n; }
+};
+document.addEventListener("change", recount);
+document.addEventListener("htmx:configRequest", event => {
+  if (event.detail.elt.matches("[data-accepts]")) event.detail.parameters.photos = estimates().map(one => one.dataset.estimated).join(" ");
+});
+
 document.addEventListener("htmx:beforeRequest", event => { if (event.detail.requestConfig.verb !== "get") tell(""); });
 document.addEventListener("htmx:afterRequest", event => { // what a list shows is what was recorded
   for (const one of event.detail.elt.options || []) event.detail.successful ? (one.defaultSelected = one.selected) : (one.selected = one.defaultSelected);
+  recount();
 });
+document.addEventListener("told", event => tell(event.detail.value));
 document.addEventListener("htmx:sendError", () => tell("reid does not answer: it was stopped. Nothing was recorded; start it again and go on here."));
 document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
 document.addEventListener("htmx:afterSettle", event => { // its links are htmx's from here on, not before
-  if (event.detail.target.id === "rest-content") event.detail.target.querySelector("[data-walk] a")?.focus();
+  recount();
+  if (["rest-content", "others-content"].includes(event.detail.target.id)) event.detail.target.querySelector("[data-walk] a")?.focus();
 });
 document.addEventListener("htmx:afterSwap", event => {
   if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();

@@ -1,0 +1,80 @@
+"""Two animals that somebody takes for one, on the page of one of them: compared like any other pair, merged, and two again."""
+
+import re
+
+import pytest
+from reviewing import App, five_animals, forget
+
+from reid.catalogue import Kind
+from reid.review.tasks import opaque
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return five_animals(tmp_path_factory.mktemp("reviewed"))
+
+
+@pytest.fixture
+def app(folder):
+    app = App(folder / "gallery", folder / "photos")
+    yield app
+    forget(app)
+
+
+def page_of(name: str) -> str:
+    return f"/animals/{opaque('animal', name)}"
+
+
+def ask(app, name: str, other: str):
+    """As the dialog on the page of an animal does."""
+    tiles = app.browser.get(f"{page_of(name)}/others").text
+    photo = re.search(rf'&#34;: &#34;(\w+)&#34;}}" hx-target="#main"[^>]*><img[^>]*><figcaption><strong>{other}<', tiles)[1]
+    return app.browser.post(f"{page_of(name)}/same", data={"photo": photo})
+
+
+def test_an_animal_is_said_to_be_another_and_undo_takes_them_apart(app):
+    assert "Same animal as…</button>" in app.browser.get(page_of("animal-1")).text
+    asked = ask(app, "animal-1", "animal-4")
+    assert asked.status_code == 303
+    [task] = [task for task in app.desk.waiting() if task.title == "animal-1 and animal-4"]
+    page = app.browser.get(asked.headers["Location"]).text
+    assert "Are animal-1 and animal-4 one animal?" in page and "Photos of animal-1" in page and not app.desk.log.path.exists()
+    assert len(task.photos) == 2 and task.choices[0].photo.ref.image_id == "animal-1/1.png"  # the newest of the side
+    done = app.answer(task, "same")
+    assert (done.status_code, done.headers["Location"]) == (303, page_of("animal-1"))
+    [one] = app.desk.log.effective()
+    assert one.kind is Kind.MERGE and [photo.image_id for photo in one.photos] == ["animal-1/1.png", "animal-4/1.png"]
+    assert len(app.desk.book().animals["animal-1"]) == 4 and "animal-4" not in app.desk.book().animals
+    merged = app.browser.get(page_of("animal-1"), headers={"HX-Current-URL": f"http://127.0.0.1:8420/review/{task.id}"})
+    assert "They are one animal, animal-1." in merged.text and merged.headers["HX-Push-Url"] == page_of("animal-1")
+    undone = app.browser.post("/undo")
+    assert "Are animal-1 and animal-4 one animal?" in undone.text and len(app.desk.book().animals["animal-4"]) == 2
+    assert "animal-1 is not animal-4." in app.browser.get(app.answer(task, "different").headers["Location"]).text
+    refused = ask(app, "animal-4", "animal-1")
+    assert refused.status_code == 409 and "decision 3 of zoe says that animal-4 and animal-1 are two" in refused.headers["HX-Trigger"]
+    assert app.browser.post("/history/3/undo").status_code == 200 and ask(app, "animal-4", "animal-1").status_code == 303
+
+
+def test_the_other_animal_is_looked_for_by_name_and_side(app, monkeypatch):
+    monkeypatch.setattr("reid.review.twins.BATCH", 3)
+    page, seen = app.browser.get(f"{page_of('animal-0')}/others").text, []
+    while True:
+        seen += re.findall("<strong>([^<]*)</strong>", page)
+        more = re.search(r'hx-get="([^"]*)" hx-trigger="intersect once"', page)
+        if more is None:
+            break
+        page = app.browser.get(more[1].replace("&amp;", "&")).text
+    assert seen == [f"animal-{n}" for n in (1, 2, 3, 4)]
+    assert app.browser.get(f"{page_of('animal-0')}/others?last=&animal=L-3").text.count("<figure") == 1
+    assert "No other animal fits" in app.browser.get(f"{page_of('animal-0')}/others?last=&side=right").text
+    assert app.browser.get("/animals/0123456789abcdef/others").status_code == 404
+
+
+def test_who_judges_blind_joins_no_animals_in_passing(app, folder):
+    photo = next(card.id for card in app.desk.book().cards.values() if card.animal == "animal-2")
+    app.answer(app.task("known.png"), "same")
+    blind = App(folder / "gallery", observer="ben", blind=True)
+    assert "Same animal as" not in blind.browser.get(page_of("animal-1")).text
+    assert blind.browser.post(f"{page_of('animal-1')}/same", data={"photo": photo}).status_code == 409
+    assert app.browser.post(f"{page_of('animal-1')}/same", data={"photo": "0" * 16}).status_code == 404
+    assert app.browser.post(f"{page_of('animal-2')}/same", data={"photo": photo}).status_code == 409  # with itself

@@ -1,0 +1,86 @@
+"""Undo takes back what stands beside it, whatever was said in other windows since; an animal that two people name at once."""
+
+import json
+import re
+
+import pytest
+from reviewing import App, five_animals, forget
+
+from reid.catalogue import Kind
+from reid.errors import DecisionError
+from reid.review.answering import rename
+from reid.review.tasks import opaque
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return five_animals(tmp_path_factory.mktemp("reviewed"))
+
+
+@pytest.fixture
+def app(folder):
+    app = App(folder / "gallery", folder / "photos")
+    yield app
+    forget(app)
+
+
+def beside(page: str) -> tuple[str, dict[str, str]]:
+    """What Undo says on a page, and what its button sends."""
+    found = re.search(r'<span class="last"[^>]*>([^<]*)</span> <button[^>]*hx-post="/undo"[^>]*hx-vals="([^"]*)"', page)
+    return found[1], json.loads(found[2].replace("&#34;", '"'))
+
+
+def test_undo_takes_back_what_it_says_though_another_window_has_answered_since(app, folder):
+    known, new = app.task("known.png"), app.task("new.png")
+    said, sent = beside(app.answer(known, "same").text)
+    other = App(folder / "gallery", folder / "photos")  # the same observer
+    other.answer(new, "new", name="nova")
+    undone = app.browser.post("/undo", data=sent)
+    assert undone.status_code == 200 and f"Taken back: {said} Now " in undone.text and "<title>known.png" in undone.text
+    assert [one.kind for one in app.desk.log.effective()] == [Kind.NEW]
+    assert beside(undone.text)[0] == "new.png is a new animal, nova."  # what it takes back next
+
+
+def test_what_another_window_has_taken_back_is_told_and_nothing_else_is(app, folder):
+    app.answer(app.task("known.png"), "same")
+    _, sent = beside(app.answer(app.task("new.png"), "new", name="nova").text)
+    other = App(folder / "gallery", folder / "photos")
+    assert other.browser.post("/undo", data=sent).status_code == 200
+    late = app.browser.post("/undo", data=sent)
+    assert (late.status_code, late.headers["HX-Reswap"]) == (409, "none") and "another window" in json.loads(late.headers["HX-Trigger"])[
+        "told"
+    ]
+    assert beside(late.text)[0] == "known.png is animal-3." and 'id="undo" hx-swap-oob="true"' in late.text
+    assert [one.kind for one in app.desk.log.effective()] == [Kind.SAME]
+    ben = App(folder / "gallery", folder / "photos", observer="ben")
+    assert ben.browser.post("/undo", data=beside(late.text)[1]).status_code == 409  # is not his
+    assert [one.kind for one in app.desk.log.effective()] == [Kind.SAME]
+
+
+def test_who_names_an_animal_that_somebody_else_has_just_named_is_told(app, folder):
+    page = f"/animals/{opaque('animal', 'animal-1')}"
+    photo = re.search(r'name="photo" value="(\w+)"', app.browser.get(page).text)[1]
+    App(folder / "gallery", observer="ben").browser.post(f"{page}/name", data={"name": "Nyx"})
+    late = app.browser.post(f"{page}/name", data={"name": "Nora", "photo": photo})
+    assert late.status_code == 409 and "<title>Nyx" in late.text and "somebody else has named this animal" in late.text
+    assert "ben" in late.text.split("<h2>Decisions")[1]
+    assert app.browser.post(f"{page}/name", data={"name": "Nora"}).status_code == 404  # without a word of which animal it was
+    assert [one.value for one in app.desk.log.effective()] == ["Nyx"]
+
+
+@pytest.mark.parametrize(
+    ("renamed", "to", "told"), [("animal-1", "Nyx", "called otherwise by now"), ("animal-2", "Nora", "another animal is called Nora")]
+)
+def test_a_name_that_is_given_between_the_look_and_the_word_is_no_fault(app, folder, monkeypatch, renamed, to, told):
+    """Somebody else is quicker than the log's transaction."""
+    other, real = App(folder / "gallery", observer="ben"), app.desk.log.together
+
+    def together():
+        monkeypatch.setattr(app.desk.log, "together", real)
+        rename(other.desk, renamed, to, {})
+        return real()
+
+    monkeypatch.setattr(app.desk.log, "together", together)
+    with pytest.raises(DecisionError, match=told):
+        rename(app.desk, "animal-1", "Nora", {})
+    assert [(one.observer, one.value) for one in app.desk.log.effective()] == [("ben", to)]

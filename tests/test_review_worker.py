@@ -1,0 +1,122 @@
+"""What the review app does behind its pages: which photos are matched, what fails, how far it is."""
+
+import os
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import draw_animal, save
+from reviewing import FAST, App, five_animals, forget
+
+import reid
+from reid.catalogue import DecisionLog, Kind
+from reid.review.worker import NICER, Progress, Worker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return five_animals(tmp_path_factory.mktemp("reviewed"))
+
+
+@pytest.fixture
+def app(folder):
+    app = App(folder / "gallery", folder / "photos")
+    yield app
+    forget(app)
+
+
+def test_what_stops_the_worker_is_told(tmp_path):
+    from reid.review.desk import Desk
+
+    save(tmp_path / "g" / "amber" / "1.png", np.zeros((8, 8, 3), np.uint8))
+    progress = Progress()
+    desk = Desk(reid.open(tmp_path / "g", FAST, listener=progress), progress, observer="zoe")
+    desk.worker.start()
+    deadline = time.monotonic() + 60
+    while not desk.worker.state.finished and time.monotonic() < deadline:
+        time.sleep(0.02)
+    desk.worker.stop()
+    assert not desk.worker._thread.is_alive()
+    assert desk.worker.state.finished and "no photo of the gallery could be used" in desk.worker.state.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_worker_stands_back_behind_requests(tmp_path):
+    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), lambda *_: None, lambda _: False)
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    worker.start()
+    deadline, there = time.monotonic() + 60, here
+    while there == here and time.monotonic() < deadline:
+        there = os.getpriority(os.PRIO_PROCESS, worker._thread.native_id)
+    assert there == min(19, here + NICER) and os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here
+
+
+def test_the_command_refuses_an_open_network(animals, call):
+    status, _, error = call("review", "--gallery", animals, "--host", "192.0.2.1", "--no-browser")
+    assert status == 2 and "--without-tls" in error and not DecisionLog(animals).path.exists()
+
+
+def test_the_command_refuses_photos_that_are_not_there(animals, call, monkeypatch):
+    monkeypatch.setattr("reid.review.serve.serve", lambda *_, **__: pytest.fail("it was served"))
+    status, _, error = call("review", animals / "crads", "--gallery", animals, "--no-browser")
+    assert status == 2 and "no photo to identify: there is no " in error and "crads" in error
+    assert not (animals / ".reid" / "review" / "photos.json").exists()
+
+
+def test_a_step_says_how_long_it_still_takes(app, monkeypatch):
+    progress, now = app.desk.worker.progress, [100.0]
+    monkeypatch.setattr("reid.review.worker.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for seconds, done, left in ((100, 3, None), (101, 4, None), (110, 8, 184), (290, 98, 4)):  # three were done before it was first told
+        now[0] = seconds
+        progress.progress("photos extracted", done, 100)
+        assert progress.state.left == (None if left is None else pytest.approx(left)), done
+    progress.change(finished=False)
+    assert "98 of 100" in (said := app.browser.get("/progress").text) and "less than a minute" in said
+    progress.step("questions prepared", 0, 10)  # another step begins anew
+    now[0] = 650
+    progress.step("questions prepared", 1, 10)
+    assert "about 54 min" in app.browser.get("/progress").text
+
+
+def test_what_the_table_names_is_not_asked_and_not_matched(app, folder, tmp_path, monkeypatch):
+    """A folder of the gallery, in which most photos have names."""
+    asked = []
+    monkeypatch.setattr(
+        reid.Session, "answer", lambda session, query, real=reid.Session.answer: asked.append(query.name) or real(session, query)
+    )
+    save(folder / "gallery" / "animal-2" / "later.png", draw_animal(2, 7))  # the table does not have it
+    app.desk.log.append(Kind.NOT_THIS_ANIMAL, [app.session.key(app.desk.gallery.references[0])], observer="zoe")
+    again = App(folder / "gallery", folder / "gallery" / "animal-0", folder / "gallery" / "animal-2")
+    (folder / "gallery" / "animal-2" / "later.png").unlink()
+    assert sorted(asked) == sorted(task.title for task in again.desk.waiting()) == ["animal-0/0.png", "later.png"]
+    for task in again.desk.waiting():
+        again.answer(task, "new", name=f"n {task.title}")
+    assert "3 photos that the catalogue has under a name were not asked about" in again.browser.get("/review").text
+    assert [one.title for one in again.desk.tasks()] == ["animal-0/0.png", "later.png"]  # what people have named is there for Undo
+
+
+def test_a_copy_with_a_box_is_not_compared_with_its_photo(tmp_path):
+    """The rule of `identify`: a photo is itself, whatever the table cuts out of it."""
+    for identity in range(3):
+        save(tmp_path / "g" / f"{identity}.png", draw_animal(identity, 0))
+    (tmp_path / "g" / "metadata.csv").write_text('path,identity,bbox\n0.png,amber,"[10, 10, 200, 150]"\n1.png,basil,\n2.png,cleo,\n')
+    copy = save(tmp_path / "card" / "copy.png", draw_animal(0, 0))
+    app = App(tmp_path / "g", copy)
+    [task] = app.desk.tasks()
+    assert sorted(choice.animal for choice in app.desk.whole(task).choices) == ["basil", "cleo"]
+    assert "In the gallery already: 0.png (amber)" in app.browser.get(f"/review/{task.id}").text.replace("&#39;", "'")
+
+
+def test_photos_of_the_gallery_that_fail_are_called_as_the_gallery_calls_them(tmp_path):
+    for name in ("photos/DCIM/a.png", "photos/DCIM/b.png", "c.png"):
+        save(tmp_path / "g" / name, draw_animal(len(name), 0))
+    (tmp_path / "g" / "metadata.csv").write_text("path,identity\nphotos/DCIM/a.png,unknown\nphotos/DCIM/b.png,unknown\nc.png,cleo\n")
+    (tmp_path / "g" / "photos" / "DCIM" / "b.png").write_bytes(b"no photo")
+    app = App(tmp_path / "g", tmp_path / "g" / "photos")
+    [failure] = app.desk.worker.state.failures  # told once
+    assert failure.image_id == "photos/DCIM/b.png" and failure.reason.startswith("photos/DCIM/b.png is not a photo")
+    [task] = app.desk.tasks()
+    assert task.title == task.photos[0].ref.image_id == task.ranking.query_id == "photos/DCIM/a.png"
