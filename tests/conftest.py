@@ -17,6 +17,7 @@ from PIL import Image
 from reid import catalogue
 from reid.imaging import facts
 from reid.records import Features
+from reid.retrieval import shortlist
 
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
 
@@ -125,3 +126,11 @@ def animals(drawn_animals: Path, tmp_path: Path) -> Path:
     """A gallery of eight animals with two photos each, and `../photos` with one of a known and one of a new animal."""
     shutil.copytree(drawn_animals, tmp_path, dirs_exist_ok=True)
     return tmp_path / "gallery"
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Inverted lists, and a file for each eight photos."""
+    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
+    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)

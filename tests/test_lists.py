@@ -33,7 +33,7 @@ def written(folder, trained, rows, n_files):
     for number, places in enumerate(np.array_split(np.arange(len(rows)), n_files)):
         part = Coded(trained)
         part.add(rows[places], places // 20)
-        files.append(folder / f"{number}.lists")
+        files.append(folder / f"{number}.codes")
         part.write(files[-1])
     return files
 
@@ -64,8 +64,8 @@ def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
     again = Coded(trained, half)
     assert len(again) == 1000
     again.add(rows[1000:], np.arange(1000, 2000) // 20)
-    again.write(tmp_path / "again.lists")
-    assert (tmp_path / "again.lists").read_bytes() == file.read_bytes()
+    again.write(tmp_path / "again.codes")
+    assert (tmp_path / "again.codes").read_bytes() == file.read_bytes()
 
 
 def test_files_that_are_searched_one_by_one_are_let_go_and_say_the_same(tmp_path, monkeypatch):

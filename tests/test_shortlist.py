@@ -10,6 +10,7 @@ from test_session import FAST, identify, index
 import reid
 from reid import retrieval
 from reid.records import Features
+from reid.retrieval import index as index_of
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
 from reid.settings import Settings
@@ -33,7 +34,12 @@ def filled(folder, *references) -> Shortlist:
 
 def parts(folder):
     """Files that hold descriptors or codes of them."""
-    return list(folder.rglob("*.lists")) or list(folder.rglob("*.faiss"))
+    return list(folder.rglob("*.codes")) or list(folder.rglob("*.faiss"))
+
+
+def named(folder):
+    """The files of an index, in their order."""
+    return [folder / name for name, *_ in index_of.read_tensors(folder / "photos.safetensors")[1]["parts"]]
 
 
 def silent(done, total):
@@ -86,7 +92,7 @@ def test_the_right_photo_is_first_and_stays_so_when_the_index_is_opened_again(tm
     monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
     photos, again = crowd(60)
     index = filled(tmp_path, *photos)
-    assert [file.suffix for file in parts(tmp_path)] == [".faiss" if exact_below else ".lists"]
+    assert [file.suffix for file in parts(tmp_path)] == [".faiss" if exact_below else ".codes"]
     votes = [asked(index, query, *range(60)) for query in again]
     assert np.argmax(votes, axis=1).tolist() == list(range(60))
     opened = Shortlist(tmp_path, "features")

@@ -1,21 +1,19 @@
-"""The shortlist's index on disk: several galleries, several processes, several threads, damage."""
+"""The shortlist's index on disk: several galleries, several processes, several threads, parts."""
 
 import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 
 import faiss
 import numpy as np
 import pytest
-from test_shortlist import asked, crowd, digest, filled, parts, silent
+from test_shortlist import asked, crowd, digest, filled, named, parts, silent
 
 from reid.errors import StoreError
 from reid.retrieval import index as index_of
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
-from reid.store import checksum_of
 
 
 def test_two_galleries_in_one_folder_keep_their_own_index(tmp_path):
@@ -150,14 +148,6 @@ def test_threads_ask_while_the_index_grows(tmp_path):
     assert np.argmax(asked(index, again[59], *range(60))) == 59
 
 
-@pytest.fixture
-def in_parts(monkeypatch):
-    """Inverted lists, and a file for each eight photos."""
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
-    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
-    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
-
-
 def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
     photos, again = crowd(60)
     votes = []
@@ -187,75 +177,6 @@ def test_photos_join_the_last_part_and_nothing_else_is_written_or_read(tmp_path,
     files = named(folder)
     assert len(files) == 8 and [before.get(file) == file.stat().st_mtime_ns for file in files].index(False) == n_before // 8
     assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(60)))) for query in again] == list(range(60))
-
-
-@pytest.mark.parametrize("part", [0, 3, 7])
-@pytest.mark.parametrize("damage", ["cut", "bit", "gone"])
-def test_an_index_with_a_damaged_part_is_found_and_made_again(tmp_path, in_parts, part, damage):
-    photos, again = crowd(60)
-    [folder] = filled(tmp_path, *photos).root.glob("*/")
-    assert shortlist.is_whole(folder)
-    file = named(folder)[part]
-    content, times = file.read_bytes(), file.stat()
-    if damage == "gone":
-        file.unlink()
-    else:
-        file.write_bytes(content[:-9] if damage == "cut" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert not shortlist.is_whole(folder)
-    index = filled(tmp_path, *photos)
-    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
-    assert all(map(shortlist.is_whole, index.root.glob("*/")))
-
-
-def named(folder):
-    """The files of an index, in their order."""
-    return [folder / name for name, _, _ in index_of.read_tensors(folder / "photos.safetensors")[1]["parts"]]
-
-
-def as_before(folder, photos):
-    """Make the index of these photos what it was until there were parts: one FAISS file."""
-    tensors, about = index_of.read_tensors(folder / "photos.safetensors")
-    parts = about.pop("parts")
-    if "centres" in about:  # until parts were mapped
-        index = faiss.read_index(str(folder / about.pop("centres")[0]))
-        index.add_with_ids(np.concatenate([photo.descriptors for photo in photos], dtype=np.float32), np.repeat(np.arange(len(photos)), 30))
-        faiss.write_index(index, str(folder / "all.faiss"))
-        parts = [("all.faiss", (folder / "all.faiss").stat().st_size, checksum_of(folder / "all.faiss"))]
-    [(name, n_bytes, checksum)] = parts or [("none.faiss", 0, 0)]
-    about |= {"file": name, "bytes": n_bytes, "checksum_of_file": checksum}
-    for file in {*folder.glob("*.faiss"), *folder.glob("*.lists")} - {folder / name}:
-        file.unlink()
-    shortlist.write_tensors(folder / "photos.safetensors", tensors, about)
-
-
-@pytest.mark.parametrize("exact_below", [2**16, 0])
-def test_an_index_of_the_version_before_is_taken_over_as_it_is(tmp_path, in_parts, monkeypatch, exact_below):
-    monkeypatch.setattr(shortlist, "SHARD", 2**24)
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
-    photos, again = crowd(60)
-    index = filled(tmp_path, *photos[:50])
-    votes = [asked(index, query, *range(50)) for query in again]
-    [folder] = index.root.glob("*/")
-    as_before(folder, photos[:50])
-    [file] = folder.glob("*.faiss")
-    content = file.read_bytes()
-    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
-    assert shortlist.is_whole(folder) and not list(shortlist.unneeded(index.root, 86400))
-    assert [asked(Shortlist(tmp_path, "features"), query, *range(50)) for query in again] == votes
-    index = filled(tmp_path, *photos)  # loads what is new alone
-    assert sorted(index.digests) == [digest(i) for i in range(60)] and list(index.root.glob("*/")) == [folder]
-    assert len(named(folder)) == 3 and named(folder)[0].read_bytes() == content
-    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
-
-
-def test_an_index_without_a_keypoint_of_the_version_before_is_taken_over_too(tmp_path):
-    bare = [
-        replace(photo, keypoints=photo.keypoints[:0], scores=photo.scores[:0], descriptors=photo.descriptors[:0]) for photo in crowd(3)[0]
-    ]
-    [folder] = filled(tmp_path, *bare).root.glob("*/")
-    as_before(folder, bare)
-    assert shortlist.is_whole(folder) and asked(Shortlist(tmp_path, "features"), crowd(3)[1][0], 0, 1, 2) == [0, 0, 0]
 
 
 def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_path):
@@ -300,22 +221,6 @@ def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
     index.update(everyone, load, silent)
     assert set(loaded) == set(range(16, 40))  # two groups of eight were stored
     assert [int(np.argmax(asked(index, query, *range(40)))) for query in again] == list(range(40))
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "table"])
-def test_a_damaged_index_is_made_again(tmp_path, damage):
-    photos, again = crowd()
-    [file] = filled(tmp_path, *photos).root.rglob("*.faiss")
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[:-7])
-    elif damage == "garbage":
-        file.write_bytes(bytes(file.stat().st_size))
-    elif damage == "gone":
-        file.unlink()
-    else:
-        (file.parent / "photos.safetensors").write_bytes(b"nonsense")
-    index = filled(tmp_path, *photos)
-    assert np.argmax([asked(index, query, *range(20)) for query in again], axis=1).tolist() == list(range(20))
 
 
 def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):

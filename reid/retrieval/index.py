@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..store import DamagedFile, checksum_of, read_tensors
 from . import centres
-from .lists import Coded, Found, Mapped, Whole
+from .lists import Found, Mapped, Whole
 
 KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
 HELD = 2**30  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
@@ -26,11 +26,20 @@ class Part:
     name: str
     n_bytes: int
     checksum: int
+    n_first: int | None = None  # bytes before its lists, which have checksums of their own; none: all are checked when it is opened
+    of_first: int | None = None  # their checksum
 
     def is_whole(self, folder: Path) -> bool:
         """Whether it is what was written: half a second for a GB. Raises FileNotFoundError where it is gone."""
         path = folder / self.name
         return path.stat().st_size == self.n_bytes and checksum_of(path) == self.checksum
+
+    def can_be_opened(self, folder: Path) -> bool:
+        """Whether all is what was written that is not checked when it is read. Raises FileNotFoundError where it is gone."""
+        if self.n_first is None:
+            return self.is_whole(folder)
+        path = folder / self.name
+        return path.stat().st_size == self.n_bytes and checksum_of(path, self.n_first) == self.of_first
 
     def faiss(self, folder: Path) -> Any:
         """Read into memory. Raises FileNotFoundError where it is gone."""
@@ -66,13 +75,14 @@ class Index:
         return 3 * self.shared(wanted) >= 2 * len(self.numbers)
 
     def open(self, whole: Collection[Part] = ()) -> Index:
-        """Raises FileNotFoundError where a file is gone or is not what was written; those that are known to be whole are not looked at."""
+        """Raises FileNotFoundError where a file is gone or is not what was written; those that are known to be whole are not looked at.
+        Lists are checked when they are first read."""
         for part in self.files:
-            if part not in whole and not part.is_whole(self.folder):
+            if part not in whole and not part.can_be_opened(self.folder):
                 raise FileNotFoundError(self.folder / part.name)
         read = [Whole(part.faiss(self.folder)) for part in self.parts if part.name.endswith(Whole.suffix)]
         trained = self.centres.faiss(self.folder) if self.centres is not None else read[0].faiss if read else None
-        files = [part for part in self.parts if part.name.endswith(Coded.suffix)]
+        files = [part for part in self.parts if not part.name.endswith(Whole.suffix)]
         lets_go, groups = sum(part.n_bytes for part in files) > KEPT, list[list[Part]]()
         for part in files:
             if not groups or (lets_go and sum(one.n_bytes for one in groups[-1]) + part.n_bytes > HELD):
@@ -82,7 +92,7 @@ class Index:
         return replace(self, trained=trained, opened=(*read, *mapped))
 
     def nearest(self, rows: NDArray[np.float32], n: int, n_probed: int, among: Mapping[str, Any]) -> Found:
-        """Each row's nearest neighbours in all parts; -1: there are no more."""
+        """Each row's nearest neighbours in all parts; -1: there are no more. Raises DamagedFile."""
         import faiss
 
         has_lists = isinstance(self.trained, faiss.IndexIVF)

@@ -1,11 +1,13 @@
 """Inverted lists of codes of 4 bits, in files that are mapped: a query reads what it probes, and lets go of it.
 
-A file: how many codes each list has; then of each list its codes, 32 interleaved as FAISS looks them up, and the numbers of their photos.
+A file: how many codes each list has, and the CRC-32 of each list; then of each list its codes, 32 interleaved as FAISS looks them up, and
+the numbers of their photos. A list is checked when it is first read. Files of an earlier version have no checksums of lists.
 """
 
 from __future__ import annotations
 
 import mmap
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..store import DamagedFile
 from . import centres
 
 Probed = tuple[NDArray[np.float32], NDArray[np.int64]]  # (K, P) similarities of each row to centres, and the numbers of their lists
@@ -25,6 +28,8 @@ MOST_LISTS = 2**16
 FOR_CODES = 2**16  # descriptors that codes are learned from, where lists are many
 BLOCK = 32  # codes that are looked up at a time; a list is filled up to whole blocks
 AT_ONCE = 2**16  # blocks that are packed at a time
+PER_HEADER = 8 + 4  # bytes of each list in the header of a file
+BEFORE = ".lists"  # how names of files end that have no checksums of lists
 
 
 def how_many(n: float) -> int:
@@ -54,9 +59,12 @@ def write(file: Path, trained: Any, lists: NDArray[Any], codes: NDArray[np.uint8
     for start in range(0, n, BLOCK * AT_ONCE):
         some = rows[start : start + BLOCK * AT_ONCE]
         some[:] = _packed(some).reshape(some.shape)
+    bounds = list(pairwise((BLOCK * starts).tolist()))
+    sums = [zlib.crc32(numbers[first:last].data, zlib.crc32(rows[first:last].data)) for first, last in bounds]
     with open(file, "wb") as out:
         out.write(sizes.astype(np.int64).data)
-        for first, last in pairwise((BLOCK * starts).tolist()):
+        out.write(np.array(sums, np.uint32).data)
+        for first, last in bounds:
             out.write(rows[first:last].data)
             out.write(numbers[first:last].data)
 
@@ -64,7 +72,7 @@ def write(file: Path, trained: Any, lists: NDArray[Any], codes: NDArray[np.uint8
 def read(file: Path, trained: Any) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int32]]:
     """Lists, codes and photos, as they were written but for the order of the lists."""
     content, size = np.fromfile(file, np.uint8), trained.pq.code_size
-    table = _table(content, trained, 0)
+    table = _table(content, trained, file, 0)
     parts = [np.split(content[at : at + n * (size + 8)], [n * size]) for _, n, at in table.tolist()]
     codes, numbers = (np.concatenate(each) for each in zip(*parts))
     blocks, places = codes.reshape(-1, size, 2, BLOCK // 2), _places(table[:, 0])
@@ -73,13 +81,41 @@ def read(file: Path, trained: Any) -> tuple[NDArray[np.uint16], NDArray[np.uint8
     return lists, rows[_interleaved(places)], numbers.view(np.int64)[places].astype(np.int32)
 
 
-def _table(content: NDArray[np.uint8], trained: Any, base: int) -> NDArray[np.int64]:
+def _bounds(content: NDArray[np.uint8], trained: Any, file: Path) -> NDArray[np.int64]:
+    """(n_lists + 1,) where each list begins, and the last ends."""
+    before = (8 if file.suffix == BEFORE else PER_HEADER) * trained.nlist
+    bounds: NDArray[np.int64] = before + BLOCK * (trained.pq.code_size + 8) * _starts(content[: 8 * trained.nlist].view(np.int64))
+    return bounds
+
+
+def _table(content: NDArray[np.uint8], trained: Any, file: Path, base: int) -> NDArray[np.int64]:
     """(n_lists, 3) of each list how many codes it has, how many there is room for, and where the first is, if the file begins at `base`;
     numbers of photos follow the room."""
-    sizes = content[: 8 * trained.nlist].view(np.int64)
-    starts = BLOCK * _starts(sizes)
-    at = base + 8 * len(sizes) + starts[:-1] * (trained.pq.code_size + 8)
-    return np.stack([sizes, np.diff(starts), at], axis=1)
+    sizes, bounds = content[: 8 * trained.nlist].view(np.int64), _bounds(content, trained, file)
+    return np.stack([sizes, np.diff(bounds) // (trained.pq.code_size + 8), base + bounds[:-1]], axis=1)
+
+
+class Checked:
+    """The lists of files, each looked at once. For several threads."""
+
+    def __init__(self, files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], trained: Any):
+        self._files, self._contents = files, contents
+        self._bounds = np.stack([_bounds(content, trained, file) for file, content in zip(files, contents)])
+        n = trained.nlist
+        self._sums, self._whole = np.zeros((len(files), n), np.uint32), np.ones((len(files), n), bool)
+        for place, (file, content) in enumerate(zip(files, contents)):
+            if file.suffix != BEFORE:  # which is read through when it is opened
+                self._sums[place], self._whole[place] = content[8 * n : PER_HEADER * n].view(np.uint32), False
+
+    def look_at(self, lists: NDArray[np.int64]) -> None:
+        """At those of these lists, numbered through all files, that nobody has looked at. Raises DamagedFile."""
+        n = self._whole.shape[1]
+        files, numbers = np.divmod(np.unique(lists[~self._whole.ravel()[lists]]), n)
+        each = (files, self._bounds[files, numbers], self._bounds[files, numbers + 1], self._sums[files, numbers])
+        for file, start, end, checksum in zip(*(one.tolist() for one in each)):
+            if zlib.crc32(self._contents[file][start:end]) != checksum:
+                raise DamagedFile(self._files[file])
+        self._whole[files, numbers] = True
 
 
 def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,7 +152,7 @@ def _unpacked(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class Coded:
     """What is added to lists, in memory until it is written."""
 
-    suffix = ".lists"
+    suffix = ".codes"
 
     def __init__(self, trained: Any, file: Path | None = None):
         self.trained = trained
@@ -125,6 +161,11 @@ class Coded:
 
     def __len__(self) -> int:
         return sum(len(lists) for lists, _, _ in self._parts)
+
+    @property
+    def n_first(self) -> int:
+        """Bytes of a file before its lists."""
+        return PER_HEADER * int(self.trained.nlist)
 
     def add(self, rows: NDArray[np.float32], photos: NDArray[Any]) -> None:
         import faiss
@@ -182,10 +223,12 @@ class Mapped:
         if hasattr(faiss, "OnDiskInvertedLists"):
             self._maps = [_mapped(file) for file in files]
             contents = [np.frombuffer(one, np.uint8) for one in self._maps]
-            table = np.concatenate([_table(one, trained, one.ctypes.data) for one in contents])
+            table = np.concatenate([_table(one, trained, file, one.ctypes.data) for file, one in zip(files, contents)])
             self._lists = _at(table, trained.pq.code_size)
         else:
-            self._lists = _read_into_memory(files, trained)
+            contents = [np.fromfile(file, np.uint8) for file in files]
+            self._lists = _in_memory(files, contents, trained)
+        self._checked = Checked(files, contents, trained)
         self._faiss = faiss.IndexIVFPQFastScan(trained.quantizer, trained.d, 1, trained.pq.M, trained.pq.nbits, trained.metric_type)
         self._faiss.pq, self._faiss.by_residual, self._faiss.is_trained = trained.pq, trained.by_residual, True
         self._faiss.nlist, self._faiss.ntotal = self._lists.nlist, self._lists.compute_ntotal()
@@ -195,8 +238,10 @@ class Mapped:
     def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, among: Mapping[str, Any]) -> Found:
         assert probed is not None
         similarity, lists = probed
-        places = [np.where(lists < 0, lists, lists + first) for first in range(0, self._lists.nlist, self._n_lists)]
-        found = _search(self._faiss, rows, n, (np.tile(similarity, len(places)), np.concatenate(places, axis=1)), among)
+        first = range(0, self._lists.nlist, self._n_lists)
+        places = np.concatenate([np.where(lists < 0, lists, lists + one) for one in first], axis=1)
+        self._checked.look_at(places[places >= 0])
+        found = _search(self._faiss, rows, n, (np.tile(similarity, len(first)), places), among)
         for one in self._maps if self._lets_go else ():
             one.madvise(mmap.MADV_DONTNEED)
         return found
@@ -238,16 +283,15 @@ def _at(table: NDArray[np.int64], code_size: int) -> Any:
     return lists
 
 
-def _read_into_memory(files: Sequence[Path], trained: Any) -> Any:
+def _in_memory(files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], trained: Any) -> Any:
     """The same where FAISS has no lists on disk: on Windows."""
     import faiss
 
     packer = trained.get_CodePacker()
     packer.this.disown()
     lists = faiss.BlockInvertedLists(trained.nlist * len(files), packer)
-    for part, file in enumerate(files):
-        content = np.fromfile(file, np.uint8)
-        for number, (n, room, at) in enumerate(_table(content, trained, 0).tolist(), start=part * trained.nlist):
+    for part, (file, content) in enumerate(zip(files, contents)):
+        for number, (n, room, at) in enumerate(_table(content, trained, file, 0).tolist(), start=part * trained.nlist):
             if n:
                 arrays = content[at + room * trained.pq.code_size :].view(np.int64), content[at:]
                 lists.add_entries(number, n, *map(faiss.swig_ptr, arrays))

@@ -6,10 +6,11 @@ the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVP
 
     <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and its files as they were written
     <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         where its lists have their centres; or all of it, where it is small
-    <folder>/shortlist/<fingerprint>/<key>/<name>.lists         a part of it
+    <folder>/shortlist/<fingerprint>/<key>/<name>.codes         a part of it
 
 All parts have the same lists. What is added joins the last of them, until that has `SHARD` descriptors; only that is written again. Parts
-are mapped, not read. Those of an earlier version, which are FAISS files, stay as they are and are read.
+are mapped, not read, and each list is checked when a query first reads it. Those of earlier versions, FAISS files and lists without
+checksums (`.lists`), stay as they are and are read.
 
 Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
 share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
@@ -76,6 +77,7 @@ class Shortlist:
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
         self._index: Index | None = None
         self._asked: tuple[Index, list[str], NDArray[np.int64]] | None = None  # the last photos that votes were asked for: their numbers
+        self._again: Callable[[], None] | None = None  # brings a new index to the photos of the last update
         self._lock = threading.Lock()  # of who opens or updates
 
     @property
@@ -87,6 +89,7 @@ class Shortlist:
         """Add the photos that the index lacks and store it. A new one is laid out, beside what is stored, where no index fits the gallery,
         and for four times the photos that the old was made for."""
         wanted = dict.fromkeys(digests)
+        self._again = partial(self.update, digests, load, progress)
         with self._lock:
             if self._index is None or not self._index.fits(wanted) or not wanted.keys() <= self._index.numbers.keys():
                 self._index = self._best(wanted, fitting=True)
@@ -114,17 +117,39 @@ class Shortlist:
         self._collect()
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
-        """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike."""
+        """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike. An index that turns out
+        to be damaged is laid out again. Raises StoreError."""
+        if not len(query) or not len(digests):
+            return np.zeros(len(digests), np.float32)
+        index = None
+        try:
+            index, numbers = self._holding(digests)
+            return self._counted(index, query, numbers)
+        except DamagedFile as error:
+            self._replace(index, error)
+            return self.votes(query, digests)
+
+    def _replace(self, index: Index | None, damage: DamagedFile) -> None:
+        """In place of an index that is damaged lay out one of the photos that this was last brought to. Raises StoreError."""
+        with self._lock:
+            if index is not None and self._index is index:
+                (index.folder / PHOTOS).unlink(missing_ok=True)
+                self._index = None
+        if self._again is None:
+            raise StoreError(f"{damage} is damaged; run again, and the shortlist's index is laid out again")
+        self._again()
+
+    def _counted(self, index: Index, query: Features, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(R,) votes for the photos of these numbers. Raises DamagedFile."""
         import faiss
 
-        index, numbers = self._holding(digests)
-        if index is None or not index.parts or not len(query) or not len(digests):
-            return np.zeros(len(digests), np.float32)
         votes = np.zeros(len(index.numbers), np.float32)
+        if not index.parts:
+            return votes[numbers]
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
-        n_each = NEIGHBOURS if self.of_whole is None else min(self.of_whole, len(digests))
+        n_each = NEIGHBOURS if self.of_whole is None else min(self.of_whole, len(numbers))
         similarity, photo = index.nearest(query.descriptors.astype(np.float32), n_each, PROBED, among)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
@@ -135,8 +160,9 @@ class Shortlist:
         of_wanted: NDArray[np.float32] = votes[numbers]
         return of_wanted
 
-    def _holding(self, digests: Sequence[str]) -> tuple[Index | None, NDArray[np.int64]]:
-        """The open index, or where it lacks one of these photos the stored one that has most of them; and their numbers."""
+    def _holding(self, digests: Sequence[str]) -> tuple[Index, NDArray[np.int64]]:
+        """The open index, or where it lacks one of these photos the stored one that has most of them; and their numbers. Raises DamagedFile
+        where none is left."""
         asked, wanted = self._asked, list(digests)
         if asked is not None and asked[0] is self._index and asked[1] == wanted:
             return asked[0], asked[2]
@@ -145,7 +171,7 @@ class Shortlist:
             with self._lock:
                 index = self._index = self._best(dict.fromkeys(wanted)) or self._index
         if index is None:
-            return None, np.zeros(0, int)
+            raise DamagedFile(self.root)
         numbers = np.fromiter(map(index.numbers.__getitem__, wanted), int, len(wanted))
         self._asked = index, wanted, numbers
         return index, numbers
@@ -214,7 +240,7 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
             yield folder
         else:
             named = {part.name for part in index.files} if index is not None else set()
-            files = (file for file in sorted(folder.glob("*")) if file.suffix in (Whole.suffix, Coded.suffix))
+            files = (file for file in sorted(folder.glob("*")) if file.suffix in (Whole.suffix, Coded.suffix, lists.BEFORE))
             yield from (file for file in files if file.name not in named and is_old(file))
 
 
@@ -294,6 +320,8 @@ class _Growing:
         file = folder / f"{secrets.token_hex(8)}{suffix}"
         write_atomically(file, write)
         n_bytes, checksum = file.stat().st_size, checksum_of(file)
+        n_first = self.last.n_first if isinstance(self.last, Coded) and suffix == Coded.suffix else None
+        first = () if n_first is None else (n_first, checksum_of(file, n_first))
         path = folder / f"{fingerprint(self.index.n_trained, checksum, *content)}{suffix}"
         try:
             os.replace(file, path)
@@ -302,7 +330,7 @@ class _Growing:
             if not path.exists():  # else Windows, where another process has a file of this name open, and so of this content
                 raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
         self.made.add(path.name)
-        self.whole.add(part := Part(path.name, n_bytes, checksum))
+        self.whole.add(part := Part(path.name, n_bytes, checksum, *first))
         return part
 
 

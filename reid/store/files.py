@@ -89,12 +89,12 @@ def read_json(path: Path) -> Any:
     return value
 
 
-def checksum_of(path: Path) -> int:
-    """CRC-32 of a whole file, of any size."""
-    total = 0
+def checksum_of(path: Path, n_bytes: int | None = None) -> int:
+    """CRC-32 of a whole file, of any size, or of its first so many bytes."""
+    total, left = 0, path.stat().st_size if n_bytes is None else n_bytes
     with open(path, "rb") as file:
-        while part := file.read(2**20):
-            total = zlib.crc32(part, total)
+        while part := file.read(min(left, 2**20)):
+            total, left = zlib.crc32(part, total), left - len(part)
     return total
 
 
