@@ -55,7 +55,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         *found.notes[1:],
         f"coordinates are metres of {projection}",
         'in R: read.capthist("captures.txt", "traps.txt", detector = "count", noccasions = ' + f"{len(found.occasions)})",
-        *([f"{counted(len(changed), 'name')} hold letters that secr does not take; names.csv maps them"] if changed else []),
+        *([f"{counted(len(changed), 'name holds', 'names hold')} letters that secr does not take; names.csv maps them"] if changed else []),
     ]
     return Written(written, tuple(notes), (), len(lines), tuple(left_out))
 
