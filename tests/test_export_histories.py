@@ -139,7 +139,13 @@ def test_secr_has_metres_or_nothing(season, tmp_path):
     assert (jetty, reef) == ("Jetty", "Reef") and (float(x), float(y)) == pytest.approx((527755.9, 9613110.0), abs=60)
     captures = (tmp_path / "s" / "captures.txt").read_text().splitlines()
     assert captures == ["# Session ID Occasion Detector", "1 Luna 2 Jetty", "1 Luna 4 Reef", "1 Zoe 3 Reef"]
+    assert written.notes[0].startswith("2 animals on 4 occasions at 2 sites; ") and "1 occasion has photos and a 0" in written.notes[1]
     table = (season / "metadata.csv").read_text()
+    (season / "metadata.csv").write_text(table.replace("topleft,Reef", "topleft,"))  # the only photo of 2020 that counts
+    written = write(read(season), "secr", tmp_path / "no site", occasions="year", side="left", epsg="auto")
+    assert written.notes[0].startswith("1 animal on 4 occasions at 2 sites; ")
+    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}" in written.notes
     (season / "metadata.csv").write_text(table.replace("latitude,longitude", "p,q"))
     with pytest.raises(GalleryError, match=r"give metadata\.csv the column site, and latitude and longitude"):
         write(read(season), "secr", tmp_path / "t", occasions="year", side="left", epsg="auto")
@@ -164,3 +170,8 @@ def test_camtrapr_has_a_row_a_photo(season, tmp_path):
     assert {name: reason.split(",")[0] for name, reason in written.left_out} == {
         "f.png": "nobody has said animal", "g.png": "nobody has said time of day",
     }  # fmt: skip
+    with pytest.raises(GalleryError) as caught:
+        write(read(season), "camtrapr", tmp_path / "none.csv")
+    assert any(
+        "nobody has said species, which a record table needs; say it, or give --species for all (" in one for one in caught.value.problems
+    )

@@ -93,6 +93,7 @@ def test_wildbook_needs_what_it_needs(season, tmp_path):
         and set(sheet["Encounter.submitterID"]) == {"me"}
     )
     names = {row["path"]: row["file"] for row in csv.DictReader(io.StringIO((tmp_path / "w" / "names.csv").read_text()))}
+    assert luna["Encounter.decimalLatitude"].tolist()[:1] == [-3.5]  # a number, not text
     assert names["a_b (1).png"] == "a b 1.png" and "1 of 8 photos go there under such a name" in written.notes[0]
     assert sorted(path.name for path in (tmp_path / "w" / "photos").iterdir()) == sorted(names.values())
     (season / "metadata.csv").write_text(text.replace("Luna,female", "Luna,cow"))

@@ -170,6 +170,8 @@ def test_a_date_that_cannot_be_read_gives_way_to_one_that_can(tmp_path, bring):
     again = foreign.write_csv(tmp_path / "a" / "u.csv", ("path", "identity", "date"), [("3.jpg", "Luna", "2024-05-08")])
     found, _ = bring(again)  # the row stands in the gallery's table now, and stays
     assert [ref.columns["date"] for ref in found.references] == dates
+    _, plan = bring(foreign.write_csv(tmp_path / "a" / "v.csv", ("path", "identity", "date"), [("2.jpg", "Luna", "whenever")]))
+    assert not any("stays as first written" in note for note in plan.notes)  # it says no other date
     other = tmp_path / "other"
     _, plan = bring(table, again, gallery=other)
     assert [ref.columns["date"] for ref in read(other).references] == [*dates[:2], "2024-05-08", dates[3]]

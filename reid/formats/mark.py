@@ -41,8 +41,8 @@ def finished(found: Histories, files: Mapping[Path, bytes], names: Mapping[str, 
         files = {**files, map_of_names: csv_bytes(("name", "written"), sorted(changed.items()))}
     for file, data in files.items():
         write_atomically(file, data)
-    told = f"{len(found.identities)} animals on {len(found.occasions)} occasions; {found.notes[0]}"
-    notes = [told, *found.notes[1:]]
+    met = f"{counted(len(found.identities), 'animal')} on {counted(len(found.occasions), 'occasion')}"
+    notes = [f"{met}; {found.linked}", *found.empty({one.occasion for one in found.captures})]
     if changed:
         notes.append(f"{counted(len(changed), 'name holds', 'names hold')} letters that cannot be written; {map_of_names} maps them")
     return Written(tuple(files), tuple(notes), (), len(found.captures), found.left_out)

@@ -172,7 +172,7 @@ class Merged:
                 self._dated.append(f"{entry.where}: {entry.unread} is {value}")
                 entry.unread = ""
             elif has:
-                if other is not None:
+                if other is not None and not (name == "date" and other.unread):
                     self._kept[name] += 1
                     self._example.setdefault(name, f"{has!r} in {entry.where}, not {value!r}")
                 continue
