@@ -134,3 +134,42 @@ def in_parts(monkeypatch):
     monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
     monkeypatch.setattr(shortlist, "AT_ONCE", 4)
     monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
+
+
+@pytest.fixture
+def bring(tmp_path):
+    """Import into `gallery`: what the gallery is then, and the plan."""
+    from reid.formats import importing, placing
+    from reid.formats.source import Options
+
+    def run(*sources, copy=False, form=None, gallery=None, skip_bad=False, **options):
+        unpacked = tmp_path / f"unpacked{os.urandom(4).hex()}"
+        unpacked.mkdir()
+        root = gallery or tmp_path / "gallery"
+        plan = importing.plan(list(sources), root, facts, Options(**options), unpacked, copy=copy, form=form, skip_bad=skip_bad)
+        if plan.changes:
+            placing.carry_out(plan, facts)
+        return read(root), plan
+
+    return run
+
+
+@pytest.fixture
+def season(tmp_path):
+    """Three animals over three years: Luna from both sides, Zoë from the left, Nala from the right; one photo of nobody, one of a year."""
+    import foreign
+
+    names = [
+        ("a.png", "Luna", "2019-05-01 10:00", "left", "Jetty", "-3.50", "39.25"),
+        ("b.png", "Luna", "2019-05-01 11:30", "right", "Jetty", "-3.50", "39.25"),
+        ("c.png", "Luna", "2021-06-01 10:00", "left", "Reef", "-3.60", "39.30"),
+        ("d.png", "=Zoë*/", "2020-05-03 09:00", "topleft", "Reef", "-3.60", "39.30"),
+        ("e.png", "Nala b", "2021-06-02 08:00", "R", "Reef", "-3.60", "39.30"),
+        ("f.png", "unknown", "2018-06-02 08:00", "L", "Reef", "-3.60", "39.30"),
+        ("g.png", "Luna", "2019", "", "Jetty", "-3.50", "39.25"),
+    ]
+    for name, *_ in names:
+        photo(tmp_path / "gallery" / name)
+    columns = ("path", "identity", "date", "orientation", "site", "latitude", "longitude")
+    foreign.write_csv(tmp_path / "gallery" / "metadata.csv", columns, names)
+    return tmp_path / "gallery"

@@ -56,6 +56,7 @@ def test_csv_has_the_same_columns():
     assert [tuple(row) for row in rows] == [COLUMNS] * 3
     assert (rows[0]["listed"], rows[0]["p_if_new"], rows[2]["listed"], rows[2]["p_new"]) == ("True", "0.012346", "", "")
     assert [row["in_gallery"] for row in rows] == ["", "", "b/2.jpg"]
+    assert [row["individual"] for row in rows] == ["amber", "'=basil", "amber"]  # no formula
 
 
 def test_json_of_schema_2():
@@ -68,7 +69,7 @@ def test_json_of_schema_2():
         "in_gallery", "because", "quality", "candidates",
     ]  # fmt: skip
     assert known["candidates"][1] == {
-        "rank": 2, "individual": "=basil", "score": 1.5, "n_matches": 2, "reference": "b/1.jpg", "photo": "known.jpg",
+        "rank": 2, "individual": "=basil", "named": True, "score": 1.5, "n_matches": 2, "reference": "b/1.jpg", "photo": "known.jpg",
     }  # fmt: skip
     assert (known["listed"], known["p_match_interval"], known["quality"][0]["pixels"]) == (True, [0.8, 0.95], 640)
     assert (known["in_gallery"], bare["in_gallery"]) == ([], ["b/2.jpg"])

@@ -62,7 +62,7 @@ def test_identify_writes_what_its_schema_says(reid, animals, tmp_path):
     assert [seen.keys() for seen in first["quality"]] == [{"pixels", "sharpness", "brightness", "contrast"}]
     assert (first["query"], first["verdict"], first["p_new"]) == ("known.png", "match", None)
     assert [candidate.keys() for candidate in first["candidates"]] == [
-        {"rank", "individual", "score", "n_matches", "reference", "photo"}
+        {"rank", "individual", "named", "score", "n_matches", "reference", "photo"}
     ] * 3
     assert first["candidates"][0]["individual"] == "animal-3"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))

@@ -7,7 +7,7 @@ import zipfile
 import foreign
 import pytest
 from conftest import photo, read, save
-from test_export import bring, write
+from exchange import brought, write
 
 from reid.catalogue import DecisionLog, Kind, PhotoKey
 from reid.errors import GalleryError, StoreError
@@ -34,9 +34,9 @@ def observations(package, change=lambda rows: rows):
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_a_camtrap_package_keeps_its_separators(tmp_path, separator):
     package = foreign.camtrap_dp(tmp_path / "package")
-    plain = bring(package, tmp_path / "plain", tmp_path / "u1")
+    plain = brought(package, tmp_path / "plain", tmp_path / "u1")
     foreign.write_csv(*observations(package), delimiter=separator)
-    gallery = bring(package, tmp_path / "gallery", tmp_path / "u2")
+    gallery = brought(package, tmp_path / "gallery", tmp_path / "u2")
     assert [ref.identity for ref in gallery.references] == [ref.identity for ref in plain.references]
     table = tmp_path / "gallery" / "metadata.csv"
     table.write_text(table.read_text().replace("IMG_0002.jpg,unknown", "IMG_0002.jpg,Nala"))
@@ -48,13 +48,13 @@ def test_a_camtrap_package_keeps_its_separators(tmp_path, separator):
 
 def test_a_group_is_no_individual(tmp_path):
     package = foreign.camtrap_dp(tmp_path / "package")
-    gallery = bring(package, tmp_path / "gallery", tmp_path / "u1")
+    gallery = brought(package, tmp_path / "gallery", tmp_path / "u1")
     table = tmp_path / "gallery" / "metadata.csv"
     table.write_text(table.read_text().replace("IMG_0002.jpg,unknown", "IMG_0002.jpg,Nala"))
     foreign.write_csv(*observations(package, lambda rows: [{**row, "count": "3" if row["observationID"] == "o1" else "1"} for row in rows]))
     assert len(gallery.references) == 2
-    brought = plan(package, tmp_path / "again")
-    assert len(brought.new) == 1 and any("1 observation of several animals (count) left out" in note for note in brought.notes)
+    again = plan(package, tmp_path / "again")
+    assert len(again.new) == 1 and any("1 observation of several animals (count) left out" in note for note in again.notes)
     written = write(read(tmp_path / "gallery"), "camtrap-dp", tmp_path / "out", package=package)
     assert "Nala" not in (tmp_path / "out" / "observations.csv").read_text() and "of several animals (count)" in written.notes[-1]
 
@@ -153,7 +153,7 @@ def test_boxes_that_a_detector_has_rounded_are_clipped(tmp_path):
     value = json.loads(file.read_text())
     value["images"][0]["detections"][0]["bbox"] = [-1e-8, 0.25, 1.0000001, 0.7500002]
     file.write_text(json.dumps(value))
-    found = bring(file, tmp_path / "gallery", tmp_path / "u")
+    found = brought(file, tmp_path / "gallery", tmp_path / "u")
     [crop] = [ref.crop for ref in found.references if ref.crop]
     assert crop == pytest.approx((0, 10, 60, 30)) and crop[0] + crop[2] <= 60 and crop[1] + crop[3] <= 40
     value["images"][0]["detections"][0]["bbox"] = [0, 0.25, 1.1, 0.75]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 
 import foreign
@@ -14,7 +15,11 @@ from reid.formats import importing
 from reid.formats.source import Options
 from reid.imaging import facts
 
-JUNK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+JUNK = settings(
+    max_examples=int(os.environ.get("JUNK_EXAMPLES", "30")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 MAIN = {  # the file of each sample that is broken
     "megadetector": "detections.json", "coco": "coco.json", "camtrap-dp": "observations.csv", "wildbook": "sheet.xlsx",
     "hotspotter": "_hsdb/chip_table.csv", "table": "photos.csv",

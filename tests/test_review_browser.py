@@ -249,8 +249,8 @@ def test_a_whole_day_from_a_card_to_a_mark_file(page, tmp_path):
     assert (
         "gets 4 new photos (4 without a name)" in reid("import", photos, "--gallery", season, "--copy", "--dry-run") and not season.exists()
     )
-    assert "6 new photos (6 named, 4 animals), 6 files copied into" in reid("import", catalogue, "--gallery", season, "--copy")
-    assert "4 new photos (4 without a name), 4 files copied into" in reid("import", photos, "--gallery", season, "--copy")
+    assert "6 new photos (6 named, 4 animals), 6 photos copied into" in reid("import", catalogue, "--gallery", season, "--copy")
+    assert "4 new photos (4 without a name), 4 photos copied into" in reid("import", photos, "--gallery", season, "--copy")
 
     server = Server(season / "photos" / "DCIM", "--gallery", season)
     page.goto(server.link)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from reid.decision import ABSENT, RIGHT, WRONG, Standing, Trial
+from reid.decision import ABSENT, RIGHT, WRONG, Calibration, Standing, Trial
+from reid.decision.conformal import Fold, Ranked
+from reid.decision.model import Logistic, OpenSetModel, table
 
 
 def stands(strength: float) -> Standing:
@@ -31,3 +33,15 @@ def of_four(rng: np.random.Generator, n: int, share_right: float, of_right: floa
     evidence[:n] += np.where(right, of_right, of_wrong)[:, None]
     outcomes = [RIGHT if one else WRONG for one in right] + [ABSENT] * n
     return [Trial(f"{place % n}", "1", Standing(*map(float, row)), outcome) for place, (row, outcome) in enumerate(zip(evidence, outcomes))]
+
+
+FLAT = OpenSetModel(*[Logistic(np.zeros(4), np.ones(4), np.array([1.0, 0, 0, 0]), 0.0)] * 2)  # reads the score and nothing else
+
+
+def made(known: list[float], new: list[float]) -> Calibration:
+    """One of these scores, in a single fold; the prior is even."""
+
+    def ranked(scores: list[float]) -> Ranked:
+        return Ranked.of(FLAT.strength(table([Standing(score, 0, 0, 0) for score in scores])), np.ones(len(scores)))
+
+    return Calibration(FLAT, (Fold(FLAT, ranked(known), ranked(new)),) * 1, 0.5, 1.0)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 
-from .values import ZEROS, counted, is_given
+from .values import ZEROS, counted, is_given, some
 
 FIRST_YEAR, LAST_YEAR = 1826, 2199  # since there have been photographs
 EXCEL = date(1899, 12, 30)  # day 0 of a spreadsheet
@@ -88,9 +88,8 @@ def read_dates(column: str, cells: Sequence[tuple[str, str]]) -> tuple[dict[str,
         notes.append(f"{column}: {what} ({serials[0]} is {found[serials[0]].first})")
     unread = [(where, text) for where, text in cells if text in counts and text not in found]
     if unread:
-        where, text = unread[0]
         what = counted(len(unread), "date cannot be read and counts", "dates cannot be read and count")
-        notes.append(f"{column}: {what} as none ({text!r} in {where}); write dates as 2024-07-31")
+        notes.append(f"{column}: {what} as none ({some([f'{text!r} in {where}' for where, text in unread])}); write dates as 2024-07-31")
     return found, notes
 
 

@@ -132,7 +132,8 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
         while name in taken:
             name = f"_{name}"
         taken.add(name)
-        captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{best.identity} ({best.reference_id})\nscore {best.score:.3f}")
+        whose = f"{best.identity} ({best.reference_id})" if best.is_named else best.called
+        captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{whose}\nscore {best.score:.3f}")
         pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])
         pictures.save(pictures.of_pair(pair, captions, opened.settings.score.min_confidence), folder / name)
     opened.work.listener.progress("pictures drawn", len(report.rankings), len(report.rankings))

@@ -82,9 +82,9 @@ def _import(
 
 
 def _gains(plan: Plan) -> str:
-    """What the table gets, each number with what it counts."""
+    """What the table and the gallery get, each number with what it counts."""
     from ..catalogue.values import counted
-    from ..formats.copying import PHOTOS
+    from ..formats.copying import MASKS, PHOTOS
 
     n, named = len({entry.file for entry in plan.new}), [entry for entry in plan.new if entry.is_named]
     animals = counted(len({entry.cells["identity"] for entry in named}), "animal")
@@ -93,12 +93,13 @@ def _gains(plan: Plan) -> str:
         of_whom.append(f"{len({entry.file for entry in plan.new if not entry.is_named}):,} without a name")
     rows = f" in {len(plan.new):,} rows, one for each animal" if n < len(plan.new) else ""
     gains = [f"{counted(n, 'new photo')} ({'; '.join(of_whom)}){rows}"] if plan.new else []
-    if plan.copies:
-        gains.append(f"{counted(len(plan.copies), 'file')} copied into {plan.gallery / PHOTOS}")
     if plan.n_own:
         gains.append(f"{counted(plan.n_own, 'photo')} of the gallery's own folders")
     if plan.n_filled:
         gains.append(f"what was blank in {counted(plan.n_filled, 'row')}")
+    for what, folder in (("photo", PHOTOS), ("mask", MASKS)):
+        if copies := sum(target.is_relative_to(plan.gallery / folder) for _, target in plan.copies):
+            gains.append(f"{counted(copies, what)} copied into {plan.gallery / folder}")
     return ", ".join(gains)
 
 
@@ -133,7 +134,7 @@ def _chosen(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _show_encounters(plan: Plan) -> None:
-    """Those of new photos that no column says, for people to look at, the earliest first."""
+    """Those of new photos that no column says, for people to look at, the earliest first, those without a date last."""
     from rich.markup import escape
     from rich.table import Table as Shown
 
@@ -143,12 +144,12 @@ def _show_encounters(plan: Plan) -> None:
         if ref.encounter and not ref.columns.get("encounter"):
             times = derived.setdefault((ref.encounter, ref.identity or ""), ([], []))
             times[ref.path not in new].append(str(ref.taken or ref.date or ""))
-    shown = sorted((min(own + there), *key, own, there) for key, (own, there) in derived.items() if own)
+    shown = sorted((not max(own), min(own + there), *key, own, there) for key, (own, there) in derived.items() if own)
     if not shown:
         return
     names = ("encounter, as derived", "animal", "new photos", "there before", "first", "last")
     table = Shown(*names, caption="where this is wrong, a column encounter says it")
-    for first, name, animal, own, there in shown[:SHOWN]:
+    for _, first, name, animal, own, there in shown[:SHOWN]:
         table.add_row(escape(name), escape(animal), str(len(own)), str(len(there) or ""), first, max(own + there))
     if len(shown) > SHOWN:
         table.add_row(f"and {len(shown) - SHOWN:,} more")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..catalogue.values import some
-from ..records import NewShare
+from ..catalogue.values import counted, some
+from ..records import Candidate, NewShare
 from .calibration import Calibration
 from .verdicts import MATCH, ODD, Decision, verdict_of
 
@@ -46,12 +46,25 @@ def of_sides(n_left_out: int) -> str | None:
     return f"{whom} no photo of a side that could be compared."
 
 
-def of_copies(copies: Sequence[tuple[str, str | None]]) -> str | None:
-    """That the gallery holds the very photos of a query, by name and individual; None where it holds none."""
+def of_copies(copies: Sequence[tuple[str, str | None]], n_aside: int = 0) -> str | None:
+    """That the gallery holds the very photos of a query, by name and individual; None where it holds none. `n_aside` more are unnamed ones
+    of its encounter."""
     if not copies:
         return None
     named = some([f"{photo} ({individual or 'nobody has named it'})" for photo, individual in copies])
-    return f"In the gallery already: {named}. So it was compared with the gallery's other photos alone."
+    but = f", without {counted(n_aside, 'unnamed one')} of the same encounter" if n_aside else ""
+    return f"In the gallery already: {named}. So it was compared with the gallery's other photos alone{but}."
+
+
+def of_nameless(verdict: str, candidates: Sequence[Candidate]) -> str | None:
+    """What it means that the first individual has no name, and who stands first of those with one; None where it has one."""
+    if not candidates or candidates[0].is_named:
+        return None
+    photo = candidates[0].reference_id
+    said = f"It is likely the animal of {photo}" if verdict == MATCH else f"It is most like the animal of {photo}"
+    rank, best = next(((n, one) for n, one in enumerate(candidates, start=1) if one.is_named), (0, None))
+    others = f"; of the animals with a name {best.identity} stands first, at rank {rank}" if best else ""
+    return f"{said}, which nobody has named yet{others}."
 
 
 def of_estimated_side(evidence: Mapping[str, object]) -> str | None:

@@ -222,7 +222,8 @@ def _filled(gallery: Gallery, package: Package, out: Path) -> Written:
     written = write_folder(out, files)
     told = f"individualID filled in {counted(n_filled, 'observation')}, {n_known} had one already; photos were not copied"
     if n_groups:
-        notes.append(f"{counted(n_groups, 'observation')} of several animals (count) left as they are: individualID is of one")
+        what = counted(n_groups, "observation of several animals (count) is", "observations of several animals (count) are")
+        notes.append(f"{what} left alone: individualID is of one")
     return Written(written, (told, *notes), (), found.n_used)
 
 

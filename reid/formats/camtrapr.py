@@ -29,7 +29,9 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         missing = {"animal": ref.identity, "site": station, "species": species, "time of day": when and when.moment}
         lacking = [name for name, value in missing.items() if not value]
         if lacking:
-            left_out.append((ref.image_id, f"nobody has said {', '.join(lacking)}, which a record table needs; say it and export again"))
+            ways = " and ".join(f"--{name}" for name in ("site", "species") if name in lacking)
+            say = f"say it, or give {ways} for all" if ways else "say it and export again"
+            left_out.append((ref.image_id, f"nobody has said {', '.join(lacking)}, which a record table needs; {say}"))
             continue
         assert ref.identity is not None and when is not None and when.moment is not None
         folder, name = os.path.split(os.path.relpath(ref.path, gallery.root).replace(os.sep, "/"))

@@ -12,7 +12,7 @@ from ..catalogue.values import counted, some
 from ..errors import GalleryError
 from .merging import Entry
 
-PHOTOS = "photos"  # the folder of a gallery that photos are copied into
+PHOTOS, MASKS = "photos", "masks"  # the folders of a gallery that photos and masks are copied into
 
 
 class Copier:

@@ -7,7 +7,7 @@ a photo may have had no camera. A table of intervals says it, and may hold occas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -55,7 +55,8 @@ class Histories:
 
     occasions: tuple[Occasion, ...]
     captures: tuple[Capture, ...]
-    notes: tuple[str, ...]
+    linked: str  # how many animals are known from one side only
+    photos_on: tuple[tuple[int, bool], ...]  # of each photo of one occasion, whether it counts or not: its place, and whether it is named
     left_out: tuple[tuple[str, str], ...]
 
     @property
@@ -66,6 +67,15 @@ class Histories:
         """The history of each animal: a 1 for each occasion on which it was met, a 0 for each other."""
         met = {(one.identity, one.occasion) for one in self.captures}
         return {name: "".join("01"[(name, place) in met] for place in range(len(self.occasions))) for name in self.identities}
+
+    def empty(self, met: Collection[int]) -> list[str]:
+        """A note of the occasions with photos on which no animal was `met`: the 0 of every animal may be nothing but work that is left to
+        do."""
+        n_photos, n_named = Counter(place for place, _ in self.photos_on), Counter(place for place, named in self.photos_on if named)
+        empty = sorted(n_photos.keys() - met)
+        each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of named animals)" for one in empty]
+        what = counted(len(empty), "occasion has", "occasions have")
+        return [f"{what} photos and a 0 for every animal, since none of them counts: {some(each)}"] if empty else []
 
     def table(self) -> bytes:
         """The occasions as csv: name, first and last day, days from its first day to that of the next."""
@@ -103,9 +113,9 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
             captures.append(Capture(ref.identity, place, ref))
     if not captures:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
-    notes = [_linked_note(options.side, len(unlinked), len(named), sorted(unlinked))]
-    notes += _empty_note(occasions, captures, dated)
-    return Histories(tuple(occasions), tuple(captures), tuple(notes), tuple(left_out))
+    linked = _linked_note(options.side, len(unlinked), len(named), sorted(unlinked))
+    on = [(place, ref.identity is not None) for ref, when in dated if (place := _place(occasions, when)) is not None]
+    return Histories(tuple(occasions), tuple(captures), linked, tuple(on), tuple(left_out))
 
 
 def _side(ref: PhotoRef) -> str | None:
@@ -139,17 +149,6 @@ def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
     if side == "linked":
         return f"{what}{shown}; they are left out, since two of them may be one animal"
     return f"{what}{shown}; of each animal only its {side} side counts"
-
-
-def _empty_note(occasions: Sequence[Occasion], captures: Sequence[Capture], dated: Sequence[tuple[PhotoRef, When | None]]) -> list[str]:
-    """Occasions with photos of which none counts: there the 0 of every animal may be nothing but work that is left to do."""
-    on = [(place, ref) for ref, when in dated if (place := _place(occasions, when)) is not None]
-    n_photos, n_named = Counter(place for place, _ in on), Counter(place for place, ref in on if ref.identity)
-    empty = sorted(n_photos.keys() - {one.occasion for one in captures})
-    if not empty:
-        return []
-    each = some([f"{occasions[place].name} ({counted(n_photos[place], 'photo')}, {n_named[place]:,} of named animals)" for place in empty])
-    return [f"{counted(len(empty), 'occasion has', 'occasions have')} photos and a 0 for every animal, since none of them counts: {each}"]
 
 
 def _place(occasions: Sequence[Occasion], when: When | None) -> int | None:

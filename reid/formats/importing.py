@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -28,7 +29,7 @@ from ..errors import GalleryError, PhotoError
 from ..records import PhotoFacts
 from . import READERS
 from .archive import unpacked_if_zip
-from .copying import Copier, digest_of
+from .copying import MASKS, Copier, digest_of
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
@@ -243,7 +244,7 @@ def _entry(
         facts(draft.path)
         entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
-            entry.place_mask(copier.place(Path(mask), source.root, "masks"), copier.gallery)
+            entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)
     except (GalleryError, PhotoError) as error:
         (bad if isinstance(error, PhotoError) else problems).append(f"{at}: {error}{_column(source)}")
         return None
@@ -276,7 +277,7 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
         merged.fill(entry, {name: value for name, value in said[entry.draft.path].items() if alone or name != "identity"}, problems)
         path = entry.draft.path
         when = date_in_name(path.stem) or date_in_name(path.parent.name)
-        if not entry.cells["date"] and when is not None:
+        if when is not None and (not entry.cells["date"] or entry.unread):
             merged.fill(entry, {"date": written(when)}, problems)
             by_name.append(f"{entry.cells['path']} is {written(when)}")
         if not entry.cells["orientation"] and (view := side_in_name(path.stem)):
@@ -299,14 +300,13 @@ def _alike(entries: Sequence[Entry]) -> list[str]:
     names: dict[str, Entry] = {entry.file: entry for entry in reversed(entries)}
     sizes: dict[int, list[Entry]] = {}
     for entry in reversed(names.values()):
-        try:
+        with suppress(OSError):  # told where it is read
             sizes.setdefault(entry.draft.path.stat().st_size, []).append(entry)
-        except OSError:
-            continue  # told where it is read
     groups: dict[bytes, list[Entry]] = {}
     for same in sizes.values():
         for entry in same if len(same) > 1 else ():
-            groups.setdefault(digest_of(entry.draft.path), []).append(entry)
+            with suppress(OSError):
+                groups.setdefault(digest_of(entry.draft.path), []).append(entry)
     found = []
     for group in groups.values():
         if len(group) > 1:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..catalogue import Gallery
+from ..catalogue.values import counted
 from ..store import write_atomically
 from .histories import Histories, histories
 from .writing import ExportOptions, Written, csv_bytes, plain_names
@@ -35,12 +36,13 @@ def beside(out: Path, what: str, suffix: str = ".csv") -> Path:
 def finished(found: Histories, files: Mapping[Path, bytes], names: Mapping[str, str], out: Path) -> Written:
     """Write the files, and a map of the names that had to be changed."""
     changed = {name: plain for name, plain in names.items() if name != plain}
-    if changed:
-        files = {**files, beside(out, "names"): csv_bytes(("name", "written"), sorted(changed.items()))}
+    map_of_names = beside(out, "names")
+    if changed or map_of_names.is_file():  # one of an export before would lie
+        files = {**files, map_of_names: csv_bytes(("name", "written"), sorted(changed.items()))}
     for file, data in files.items():
         write_atomically(file, data)
-    told = f"{len(found.identities)} animals on {len(found.occasions)} occasions; {found.notes[0]}"
-    notes = [told, *found.notes[1:]]
+    met = f"{counted(len(found.identities), 'animal')} on {counted(len(found.occasions), 'occasion')}"
+    notes = [f"{met}; {found.linked}", *found.empty({one.occasion for one in found.captures})]
     if changed:
-        notes.append(f"{len(changed)} names hold letters that cannot be written; {beside(out, 'names')} maps them")
+        notes.append(f"{counted(len(changed), 'name holds', 'names hold')} letters that cannot be written; {map_of_names} maps them")
     return Written(tuple(files), tuple(notes), (), len(found.captures), found.left_out)

@@ -35,6 +35,7 @@ class Entry:
     old: tuple[str, ...] | None = None  # the row as it stands in the table now
     by_folder: bool = False  # known from a folder of the gallery alone, until a source says who it is
     filled: set[str] = field(default_factory=set)  # what it has got from others
+    unread: str = ""  # a date that cannot be read, and its column, for people; what else says the date takes its place
 
     def place(self, path: Path, gallery: Path) -> None:
         """Where the photo will lie. Raises GalleryError where no relative path leads there."""
@@ -75,7 +76,9 @@ def of_draft(where: str, draft: Draft, columns: Columns, cells: Sequence[str], g
         "mask": "",
         **{name: given.get(name, "") for name in ("species", "site", "split")},
     }
-    return Entry(where, draft, found, os.path.realpath(draft.path))
+    text = "" if draft.when is not None else given.get("date", "")
+    unread = f"{text!r} (column {columns.name('date')})" if text else ""
+    return Entry(where, draft, found, os.path.realpath(draft.path), unread=unread)
 
 
 class Merged:
@@ -87,6 +90,7 @@ class Merged:
         self._by_file: dict[str, list[Entry]] = {}
         self._kept: Counter[str] = Counter()
         self._example: dict[str, str] = {}
+        self._dated: list[str] = []  # what took the place of dates that cannot be read
         self._n_known = 0
 
     def start(self, entry: Entry) -> None:
@@ -162,8 +166,13 @@ class Merged:
                 if entry.is_named:
                     continue
                 entry.draft.name = value
+            elif name == "date" and entry.unread and entry.old is None:
+                if other is not None and other.draft.when is None:
+                    continue
+                self._dated.append(f"{entry.where}: {entry.unread} is {value}")
+                entry.unread = ""
             elif has:
-                if other is not None:
+                if other is not None and not (name == "date" and other.unread):
                     self._kept[name] += 1
                     self._example.setdefault(name, f"{has!r} in {entry.where}, not {value!r}")
                 continue
@@ -191,6 +200,11 @@ class Merged:
         if self._n_known:
             of = counted(self._n_known, "row is of a photo", "rows are of photos")
             notes.append(f"{of} that the gallery or a source before has already; only what is blank there is filled")
+        if self._dated:
+            n_dates = counted(
+                len(self._dated), "date cannot be read, and what else says it", "dates cannot be read, and what else says them"
+            )
+            notes.append(f"{n_dates} takes the place: {some(self._dated, most=20)}")
         for name, n in self._kept.items():
             notes.append(f"{name}: {counted(n, 'value stays', 'values stay')} as first written ({self._example[name]})")
         changed = [entry for entry in self.entries if entry.filled and entry.old is not None]

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 from .. import catalogue
-from ..errors import StoreError
+from ..errors import GalleryError, StoreError
 from ..store import write_atomically
+from .copying import digest_of
 from .importing import REMEMBERED, Facts, Plan
 from .writing import csv_bytes
 
@@ -24,7 +25,7 @@ PATIENCE = 60.0  # seconds to wait for another import
 def carry_out(done: Plan, facts: Facts) -> Path | None:
     """Copy the photos, back the old table up, put the new one in its place; the backup, where there was a table.
 
-    A table that would not read is not put there, and what was copied is taken away again. One import into a gallery at a time: what was
+    A table that would not read is not put there, and all that was copied is taken away again. One import into a gallery at a time: what was
     planned before another one wrote the table is refused before anything is copied. Raises StoreError, GalleryError."""
     copied: list[Path] = []
     data = csv_bytes(done.columns, done.rows)
@@ -55,6 +56,7 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
             if done.before is not None:
                 backup = done.table.with_name(f"metadata.before-{datetime.now():%Y-%m-%d-%H%M%S-%f}.csv")
                 write_atomically(backup, done.before)
+                copied.append(backup)
                 _sync(backup)
                 _sync(done.gallery)
             write_atomically(done.table, write)
@@ -87,7 +89,17 @@ def _alone(gallery: Path) -> Iterator[None]:
 
 
 def _copy(source: Path, part: Path) -> None:
-    shutil.copyfile(source, part)
+    """Raises GalleryError for what cannot be read any more, OSError for what cannot be written."""
+    try:
+        shutil.copyfile(source, part)
+    except OSError:
+        try:
+            digest_of(source)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            said = f"{source} cannot be read any more ({error.strerror or error}); the table is as before"
+            raise GalleryError(f"{said}; run again, with --skip-bad to leave out what cannot be read") from error
+        raise
     _sync(part)
     shutil.copystat(source, part)
 

@@ -51,11 +51,12 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
         files["names.csv"] = csv_bytes(("what", "name", "written"), sorted(changed))
     written = write_folder(out, {**files})
     notes = [
-        f"{len({name for name, *_ in lines})} animals on {len(found.occasions)} occasions at {len(places)} sites; {found.notes[0]}",
-        *found.notes[1:],
+        f"{counted(len({name for name, *_ in lines}), 'animal')} on {counted(len(found.occasions), 'occasion')} at "
+        f"{counted(len(places), 'site')}; {found.linked}",
+        *found.empty({occasion - 1 for _, occasion, _ in lines}),
         f"coordinates are metres of {projection}",
         'in R: read.capthist("captures.txt", "traps.txt", detector = "count", noccasions = ' + f"{len(found.occasions)})",
-        *([f"{counted(len(changed), 'name')} hold letters that secr does not take; names.csv maps them"] if changed else []),
+        *([f"{counted(len(changed), 'name holds', 'names hold')} letters that secr does not take; names.csv maps them"] if changed else []),
     ]
     return Written(written, tuple(notes), (), len(lines), tuple(left_out))
 

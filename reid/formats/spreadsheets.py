@@ -32,7 +32,8 @@ def read(look: Look, options: Options) -> Source:
     if unknown:
         raise GalleryError(f"--column {unknown[0]}=...: there is no meaning {unknown[0]!r}; known: {', '.join(COLUMNS)}")
     columns = meanings(table, {**remembered, **options.columns})
-    notes = (*table.notes, *(note for note in columns.notes if "nothing here" not in note), f"{look.path}: {_mapping(columns)}")
+    guesses = (note for note in columns.notes if "a guess" in note)  # all else of what they say is in the mapping
+    notes = (*table.notes, *guesses, f"{look.path}: {_mapping(columns)}")
     return Source(look.root(options), table, columns, notes)
 
 

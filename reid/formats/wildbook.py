@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -205,6 +206,9 @@ def _row(refs: Sequence[PhotoRef], rows: Sequence[Mapping[str, str]], when: When
     }
     for column, (name, _) in EXTRAS.items():
         row[column] = next((value for ref in refs if (value := cell(ref.columns, name)) and is_given(value)), "")
+        if name in ("latitude", "longitude"):
+            with suppress(ValueError):  # text stays text
+                row[column] = float(str(row[column]))
     return row
 
 

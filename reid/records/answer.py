@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import pandas
 
 
+def nameless(reference_id: str) -> str:
+    """What stands for the animal of a reference that nobody has named."""
+    return f"unknown ({reference_id})"
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An individual the query may be, with the reference that speaks for it most."""
@@ -22,6 +27,15 @@ class Candidate:
     n_matches: int  # sure ones, of the pipeline that speaks for the pair most
     reference_id: str
     photo_id: str = ""  # the query's photo that matches it, where a query has several
+
+    @property
+    def is_named(self) -> bool:
+        return self.identity != nameless(self.reference_id)
+
+    @property
+    def called(self) -> str:
+        """The individual, for people."""
+        return self.identity if self.is_named else f"no name yet ({self.reference_id})"
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,7 @@ class Report:
                 found.append({
                     "query": one.query_id, "rank": rank, "individual": candidate.identity,
                     "probability": one.p_match if rank == 1 else None, "score": candidate.score, "n_matches": candidate.n_matches,
-                    "reference": candidate.reference_id, "photo": candidate.photo_id, **about,
+                    "reference": candidate.reference_id, "photo": candidate.photo_id, **about, "named": candidate.is_named,
                 })  # fmt: skip
         return found
 
@@ -144,5 +158,5 @@ class Report:
 
 COLUMNS = (
     "query", "rank", "individual", "probability", "score", "n_matches", "reference", "photo", "verdict", "listed", "p_match", "p_other",
-    "p_new", "p_match_low", "p_match_high", "p_if_new", "p_if_known", "p_impostor", "in_gallery",
+    "p_new", "p_match_low", "p_match_high", "p_if_new", "p_if_known", "p_impostor", "in_gallery", "named",
 )  # of `Report.rows`  # fmt: skip

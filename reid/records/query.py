@@ -22,3 +22,4 @@ class Query:
     name: str
     photos: tuple[Indexed, ...]
     in_gallery: tuple[Indexed, ...] = ()  # references that are these very photos, and so say nothing of who it is
+    set_aside: tuple[Indexed, ...] = ()  # references of its encounter that nobody has named: they say no more of who it is

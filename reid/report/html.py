@@ -149,7 +149,7 @@ def _section(ranking: IdentityRanking, exhibits: Sequence[Exhibit], impostors: I
     exhibits = exhibits[:MOST] or [Exhibit(candidate, None, np.zeros(0), 0) for candidate in ranking.candidates[:MOST]]
     shown = [(one.candidate, jpeg(one.picture, *(OTHER if rank else BEST))) for rank, one in enumerate(exhibits)]
     curved = [one for one in exhibits if one.n_keypoints > 0]
-    curves = [(one.candidate.identity, cumulative(one.confidence, one.n_keypoints)) for one in curved]
+    curves = [(one.candidate.called, cumulative(one.confidence, one.n_keypoints)) for one in curved]
     best = ranking.candidates[0] if ranking.candidates else None
     return _Section(ranking, best, shown, [name for name, _ in curves], _figure(curves, impostors))
 

@@ -21,6 +21,7 @@ from ..stages import Stage
 
 SCHEMA = 2
 COLOURS = {"match": "green", "unsure": "yellow", "new": "magenta", "odd": "red"}
+NO_NAME = "(no name yet)"  # in place of the individual
 DIGITS = 6  # after the point, in JSON and CSV
 
 
@@ -54,6 +55,7 @@ def _query(ranking: IdentityRanking, top: int) -> dict[str, object]:
         {
             "rank": rank,
             "individual": found.identity,
+            "named": found.is_named,
             "score": _rounded(found.score),
             "n_matches": found.n_matches,
             "reference": found.reference_id,
@@ -104,7 +106,8 @@ def as_table(report: Report) -> Table:
         )
         for candidate in ranking.candidates[: int(str(report.setting("top")))]:
             score = f"{candidate.score:.3f}"
-            table.add_row(*lead, escape(candidate.identity), score, str(candidate.n_matches), escape(candidate.reference_id))
+            who = escape(candidate.identity) if candidate.is_named else NO_NAME
+            table.add_row(*lead, who, score, str(candidate.n_matches), escape(candidate.reference_id))
             lead = ("",) * len(lead)
         table.add_section()
     caption = []
@@ -116,6 +119,8 @@ def as_table(report: Report) -> Table:
         )
     if any(ranking.in_gallery for ranking in report.rankings):
         caption.append("= in the gallery already: compared with its other photos alone")
+    if any(not one.is_named for ranking in report.rankings for one in ranking.candidates[: int(str(report.setting("top")))]):
+        caption.append(f"{NO_NAME}: the animal of that reference, which nobody has named yet")
     table.caption = "\n".join(caption) or None
     return table
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..records import Candidate
+from ..records.answer import nameless
 from .evidence import Scores
 from .impostors import Floats
 
@@ -31,7 +32,7 @@ def rank(
     found: dict[str, Candidate] = {}
     for place in by_name.tolist():
         photo, reference = divmod(place, len(references))
-        identity = identities[reference] or f"unknown ({reference_ids[reference]})"
+        identity = identities[reference] or nameless(reference_ids[reference])
         if identity not in found:
             found[identity] = Candidate(
                 identity, float(values[photo, reference]), int(shown[photo, reference]), reference_ids[reference], photo_ids[photo]

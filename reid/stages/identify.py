@@ -54,7 +54,7 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 
 
 def _found(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> Finding:
-    own = {item.digest for item in query.in_gallery}
+    own = {item.digest for item in (*query.in_gallery, *query.set_aside)}
     others = [item for item in references if item.digest not in own] if own else references
     columns = [compare(photo, others, work, judges.impostors).scores for photo in query.photos]
     columns = look_again(query.photos, others, columns, work, judges.impostors)
@@ -87,14 +87,20 @@ def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores]
 def decided(found: Finding, work: Workspace, judges: Judges, prior: float | None = None) -> IdentityRanking:
     """The answer, with probabilities where the gallery is calibrated; `prior` takes the place of the gallery's own, and that of the
     settings of both."""
-    ranking, decide, calibration = found.ranking, work.settings.decide, judges.calibration
     if found.standing is None:
-        return ranking
+        return found.ranking
+    ranking = _decided(found, found.standing, work, judges, prior)
+    said = reasons.of_nameless(ranking.verdict, ranking.candidates)
+    return replace(ranking, because=(said, *ranking.because)) if said else ranking
+
+
+def _decided(found: Finding, standing: Standing, work: Workspace, judges: Judges, prior: float | None) -> IdentityRanking:
+    ranking, decide, calibration = found.ranking, work.settings.decide, judges.calibration
     if calibration is None:
         verdict = decision.uncalibrated(ranking.p_impostor, decide.match_below, decide.new_above)
         return ranking if found.stays_unsure else replace(ranking, verdict=verdict)
     prior = decide.prior_new if decide.prior_new >= 0 else prior
-    made = calibration.decide(found.standing, decide.max_false_match, decide.max_false_new, prior)
+    made = calibration.decide(standing, decide.max_false_match, decide.max_false_new, prior)
     why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new)
     return replace(
         ranking,
@@ -147,7 +153,7 @@ def _sure_of(
 def with_copies(found: IdentityRanking, query: Query) -> IdentityRanking:
     """With the query's very photos that the gallery holds, and a sentence."""
     copies = tuple(item.ref.image_id for item in query.in_gallery)
-    said = reasons.of_copies([(item.ref.image_id, item.ref.identity) for item in query.in_gallery])
+    said = reasons.of_copies([(item.ref.image_id, item.ref.identity) for item in query.in_gallery], len(query.set_aside))
     return replace(found, in_gallery=copies, because=(*found.because, *filter(None, [said])))
 
 

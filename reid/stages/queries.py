@@ -80,8 +80,10 @@ def queries(
 def apart_from_itself(
     queries: Sequence[Query], references: Sequence[Indexed], searched: Sequence[Indexed], work: Workspace
 ) -> tuple[list[Query], list[Failure]]:
-    """The queries, each with those references that are its very photos, and a note of them; failures are those for which nothing else is
-    searched."""
+    """The queries, each with those references that are its very photos, and those of the same encounter that nobody has named, and a note
+    of them. Failures are those for which nothing else is searched.
+
+    Photos of one encounter are not compared in a calibration either: two frames of a new animal would be a match of each other."""
     of: dict[Path, str] = {}
     sizes = set[int]()
     for item in (item for query in queries for item in query.photos):
@@ -95,21 +97,32 @@ def apart_from_itself(
             if (content := _content(item, work, sizes)) in contents:
                 copies.setdefault(content, []).append(item)
     wanted = {item.digest for item in searched}
+    unnamed: dict[str, list[Indexed]] = {}
+    for item in references:
+        if item.ref.identity is None and item.ref.encounter:
+            unnamed.setdefault(item.ref.encounter, []).append(item)
     found: list[Query] = []
     failures: list[Failure] = []
     named: dict[str, str] = {}
+    n_aside = 0
     for query in queries:
         own = {other.ref.image_id: other for item in query.photos for other in copies.get(of.get(item.ref.path), ())}
         if wanted <= {other.digest for other in own.values()}:
             failures.append(Failure(query.name, f"{query.name} is in the gallery already, and no other photo is searched"))
             continue
-        found.append(replace(query, in_gallery=tuple(own.values())))
+        encounters = dict.fromkeys(item.ref.encounter for item in own.values() if item.ref.encounter)
+        aside = [item for name in encounters for item in unnamed.get(name, ()) if item.ref.image_id not in own]
+        if wanted <= {other.digest for other in (*own.values(), *aside)}:
+            aside = []  # a gallery of one encounter
+        n_aside += len(aside)
+        found.append(replace(query, in_gallery=tuple(own.values()), set_aside=tuple(aside)))
         named |= {item.ref.image_id: same[0].ref.image_id for item in query.photos if (same := copies.get(of.get(item.ref.path)))}
     if named:
         which = some([f"{photo} = {other}" for photo, other in named.items()])
         what = counted(len(named), "photo is", "photos are")
         itself = "itself" if len(named) == 1 else "themselves"
-        work.listener.note(f"{what} in the gallery already, and not compared with {itself}: {which}")
+        nor = ", nor with unnamed photos of the same encounter" if n_aside else ""
+        work.listener.note(f"{what} in the gallery already, and not compared with {itself}{nor}: {which}")
     return found, failures
 
 

@@ -1,0 +1,157 @@
+"""`reid import` on the command line: what it says, what it refuses, what it leaves out."""
+
+import json
+import os
+import zipfile
+
+import foreign
+import pytest
+from conftest import read
+from exchange import files, problems
+
+from reid.catalogue.table import read_table
+from reid.errors import GalleryError
+from reid.formats.archive import unpack
+
+
+def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
+    names = [f"2019-01-{day:02d}.jpg" for day in range(1, 13)]
+    foreign.pictures(tmp_path / "old" / "amber", names)
+    call("import", tmp_path / "old", "--gallery", tmp_path / "gallery", "--copy")
+    foreign.pictures(tmp_path / "new" / "zoe", ["2020-05-06.jpg"])
+    _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "gallery", "--copy", "--dry-run")
+    table = out.partition("encounter, as derived")[2]
+    assert "zoe" in table and "2020-05-06" in table and "2019-01" not in table and "more" not in table
+    _, out, _ = call("import", tmp_path / "new", "--gallery", tmp_path / "old", "--copy", "--dry-run")  # which has no table yet
+    table = out.partition("encounter, as derived")[2]
+    assert "zoe" in table and "2019-01" not in table and "1 of 1 new photo has no side" in out
+    assert "gets 1 new photo (1 named, 1 animal), 12 photos of the gallery's own folders, 1 photo copied into" in out
+    foreign.pictures(tmp_path / "card", ["a.jpg", "IMG_20200506_101500.jpg"])
+    _, out, _ = call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--dry-run")
+    table = out.partition("encounter, as derived")[2]
+    assert table.index("2020-05-06 10:15") < table.index("card/a.jpg")  # the one without a date last
+
+
+def test_masks_that_are_copied_are_no_photos(tmp_path, call):
+    foreign.pictures(tmp_path / "a", ["1.jpg", "2.jpg"])
+    foreign.pictures(tmp_path / "a" / "outlines", ["1.png"])
+    table = foreign.write_csv(
+        tmp_path / "a" / "t.csv", ("path", "identity", "mask"), [("1.jpg", "Luna", "outlines/1.png"), ("2.jpg", "Luna", "")]
+    )
+    gallery = tmp_path / "gallery"
+    _, out, _ = call("import", table, "--gallery", gallery, "--copy")
+    copied = f"2 photos copied into {gallery / 'photos'}, 1 mask copied into {gallery / 'masks'};"
+    assert f"has got 2 new photos (2 named, 1 animal), {copied} it has 2 rows now" in out
+
+
+def test_an_import_names_the_next_step_where_photos_have_no_name(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    foreign.pictures(tmp_path / "my card" / "DCIM" / "100CANON", ["IMG_0001.JPG"])
+    said = call("import", "my card", "--gallery", "g")[1].splitlines()
+    assert said[-1] == "1 new photo without a name; next: reid review 'my card/DCIM/100CANON' --gallery g"
+    foreign.pictures(tmp_path / "known" / "luna", ["a.jpg", "b.jpg"])
+    assert "next:" not in call("import", "known", "--gallery", "g", "--copy")[1]
+    said = call("import", "my card", "--gallery", "h", "--copy")[1].splitlines()
+    assert said[-1].endswith("next: reid review h/photos --gallery h")  # as in README.md
+    foreign.pictures(tmp_path / "named" / "luna", ["1.jpg", "2.jpg", "3.jpg"])
+    call("import", "named", "--gallery", "i", "--copy")
+    foreign.pictures(tmp_path / "next" / "DCIM", ["a.jpg", "b.jpg", "c.jpg", "4.jpg"])
+    said = call("import", "next", "--gallery", "i", "--copy")[1].splitlines()  # beside photos that have a name, which nobody is asked about
+    assert said[-1] == "1 new photo without a name; next: reid review i/photos/DCIM --gallery i"
+    status, _, said = call("import", "my card", "--gallery", "k", "--as", "folders")
+    assert status == 2 and "leave out --as folders, and they are taken in without names, for `reid review` to give them" in said
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [("../out.jpg", "leads out"), ("/tmp/out.jpg", "leads out"), ("a/../../out.jpg", "leads out"), ("C:/out.jpg", "leads out"),
+     ("a\\..\\out.jpg", "leads out"), ("bomb.csv", "unpacks to"), ("link.jpg", "is a link"), ("A.jpg", "its name is that of 'a.jpg'")],
+)  # fmt: skip
+def test_a_zip_that_means_harm_is_refused(tmp_path, member, said):
+    (tmp_path / "inner").mkdir()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.jpg", b"1")
+        info = zipfile.ZipInfo(member)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.external_attr = (0o120777 if member == "link.jpg" else 0o100644) << 16
+        packed.writestr(info, b"0" * (1 << 25) if member == "bomb.csv" else b"x")
+    with pytest.raises(GalleryError) as caught:
+        unpack(tmp_path / "a.zip", tmp_path / "inner")
+    assert said in str(caught.value.problems)
+    assert not list((tmp_path / "inner").iterdir()) and sorted(os.listdir(tmp_path)) == ["a.zip", "inner"]
+
+
+def test_hostile_paths_copy_nothing_out_of_the_gallery(tmp_path, bring):
+    foreign.pictures(tmp_path / "elsewhere", ["a.jpg"])
+    foreign.pictures(tmp_path / "tables", ["b.jpg"])
+    for text in ("../elsewhere/a.jpg", str(tmp_path / "elsewhere" / "a.jpg")):
+        file = foreign.write_csv(tmp_path / "tables" / "t.csv", ("path", "identity"), [(text, "Luna")])
+        found, _ = bring(file, copy=True, gallery=tmp_path / "g")
+        assert [ref.path for ref in found.references] == [tmp_path / "g" / "photos" / "a.jpg"]
+    for text in ("../../../../../../etc/passwd", "/etc/passwd", "\0", "x" * 300 + ".jpg", "C:\\x.jpg", "\\\\server\\x.jpg"):
+        file = foreign.write_json(
+            tmp_path / "tables" / "d.json", {"detection_categories": {"1": "animal"}, "images": [{"file": text, "failure": "x"}]}
+        )
+        assert problems(bring, file, copy=True, gallery=tmp_path / "h")
+    assert not (tmp_path / "h").exists()
+
+
+def test_the_command(tmp_path, call):
+    source = foreign.table(tmp_path / "a")
+    gallery = tmp_path / "gallery"
+    before = files(tmp_path)
+    code, out, err = call("import", source, "--gallery", gallery, "--dry-run")
+    assert (code, err) == (0, "") and files(tmp_path) == before and not gallery.exists()
+    gets = f"without --dry-run {gallery / 'metadata.csv'} gets 3 new photos (2 named, 2 animals; 1 without a name)"
+    assert f"dry run, nothing is written; {gets}" in out and "Luna, 2021-11-28 10:15" in out and "identity from 'Individual'" in out
+    code, out, err = call("import", source, "--gallery", gallery)
+    assert code == 0 and f"{gallery / 'metadata.csv'} has got 3 new photos (2 named, 2 animals; 1 without a name); it has 3 rows now" in out
+    assert [row[1][1] for row in read_table(gallery / "metadata.csv").rows] == ["Luna", "Zoë", "?"]
+    code, out, _ = call("import", source, "--gallery", gallery)
+    assert code == 0 and "nothing to add" in out
+    source.write_text(source.read_text().replace("IMG_0001", "gone"))
+    before = files(gallery)
+    code, out, err = call("import", source, "--gallery", gallery)
+    assert code == 2 and f"reid: {source}, line 2: file 'gone.jpg' is missing (column File name)" in err and files(gallery) == before
+    assert "--photos names another folder" in err
+    for words, said in (
+        (["--column", "identity"], "not of the form meaning=column"), (["--photos", tmp_path / "none"], "is not a folder"),
+    ):  # fmt: skip
+        code, _, err = call("import", source, "--gallery", gallery, *words)
+        assert code == 2 and said in err and len(err.splitlines()) == 1
+    code, _, err = call("import", tmp_path / "nothing", "--gallery", gallery)
+    assert code == 2 and "nothing does not exist" in err
+    code, out, _ = call(
+        "import", foreign.table(tmp_path / "b"), "--gallery", gallery, "--column", "identity=", "--column", "site=Individual"
+    )
+    assert code == 0 and json.loads((gallery / ".reid" / "columns.json").read_text()) == {"site": "Individual"}
+
+
+def test_bad_photos_are_left_out_only_where_that_is_asked_for(tmp_path, call):
+    card, gallery = foreign.pictures(tmp_path / "card"), tmp_path / "gallery"
+    (card / "IMG_4998.JPG").write_text("no photo")
+    (card / "IMG_4999.JPG").touch()
+    code, _, err = call("import", card, "--gallery", gallery)
+    refused = "2 problems; nothing was written; --skip-bad leaves out 2 photos that cannot be used"
+    assert code == 2 and err.splitlines()[-1] == f"reid: {refused}" and not gallery.exists()
+    for words in (["--dry-run"], []):
+        code, _, err = call("import", card, "--gallery", gallery, "--skip-bad", *words)
+        bad, empty = err.splitlines()
+        assert code == 1 and "IMG_4998.JPG" in bad and "IMG_4999.JPG" in empty and empty.endswith("is empty")
+        assert gallery.exists() == (not words)
+    assert [ref.path.name for ref in read(gallery).references] == list(foreign.NAMES)
+
+
+def test_bad_rows_of_a_table_are_left_out_and_the_others_keep_their_cells(tmp_path, bring):
+    card = foreign.pictures(tmp_path / "card")
+    rows = [("none.jpg", "Nala", "a"), ("IMG_0002.jpg", "Luna", "b"), ("IMG_0002.jpg", "Kiara", "c"), ("IMG_0003.jpg", "Zoë", "d")]
+    who = foreign.write_csv(card / "who.csv", ("path", "identity", "note"), rows)
+    found, plan = bring(who, skip_bad=True)
+    assert [(ref.path.name, ref.identity, ref.columns["note"]) for ref in found.references] == [
+        ("IMG_0002.jpg", "Luna", "b"), ("IMG_0003.jpg", "Zoë", "d"),
+    ]  # fmt: skip
+    assert ["line 2" in plan.left_out[0], "line 4" in plan.left_out[1], len(plan.left_out)] == [True, True, 2]
+    twice = foreign.write_csv(tmp_path / "card" / "other.csv", ("path", "identity"), [("IMG_0002.jpg", "Nala")])
+    assert "identity is 'Nala', but 'Luna'" in problems(bring, twice, skip_bad=True)[-1]
+    (tmp_path / "card" / "IMG_0003.jpg").unlink()
+    assert "IMG_0003.jpg' is missing" in problems(bring, card / "IMG_0001.jpg", skip_bad=True)[-1]  # the gallery's own rows stay
