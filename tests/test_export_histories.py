@@ -144,6 +144,8 @@ def test_secr_has_metres_or_nothing(season, tmp_path):
     (season / "metadata.csv").write_text(table.replace("topleft,Reef", "topleft,"))  # the only photo of 2020 that counts
     written = write(read(season), "secr", tmp_path / "no site", occasions="year", side="left", epsg="auto")
     assert written.notes[0].startswith("1 animal on 4 occasions at 2 sites; ")
+    write(read(season), "secr", tmp_path / "one site", occasions="year", side="left", epsg="auto", site="Reef")
+    assert (tmp_path / "one site" / "captures.txt").read_text().splitlines() == captures
     each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}" in written.notes
     (season / "metadata.csv").write_text(table.replace("latitude,longitude", "p,q"))

@@ -50,7 +50,7 @@ def test_an_animal_that_has_no_name_yet_is_told_everywhere(season, call):
         f"It is likely the animal of {OTHER_DAY}, which nobody has named yet; of the animals with a name {second} stands first, at rank 2."
     )
     assert one["because"][0] == said and [each["named"] for each in one["candidates"][:2]] == [False, True]
-    assert "alone, without 1 unnamed one of the same encounter." in " ".join(one["because"])
+    assert "alone, and not with 1 unnamed one of its encounter." in " ".join(one["because"])
     page = Path("o.html").read_text()
     assert said in page and f"<td>no name yet ({OTHER_DAY})</td>" in page and "unknown (" not in page
 

@@ -52,7 +52,7 @@ def of_copies(copies: Sequence[tuple[str, str | None]], n_aside: int = 0) -> str
     if not copies:
         return None
     named = some([f"{photo} ({individual or 'nobody has named it'})" for photo, individual in copies])
-    but = f", without {counted(n_aside, 'unnamed one')} of the same encounter" if n_aside else ""
+    but = f", and not with {counted(n_aside, 'unnamed one')} of its encounter" if n_aside else ""
     return f"In the gallery already: {named}. So it was compared with the gallery's other photos alone{but}."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,19 @@ from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, 
 METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))
 DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
 SAME_PLACE = 1e-3  # degrees or metres by which the photos of one site may differ, beside rounding
-NO_SITE = "nobody has said the site; say it in the column site"
+NO_SITE = "nobody has said the site; say it in the column site, or give --site for all"
 Place = tuple[float, float]
 
 
 def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     found = histories(gallery, options)
-    refs = photos(gallery)
+    refs = [_sited(ref, options.site) for ref in photos(gallery)]
     places, projection = _projected(refs, options.epsg)
     sites = plain_names({site: site for site in places}, "A-Za-z0-9.-", "-")  # no underscore
     names = plain_names({name: name for name in found.identities}, "A-Za-z0-9._-")
     left_out, lines = list(found.left_out), []
     for one in found.captures:
-        site = _site(one.ref)
+        site = _site(_sited(one.ref, options.site))
         if site not in places:
             left_out.append((one.ref.image_id, f"site {site!r} has no place; say it in latitude and longitude" if site else NO_SITE))
         else:
@@ -63,6 +64,11 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
 
 def _text(lines: Sequence[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode("ascii")
+
+
+def _sited(ref: PhotoRef, site: str | None) -> PhotoRef:
+    """With this site, where the catalogue says none."""
+    return ref if _site(ref) or not site else replace(ref, columns={**ref.columns, "site": site})
 
 
 def _site(ref: PhotoRef) -> str:
