@@ -12,6 +12,7 @@ from PIL import Image
 
 from reid.errors import GalleryError, StoreError
 from reid.formats import importing, placing
+from reid.formats.folders import without_row
 from reid.formats.source import Options
 from reid.imaging import facts
 
@@ -92,6 +93,26 @@ def test_a_gallery_of_folders_keeps_its_animals(tmp_path, bring):
     found, plan = bring(tmp_path / "new")
     assert found.identities == ["Luna", "Nala"]
     assert any("has no table yet: its own 1 photo in folders" in note for note in plan.notes)
+
+
+def test_photos_that_are_put_beside_those_of_a_table_are_told_and_taken_in(tmp_path, bring, call):
+    gallery = tmp_path / "gallery"
+    foreign.pictures(gallery / "Luna", ["a.jpg"])
+    foreign.pictures(tmp_path / "card", ["1.jpg", "2.jpg"])
+    bring(tmp_path / "card", copy=True)  # from now on a table says what the gallery holds
+    assert without_row(read(gallery)) is None
+    for name in ("Luna/b.jpg", "Nala/c.jpg", "photos/by hand.jpg", "lies about.jpg"):
+        save(gallery / name, np.full((40, 60, 3), len(name), np.uint8))
+    lacking = "2 photos in folders of the gallery are in no row of its table, and so no part of it: Luna/b.jpg, Nala/c.jpg; `reid import"
+    assert without_row(read(gallery)).startswith(lacking)
+    _, out, _ = call("import", gallery, "--gallery", gallery)
+    assert f"note: {lacking}" in out and "nothing to add" in out
+    found, _ = bring(gallery, form="folders")
+    assert [(ref.image_id, ref.identity) for ref in found.references] == [
+        ("Luna/a.jpg", "Luna"), ("photos/2.jpg", None), ("Luna/b.jpg", "Luna"), ("Nala/c.jpg", "Nala"),
+    ]  # fmt: skip
+    (gallery / "metadata.csv").write_text("path,identity\nLuna/a.jpg,Zoë\n")  # whose folders do not name animals
+    assert without_row(read(gallery)) is None
 
 
 def test_photos_that_lie_in_the_gallery_are_whom_the_source_says(tmp_path, bring):

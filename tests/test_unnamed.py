@@ -69,3 +69,12 @@ def test_what_it_means_by_hand():
     assert (bare.is_named, bare.called, amber.is_named, amber.called) == (False, "no name yet (a.jpg)", True, "amber")
     assert of_nameless("match", (amber, bare)) is of_nameless("unsure", ()) is None
     assert of_nameless("new", (bare,)) == "It is most like the animal of a.jpg, which nobody has named yet."
+
+
+def test_a_photo_that_is_in_no_row_is_told_by_the_index(season, call):
+    words = ["index", "--gallery", season, *WORDS]
+    assert "in no row" not in call(*words)[2]
+    (season / "animal-0" / "late.png").write_bytes((season / "animal-1" / "0.png").read_bytes())
+    assert (
+        "note: 1 photo in a folder of the gallery is in no row of its table, and so no part of it: animal-0/late.png; " in call(*words)[2]
+    )

@@ -54,6 +54,7 @@ def _import(
     beside it. Photos are never changed."""
     from ..catalogue.values import counted
     from ..formats import importing, placing
+    from ..formats.folders import without_row
     from ..formats.source import Options
     from ..imaging import facts
 
@@ -65,6 +66,8 @@ def _import(
         plan = importing.plan(sources, gallery, facts, options, Path(unpacked), copy=copy, form=kind, skip_bad=skip_bad)
         for note in plan.notes:
             print(f"note: {note}")
+        if more := without_row(plan.found):
+            print(f"note: {more}")
         _show_encounters(plan)
         for line in plan.left_out:
             print(f"reid: not used: {line}", file=sys.stderr)

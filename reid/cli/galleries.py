@@ -31,6 +31,7 @@ def index(
     same; --check reads it."""
     from .. import session
     from ..catalogue.values import counted
+    from ..formats.folders import without_row
 
     with (
         listening() as listener,
@@ -40,6 +41,8 @@ def index(
         ) as opened,
     ):  # fmt: skip
         done = opened.index(check=check)
+        if metadata is None and (more := without_row(opened.gallery)):
+            listener.note(more)
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if not check:
         print("photos whose size and time of change are as before were not read again; --check reads them all")
