@@ -61,7 +61,7 @@ class Copier:
             return path
         if not self.copy:
             if real.startswith(self.unpacked + os.sep):
-                raise GalleryError(f"{path.name} lies in a zip; add --copy, or unpack it first")
+                raise GalleryError("the photos lie in a zip; add --copy, or unpack it first")
             return path
         if real not in self.of:
             below = os.path.relpath(os.path.abspath(path), os.path.abspath(root))

@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,13 @@ def plan(
         merged.forget(lambda entry: entry.file in told or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
     notes += _headers(merged, problems)
+    said = partial(_as_given, sources=sources, unpacked=unpacked)
     if problems or (bad and not skip_bad):
         way_out = f"; --skip-bad leaves out {counted(len(bad), 'photo')} that cannot be used" if bad and not skip_bad else ""
-        raise GalleryError(f"{counted(len(problems) + len(bad), 'problem')}; nothing was written{way_out}", (*bad, *problems), tuple(notes))
+        n = counted(len(problems) + len(bad), "problem")
+        raise GalleryError(f"{n}; nothing was written{way_out}", said((*bad, *problems)), said(notes))
     if not merged.entries:
-        raise GalleryError(f"there is no photo in {', '.join(map(str, sources))}; nothing was written", tuple(bad), tuple(notes))
+        raise GalleryError(f"there is no photo in {', '.join(map(str, sources))}; nothing was written", said(bad), said(notes))
     notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
@@ -127,10 +129,17 @@ def plan(
         n_own=sum(entry.by_folder for entry in merged.entries),
         n_filled=sum(one.old is not None and bool(one.filled) for one in merged.entries),
         copies=tuple(copier.copies),
-        notes=(*notes, *(f"the gallery as it will be: {note}" for note in (*found.notes, *found.derived))),
-        left_out=tuple(bad),
+        notes=said((*notes, *(f"the gallery as it will be: {note}" for note in (*found.notes, *found.derived)))),
+        left_out=said(bad),
         remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
     )
+
+
+def _as_given(texts: Iterable[str], sources: Sequence[Path], unpacked: Path) -> tuple[str, ...]:
+    """With the name of a zip in place of the folder that it was unpacked to."""
+    for number, path in reversed(list(enumerate(sources))):
+        texts = [text.replace(str(unpacked / str(number)), str(path)) for text in texts]
+    return tuple(texts)
 
 
 def remembered(gallery: Path) -> dict[str, str]:
@@ -245,8 +254,12 @@ def _entry(
         entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)
-    except (GalleryError, PhotoError) as error:
-        (bad if isinstance(error, PhotoError) else problems).append(f"{at}: {error}{_column(source)}")
+    except PhotoError as error:
+        bad.append(f"{at}: {error}{_column(source)}")
+        return None
+    except GalleryError as error:
+        if (text := f"{source.table.name}: {error}") not in problems[-1:]:  # said of each photo in a zip, and told once
+            problems.append(text)
         return None
     except OSError as error:
         bad.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
