@@ -177,6 +177,27 @@ def test_nothing_is_changed_or_removed(log):
     connection.close()
 
 
+def test_a_log_goes_on_from_what_was_read_and_is_read_anew_where_it_does_not(log, tmp_path, monkeypatch):
+    other, read, real = DecisionLog(tmp_path), [], decisions._checked_rows
+    monkeypatch.setattr(decisions, "_checked_rows", lambda rows, *given: read.append(len(rows)) or real(rows, *given))
+    first = other.append(Kind.SAME, [A, B], observer="max")
+    for _ in range(3):
+        other.append(Kind.SAME, [A, C], observer="max")
+    assert log.history() == other.history() and read == [4, 4]
+    other.undo("max", first.number)
+    assert len(log.history()) == 5 and log.history()[-1].undoes == 1 and read[2:] == [0, 1, 0]
+    with pytest.raises(DecisionError), log.together():  # noqa: PT012
+        log.append(Kind.SAME, [A, B], observer="zoe", check=lambda counting: None)
+        log.undo("zoe")
+        assert len(log._known[0]) == 6  # which nobody else ever sees
+        log.undo("zoe", 99)
+    other.append(Kind.DIFFERENT, [A, B], observer="max")
+    assert log.history() == DecisionLog(tmp_path).history() and log.history()[5].kind is Kind.DIFFERENT
+    log.path.unlink()  # and a copy of an earlier day in its place
+    other.append(Kind.NEW, [C], observer="max", value="luna")
+    assert [one.value for one in log.history()] == ["luna"] and [one.number for one in log.effective()] == [1]
+
+
 def test_a_copy_of_the_folder_goes_on(log, tmp_path):
     log.append(Kind.NEW, [A], observer="zoe", value="luna")
     shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name} 2nd")

@@ -98,6 +98,7 @@ class DecisionLog:
 
     def __init__(self, gallery: Path):
         self.path = gallery / FILE
+        self._known: tuple[tuple[Decision, ...], str] = (), ""  # what was read last, and the checksum of its end
         self._own = threading.local()  # the connection of a thread that writes
 
     def __enter__(self) -> DecisionLog:
@@ -124,7 +125,7 @@ class DecisionLog:
         value = _checked(kind, photos, value)
         with self.together() as connection:
             if check is not None:
-                check(effective(_read(connection, self.path)))
+                check(effective(self._read(connection)))
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
 
     def undo(self, observer: str, *numbers: int) -> Decision | None:
@@ -134,7 +135,7 @@ class DecisionLog:
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
         with self.together() as connection:
-            known = _read(connection, self.path)
+            known = self._read(connection)
             counting = _counting(known)
             if not numbers:
                 standing = effective(known)
@@ -150,7 +151,7 @@ class DecisionLog:
         """Take back this observer's last undo, with all that was written down at once with it, unless they have decided anything since;
         None where there is none. Returns as `undo`. Raises StoreError."""
         with self.together() as connection:
-            known = _read(connection, self.path)
+            known = self._read(connection)
             counting = _counting(known)
             own = [one for one in known if one.observer == clean(observer) and one.number in counting]
             newest = max((one.number for one in known if one.observer == clean(observer) and one.kind is not Kind.UNDO), default=0)
@@ -162,7 +163,7 @@ class DecisionLog:
         if not self.path.exists():
             return ()
         with self._connected() as connection:
-            return _read(connection, self.path)
+            return self._read(connection)
 
     def effective(self) -> tuple[Decision, ...]:
         """What counts: decisions that are not taken back, without the undos, in order. Raises as `history`."""
@@ -191,6 +192,17 @@ class DecisionLog:
             finally:
                 del self._own.connection
         time.sleep(PAUSE)
+
+    def _read(self, connection: sqlite3.Connection) -> tuple[Decision, ...]:
+        """Every decision. What was read before is not read again where the log goes on from there: between a key and the next pair it would
+        be all that was ever said, and SQLite lets other threads in at each row."""
+        (known, last), select = self._known, f"SELECT {COLUMNS} FROM decisions WHERE number >= ? ORDER BY number"
+        rows = connection.execute(select, (len(known),)).fetchall()
+        if known and not (rows and rows[0][-1] == last):  # another file, or one whose last decisions were never written
+            known, last, rows = (), "", connection.execute(select, (0,)).fetchall()
+        found = known + _checked_rows(rows[1:] if known else rows, len(known), last, self.path)
+        self._known = found, rows[-1][-1] if rows else ""
+        return found
 
     def _create(self) -> None:
         """The log with its tables, there at once or not at all: one of 0 bytes has lost what it held. Raises StoreError."""
@@ -320,17 +332,17 @@ def _take_back(connection: sqlite3.Connection, observer: str, numbers: Iterable[
     return undone
 
 
-def _read(connection: sqlite3.Connection, path: Path) -> tuple[Decision, ...]:
-    """Every decision. Each carries a checksum over itself and the one before, so that none can change or be missing unnoticed."""
+def _checked_rows(rows: Sequence[Sequence[object]], n_before: int, before: str, path: Path) -> tuple[Decision, ...]:
+    """Decisions as rows, the first after `n_before` others. Each carries a checksum over itself and the one before, so that none can change
+    or be missing unnoticed. Raises StoreError."""
     found: list[Decision] = []
-    before = ""
-    for *row, checksum in connection.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY number"):
+    for number, (*row, checksum) in enumerate(rows, start=n_before + 1):
         try:
-            if row[0] != len(found) + 1 or checksum != _checksum(before, row):
+            if row[0] != number or checksum != _checksum(before, row):
                 raise ValueError
             found.append(_decision(row))
         except (ValueError, TypeError) as error:
-            raise StoreError(f"{path} is damaged at decision {len(found) + 1}; put a copy of it in its place") from error
+            raise StoreError(f"{path} is damaged at decision {number}; put a copy of it in its place") from error
         before = checksum
     return tuple(found)
 
