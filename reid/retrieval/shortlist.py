@@ -91,7 +91,8 @@ class Shortlist:
         wanted = dict.fromkeys(digests)
         self._again = partial(self.update, digests, load, progress)
         with self._lock:
-            if self._index is None or not self._index.fits(self._index.shared(wanted)) or not wanted.keys() <= self._index.numbers.keys():
+            index = self._index
+            if index is None or not wanted.keys() <= index.numbers.keys() or not index.fits(len(wanted)):
                 self._index = self._best(wanted, fitting=True)
             if self._index is not None and wanted.keys() <= self._index.numbers.keys():
                 return
