@@ -17,6 +17,7 @@ from reid.listener import Listener
 from reid.records import PhotoFacts, PhotoRef
 from reid.stages.extract import read
 from reid.store import Digests
+from reid.store import digests as store
 
 FACTS = PhotoFacts((60, 40), datetime(2019, 6, 20, 10, 11, 12, 250000, timezone(timedelta(hours=2))))
 
@@ -121,6 +122,7 @@ SCRIPT = """
 import sys, pathlib
 from reid.records import PhotoRef
 from reid.store import Digests
+from reid.store import digests as store
 folder = pathlib.Path(sys.argv[1])
 digests = Digests(folder / "cache")
 for path in sorted(folder.glob("*.bin")):
@@ -193,3 +195,39 @@ def test_a_path_below_the_working_folder_is_its_own_in_every_working_folder(tmp_
         os.utime(tmp_path / name / "photos" / "a.jpg", ns=(0, 0))
         monkeypatch.chdir(tmp_path / name)
         assert digests.of(ref(Path("photos/a.jpg"))) == hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_many_photos_are_asked_for_together_and_each_is_looked_at(tmp_path, monkeypatch):
+    """Linked, in folders that are links, behind .., twice, replaced since, gone, and one whose row is damaged: what each gets alone."""
+    monkeypatch.setattr(store, "AT_ONCE", 3)
+    inner = tmp_path / "photos" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(6):
+        (inner / f"{number}.jpg").write_bytes(b"photo %d" % number)
+    (tmp_path / "other").symlink_to(tmp_path / "photos")
+    (tmp_path / "link.jpg").symlink_to(inner / "0.jpg")
+    paths = [inner / f"{number}.jpg" for number in range(6)]
+    paths += [
+        tmp_path / "other" / "inner" / "1.jpg",
+        tmp_path / "link.jpg",
+        tmp_path / "other" / ".." / "link.jpg",
+        inner / "gone.jpg",
+        inner / "2.jpg",
+    ]
+    refs = [ref(path) for path in paths]
+    digests = Digests(tmp_path / "cache")
+    first = list(digests.of_all(refs))
+    (inner / "3.jpg").write_bytes(b"replaced")  # its size tells
+    stat = (inner / "4.jpg").stat()
+    os.utime(inner / "4.jpg", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    (inner / "4.jpg").write_bytes(b"photo 9")  # its time tells
+    with digests._connection() as connection:
+        connection.execute(f"UPDATE {store.DIGESTS} SET digest = 'wrong' WHERE path LIKE '%5.jpg'")
+    found = list(Digests(tmp_path / "cache").of_all(refs))
+    gone = found.pop(9)
+    assert isinstance(gone, PhotoError) and "gone.jpg cannot be read" in str(gone) and str(first.pop(9)) == str(gone)
+    contents = [path.read_bytes() for path in paths if path.exists()]
+    assert found == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert [one for one, other in zip(found, first) if one != other] == [found[3], found[4]]
+    monkeypatch.setattr(Digests, "of_file", lambda *_: pytest.fail("asked for by itself"))
+    assert list(Digests(tmp_path / "cache").of_all(refs[:9])) == found[:9]

@@ -45,9 +45,17 @@ class Files:
         listing = self._listing(head)
         if listing is None or listing.get(name, True):  # a link
             return os.path.realpath(os.path.join(self.root, spelt))
-        if head not in self._real:
-            self._real[head] = os.path.realpath(os.path.join(self.root, head or "."))
-        return os.path.join(self._real[head], name)
+        return os.path.join(self._real_folder(head), name)
+
+    def _real_folder(self, folder: str) -> str:
+        if folder not in self._real:
+            above, _, name = folder.rpartition("/")
+            listing = self._listing(above) if name and not folder.startswith("/") else None
+            if listing is not None and not listing.get(name, True):  # no link
+                self._real[folder] = os.path.join(self._real_folder(above), name)
+            else:
+                self._real[folder] = os.path.realpath(os.path.join(self.root, folder or "."))
+        return self._real[folder]
 
     def _holds(self, text: str) -> bool:
         head, slash, name = text.rpartition("/")

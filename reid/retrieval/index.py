@@ -68,11 +68,12 @@ class Index:
         return self.parts if self.centres is None else (self.centres, *self.parts)
 
     def shared(self, wanted: Iterable[str]) -> int:
-        return len(self.numbers.keys() & wanted)
+        """How many of these photos, each named once, are in it."""
+        return sum(map(self.numbers.__contains__, wanted))
 
-    def fits(self, wanted: Iterable[str]) -> bool:
+    def fits(self, n_shared: int) -> bool:
         """Whether two in three of its photos are wanted. The others may be another gallery's."""
-        return 3 * self.shared(wanted) >= 2 * len(self.numbers)
+        return 3 * n_shared >= 2 * len(self.numbers)
 
     def open(self, whole: Collection[Part] = ()) -> Index:
         """Raises FileNotFoundError where a file is gone or is not what was written; those that are known to be whole are not looked at.

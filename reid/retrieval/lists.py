@@ -73,12 +73,18 @@ def read(file: Path, trained: Any) -> tuple[NDArray[np.uint16], NDArray[np.uint8
     """Lists, codes and photos, as they were written but for the order of the lists."""
     content, size = np.fromfile(file, np.uint8), trained.pq.code_size
     table = _table(content, trained, file, 0)
-    parts = [np.split(content[at : at + n * (size + 8)], [n * size]) for _, n, at in table.tolist()]
-    codes, numbers = (np.concatenate(each) for each in zip(*parts))
+    middle = table[:, 1] * size + table[:, 2]  # of a list, where numbers of photos follow its codes
+    bounds = list(zip(table[:, 2].tolist(), middle.tolist(), (middle + 8 * table[:, 1]).tolist()))
+    codes = np.concatenate([content[start:end] for start, end, _ in bounds])
+    numbers = np.concatenate([content[start:end] for _, start, end in bounds])
     blocks, places = codes.reshape(-1, size, 2, BLOCK // 2), _places(table[:, 0])
     rows = np.concatenate([_unpacked(blocks[start : start + AT_ONCE]) for start in range(0, len(blocks) or 1, AT_ONCE)])
     lists = np.repeat(np.arange(len(table)).astype(np.uint16), table[:, 0])
     return lists, rows[_interleaved(places)], numbers.view(np.int64)[places].astype(np.int32)
+
+
+def n_codes(file: Path, trained: Any) -> int:
+    return int(np.fromfile(file, np.int64, trained.nlist).sum())
 
 
 def _bounds(content: NDArray[np.uint8], trained: Any, file: Path) -> NDArray[np.int64]:

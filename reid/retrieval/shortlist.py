@@ -91,7 +91,8 @@ class Shortlist:
         wanted = dict.fromkeys(digests)
         self._again = partial(self.update, digests, load, progress)
         with self._lock:
-            if self._index is None or not self._index.fits(wanted) or not wanted.keys() <= self._index.numbers.keys():
+            index = self._index
+            if index is None or not wanted.keys() <= index.numbers.keys() or not index.fits(len(wanted)):
                 self._index = self._best(wanted, fitting=True)
             if self._index is not None and wanted.keys() <= self._index.numbers.keys():
                 return
@@ -181,8 +182,9 @@ class Shortlist:
     def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> Index | None:
         """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
         for again in (False, True):  # another process may replace an index between the list of its photos and its files
-            found = [one for one in self._stored() if one.shared(wanted) and (not fitting or one.fits(wanted))]
-            for one in sorted(found, key=lambda one: (-one.shared(wanted), len(one.numbers), one.folder)):
+            found = [(one, one.shared(wanted)) for one in self._stored()]
+            found = [(one, n) for one, n in found if n and (not fitting or one.fits(n))]
+            for one, _ in sorted(found, key=lambda each: (-each[1], len(each[0].numbers), each[0].folder)):
                 try:
                     opened = one.open()
                     used(one.folder / PHOTOS)
@@ -235,7 +237,7 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
             index = read(folder)
         except (FileNotFoundError, DamagedFile):
             index = None
-        unused = unused_for if wanted is None or index is None or index.fits(wanted) else LEFTOVER_AGE
+        unused = unused_for if wanted is None or index is None or index.fits(index.shared(set(wanted))) else LEFTOVER_AGE
         if index is not None and is_old(folder / PHOTOS, unused):
             yield folder
         else:
@@ -259,16 +261,19 @@ class _Growing:
             self._begin_if_full()
 
     def _last(self, index: Index) -> Whole | Coded | None:
-        """The last part; empty if it is of an earlier version, which stays as it is; none if there is no part."""
+        """The last part; empty if it is full, or one FAISS file, which stays as it is; none if there is no part."""
         import faiss
 
         if not index.parts:
             return None
         part = index.parts[-1]
+        file, trained = index.folder / part.name, None if index.centres is None else index.centres.faiss(index.folder)
+        if trained is not None and lists.n_codes(file, trained) >= SHARD:
+            return Coded(trained)
         if not part.is_whole(index.folder):
-            raise FileNotFoundError(index.folder / part.name)
-        if index.centres is not None:
-            return Coded(index.centres.faiss(index.folder), index.folder / part.name)
+            raise FileNotFoundError(file)
+        if trained is not None:
+            return Coded(trained, file)
         last = Whole(part.faiss(index.folder))
         if not isinstance(last.faiss, faiss.IndexIVF):
             return last

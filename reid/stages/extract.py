@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,24 +35,26 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     items: list[Indexed] = []
     failures: list[Failure] = []
     digests.look_again()
-    for done, ref in enumerate(refs):
+    for done, (ref, digest) in enumerate(zip(refs, digests.of_all(refs, check))):
         listener.progress("photos checked", done, len(refs))
-        try:
-            items.append(Indexed(ref, digests.of(ref, check=check)))
-        except PhotoError as error:
-            failures.append(Failure(ref.image_id, str(error)))
+        if isinstance(digest, PhotoError):
+            failures.append(Failure(ref.image_id, str(digest)))
+        else:
+            items.append(Indexed(ref, digest))
     listener.progress("photos checked", len(refs), len(refs))
     return items, failures
 
 
 def _copies(items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Indexed]]:
     """Each photo that has the content, box and mask of another, with the first such photo."""
+    n_of = Counter(item.digest for item in items)
+    doubled = [item for item in items if n_of[item.digest] > 1]
     by_content: dict[str, list[Indexed]] = {}
-    for item in items:
+    for item in doubled:
         by_content.setdefault(item.digest, []).append(item)
-    for item in items:
-        if others := [other for other in by_content[item.digest] if other is not item]:
-            yield item, others[0]
+    for item in doubled:
+        first, second, *_ = by_content[item.digest]
+        yield item, second if item is first else first
 
 
 def tell_names(items: Sequence[Indexed], listener: Listener) -> None:

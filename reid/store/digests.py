@@ -12,8 +12,8 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from stat import S_ISLNK
@@ -24,6 +24,7 @@ from ..records import PhotoFacts, PhotoRef
 
 FILE = "digests.sqlite"
 PATIENCE = 60.0  # seconds to wait for another writer
+AT_ONCE = 500  # files that are asked for together; SQLite has bounds
 DIGESTS, FACTS = "digests_1", "facts_2"  # another number when headers are read otherwise
 TABLES = (
     f"CREATE TABLE IF NOT EXISTS {DIGESTS} (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT, checksum INT)",
@@ -43,10 +44,21 @@ class Digests:
         self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
         self._lock = threading.Lock()
 
-    def of(self, ref: PhotoRef, check: bool = False) -> str:
+    def of_all(self, refs: Sequence[PhotoRef], check: bool = False) -> Iterator[str | PhotoError]:
+        """`of` each photo, or what it raises."""
+        for start in range(0, len(refs), AT_ONCE):
+            some = refs[start : start + AT_ONCE]
+            known = {} if check else self._known({ref.path for ref in some})
+            for ref in some:
+                try:
+                    yield self.of(ref, check, known)
+                except PhotoError as error:
+                    yield error
+
+    def of(self, ref: PhotoRef, check: bool = False, known: Mapping[Path, str] = {}) -> str:
         """64 hex digits that name what the features of `ref` depend on; with `check` its files are read, whatever their size and time of
-        change say. Raises PhotoError."""
-        parts = [self.of_file(ref.path, check)]
+        change say. The sha256 of files that are `known` is not looked up. Raises PhotoError."""
+        parts = [known.get(ref.path) or self.of_file(ref.path, check)]
         if ref.crop is not None:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
         if ref.mask is not None:
@@ -110,6 +122,17 @@ class Digests:
         if check and row and row[2] != digest:  # its header may say something else, too
             self._all(f"DELETE FROM {FACTS} WHERE path = ?", key)
         return digest
+
+    def _known(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The sha256 of those whose size and time of change are as they were, asked for together."""
+        states: dict[Path, tuple[bytes, int, int]] = {}
+        for path in paths:
+            with suppress(PhotoError):  # whoever asks for it by itself is told
+                states[path] = _state(path, self._folders)
+        keys = [key for key, _, _ in states.values()]
+        rows = self._all(f"SELECT * FROM {DIGESTS} WHERE path IN ({', '.join('?' * len(keys))})", *keys)
+        digests = {row[:3]: str(row[3]) for row in rows if row[-1] == _checksum(row[:-1])}
+        return {path: digests[state] for path, state in states.items() if state in digests}
 
     def _row(self, table: str, key: bytes) -> tuple[Any, ...]:
         """What is known of a file; nothing where the row is not what was written."""
@@ -257,12 +280,19 @@ def _state(path: Path, folders: dict[str, str]) -> tuple[bytes, int, int]:
         else:  # one look at the file
             folder, name = os.path.split(path)
             folder = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder)
-            real = os.path.join(folders[folder], name)
+            real = os.path.join(_real(folder, folders), name)
         return os.fsencode(real), stat.st_size, stat.st_mtime_ns
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise PhotoError(_unreadable(path, error)) from error
+
+
+def _real(folder: str, folders: dict[str, str]) -> str:
+    """Where an absolute path of a folder leads to: one look at each folder on the way, once."""
+    if folder not in folders:
+        above, name = os.path.split(folder)
+        plain = name not in ("", ".", "..") and not os.path.islink(folder)
+        folders[folder] = os.path.join(_real(above, folders), name) if plain else os.path.realpath(folder)
+    return folders[folder]
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> str:

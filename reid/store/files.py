@@ -11,6 +11,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,14 @@ class ByPhoto:
 
     def lacking(self, digests: Iterable[str]) -> set[str]:
         """Those that have no file: folders are listed, no file is looked at by itself."""
-        wanted, found = set(digests), set[str]()
-        for folder in {digest[:2] for digest in wanted}:
+        wanted = {f"{digest}.safetensors": digest for digest in digests}
+        for folder in {digest[:2] for digest in wanted.values()}:
             try:
-                found.update(os.listdir(self.folder / folder))
+                for name in os.listdir(self.folder / folder):
+                    wanted.pop(name, None)
             except OSError:  # none yet, or none that can be read: who writes there says why
                 continue
-        return {digest for digest in wanted if f"{digest}.safetensors" not in found}
+        return set(wanted.values())
 
 
 def _bytes(path: Path) -> bytes:
@@ -157,7 +159,10 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, Any]) -> int:
 def leftovers(folder: Path) -> Iterator[Path]:
     """Parts of files that killed runs have left behind, one to three folders deep."""
     for depth in ("*", "*/*", "*/*/*"):
-        yield from (part for part in folder.glob(f"{depth}/.*.part") if is_old(part))
+        for inner in folder.glob(depth + "/"):
+            with suppress(OSError):  # it has gone, or cannot be read
+                names = [name for name in os.listdir(inner) if name.startswith(".") and name.endswith(".part")]
+                yield from (inner / name for name in names if is_old(inner / name))
 
 
 def is_old(path: Path, seconds: float = LEFTOVER_AGE) -> bool:
