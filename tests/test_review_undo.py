@@ -68,6 +68,16 @@ def test_who_names_an_animal_that_somebody_else_has_just_named_is_told(app, fold
     assert [one.value for one in app.desk.log.effective()] == ["Nyx"]
 
 
+def test_another_animal_that_is_called_so_by_now_is_not_named_in_its_place(app, folder):
+    page = f"/animals/{opaque('animal', 'animal-1')}"
+    photo = re.search(r'name="photo" value="(\w+)"', app.browser.get(page).text)[1]
+    ben = App(folder / "gallery", observer="ben")
+    rename(ben.desk, "animal-1", "Nyx", {})
+    rename(ben.desk, "animal-2", "animal-1", {})
+    late = app.browser.post(f"{page}/name", data={"name": "Nora", "photo": photo})
+    assert late.status_code == 409 and "<title>Nyx" in late.text and "Nora" not in app.desk.book().animals
+
+
 @pytest.mark.parametrize(
     ("renamed", "to", "told"), [("animal-1", "Nyx", "called otherwise by now"), ("animal-2", "Nora", "another animal is called Nora")]
 )
