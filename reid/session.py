@@ -13,7 +13,6 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -255,7 +254,7 @@ class Session(AbstractContextManager["Session"]):
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
         """`identify` for one of `queries_of`, as soon as it is ready; None where none of its photos is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.extracting)
-        query = replace(query, photos=tuple(items))
+        query = Query(query.name, tuple(items), query.in_gallery, query.set_aside)
         return stages.identify(query, self.references, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:
