@@ -94,3 +94,12 @@ def test_a_name_that_is_given_between_the_look_and_the_word_is_no_fault(app, fol
     with pytest.raises(DecisionError, match=told):
         rename(app.desk, "animal-1", "Nora", {})
     assert [(one.observer, one.value) for one in app.desk.log.effective()] == [("ben", to)]
+
+
+def test_who_judges_blind_takes_back_nothing_of_others(app, folder):
+    app.answer(app.task("known.png"), "same")
+    blind = App(folder / "gallery", observer="ben", blind=True)
+    [task] = blind.desk.tasks()
+    blind.answer(task, "different")
+    assert blind.browser.post("/history/1/undo").status_code == 409 and len(app.desk.log.effective()) == 2
+    assert blind.browser.post("/history/2/undo").status_code == 200 and [one.number for one in app.desk.log.effective()] == [1]

@@ -170,6 +170,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.post("/history/{number}/undo")
     def take_back(request: Request, number: int) -> Response:
         try:
+            if desk.blind and number not in {one.number for one in _seen_by(desk, desk.book())}:
+                raise DecisionError(f"decision {number} is none of yours")
             desk.log.undo(desk.observer, number)
         except DecisionError as error:
             return _history(request, HISTORY, str(error), 409)
