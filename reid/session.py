@@ -254,7 +254,7 @@ class Session(AbstractContextManager["Session"]):
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
         """`identify` for one of `queries_of`, as soon as it is ready; None where none of its photos is usable."""
         items, failures, _ = stages.extract(query.photos, self.work.extracting)
-        query = Query(query.name, tuple(items), query.in_gallery)
+        query = Query(query.name, tuple(items), query.in_gallery, query.set_aside)
         return stages.identify(query, self.references, self.work, self.judges) if items else None, tuple(failures)
 
     def calibrate(self) -> Calibration:

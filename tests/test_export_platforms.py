@@ -96,6 +96,9 @@ def test_wildbook_needs_what_it_needs(season, tmp_path):
     assert luna["Encounter.decimalLatitude"].tolist()[:1] == [-3.5]  # a number, not text
     assert names["a_b (1).png"] == "a b 1.png" and "1 of 8 photos go there under such a name" in written.notes[0]
     assert sorted(path.name for path in (tmp_path / "w" / "photos").iterdir()) == sorted(names.values())
+    (season / "metadata.csv").write_text(text.replace("-3.50", "inf"))
+    write(read(season), "wildbook", tmp_path / "odd", species="Chelonia mydas", submitter="me")
+    assert "inf" in pd.read_excel(tmp_path / "odd" / "encounters.xlsx", dtype=str)["Encounter.decimalLatitude"].tolist()  # as it stands
     (season / "metadata.csv").write_text(text.replace("Luna,female", "Luna,cow"))
     assert (
         "sex 'cow' is none of male, female, unknown (column sex)"

@@ -78,3 +78,25 @@ def test_who_judges_blind_joins_no_animals_in_passing(app, folder):
     assert blind.browser.post(f"{page_of('animal-1')}/same", data={"photo": photo}).status_code == 409
     assert app.browser.post(f"{page_of('animal-1')}/same", data={"photo": "0" * 16}).status_code == 404
     assert app.browser.post(f"{page_of('animal-2')}/same", data={"photo": photo}).status_code == 409  # with itself
+
+
+@pytest.mark.parametrize("kind", [Kind.MERGE, Kind.DIFFERENT])
+def test_two_animals_of_which_other_photos_say_it_are_not_asked_about_any_more(app, kind):
+    for name, other in (("animal-1", "animal-4"), ("animal-4", "animal-1")):
+        ask(app, name, other)
+    [one, back] = [task for task in app.desk.waiting() if task.topic == "twins"]
+    first = [app.desk.book().animals[name][0] for name in ("animal-1", "animal-4")]
+    app.desk.log.append(kind, [app.session.key(card.ref) for card in first], observer="ben")
+    assert not {one.id, back.id} & {task.id for task in app.desk.waiting()}
+    app.desk.log.undo("ben")
+    assert {one.id, back.id} <= {task.id for task in app.desk.waiting()}
+
+
+def test_an_answer_leads_back_to_the_animal_whose_oldest_photo_has_left_it_meanwhile(app):
+    ask(app, "animal-1", "animal-4")
+    [task] = [task for task in app.desk.waiting() if task.topic == "twins"]
+    app.desk.log.append(Kind.NOT_THIS_ANIMAL, [app.session.key(task.photos[0].ref)], observer="ben")
+    assert app.desk.book().of_photo[task.photos[0].digest].animal is None
+    assert app.browser.get(app.answer(task, "same").headers["Location"]).status_code == 200
+    app.desk.log.append(Kind.NOT_THIS_ANIMAL, [app.session.key(task.choices[0].photo.ref)], observer="ben")
+    assert app.answer(task, "cannot_tell").status_code == 200  # no animal any more, and so no page of it

@@ -68,6 +68,16 @@ def test_who_names_an_animal_that_somebody_else_has_just_named_is_told(app, fold
     assert [one.value for one in app.desk.log.effective()] == ["Nyx"]
 
 
+def test_another_animal_that_is_called_so_by_now_is_not_named_in_its_place(app, folder):
+    page = f"/animals/{opaque('animal', 'animal-1')}"
+    photo = re.search(r'name="photo" value="(\w+)"', app.browser.get(page).text)[1]
+    ben = App(folder / "gallery", observer="ben")
+    rename(ben.desk, "animal-1", "Nyx", {})
+    rename(ben.desk, "animal-2", "animal-1", {})
+    late = app.browser.post(f"{page}/name", data={"name": "Nora", "photo": photo})
+    assert late.status_code == 409 and "<title>Nyx" in late.text and "Nora" not in app.desk.book().animals
+
+
 @pytest.mark.parametrize(
     ("renamed", "to", "told"), [("animal-1", "Nyx", "called otherwise by now"), ("animal-2", "Nora", "another animal is called Nora")]
 )
@@ -84,3 +94,12 @@ def test_a_name_that_is_given_between_the_look_and_the_word_is_no_fault(app, fol
     with pytest.raises(DecisionError, match=told):
         rename(app.desk, "animal-1", "Nora", {})
     assert [(one.observer, one.value) for one in app.desk.log.effective()] == [("ben", to)]
+
+
+def test_who_judges_blind_takes_back_nothing_of_others(app, folder):
+    app.answer(app.task("known.png"), "same")
+    blind = App(folder / "gallery", observer="ben", blind=True)
+    [task] = blind.desk.tasks()
+    blind.answer(task, "different")
+    assert blind.browser.post("/history/1/undo").status_code == 409 and len(app.desk.log.effective()) == 2
+    assert blind.browser.post("/history/2/undo").status_code == 200 and [one.number for one in app.desk.log.effective()] == [1]

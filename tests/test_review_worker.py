@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,3 +121,32 @@ def test_photos_of_the_gallery_that_fail_are_called_as_the_gallery_calls_them(tm
     assert failure.image_id == "photos/DCIM/b.png" and failure.reason.startswith("photos/DCIM/b.png is not a photo")
     [task] = app.desk.tasks()
     assert task.title == task.photos[0].ref.image_id == task.ranking.query_id == "photos/DCIM/a.png"
+
+
+def test_a_photo_that_fails_is_called_by_its_whole_path_where_it_lies_beside_the_gallery(folder, monkeypatch):
+    (folder / "my-gallery").mkdir(exist_ok=True)
+    for name in ("photos/broken.png", "my-gallery/broken.png", "gallery/broken.png"):
+        (folder / name).write_bytes(b"no photo")
+    try:
+        for root, photos, told in (
+            (".", ("../photos/broken.png", "broken.png"), {"../photos/broken.png", "broken.png"}),
+            ("../gallery", ("../my-gallery/broken.png", "../gallery/broken.png"), {"../my-gallery/broken.png", "broken.png"}),
+            ("gallery", ("my-gallery/broken.png", "gallery/broken.png"), {"my-gallery/broken.png", "broken.png"}),
+        ):
+            monkeypatch.chdir(folder if root == "gallery" else folder / "gallery")
+            app = App(Path(root), *map(Path, photos))
+            assert {one.reason.split(" is not")[0] for one in app.desk.worker.state.failures} == told
+            forget(app)
+    finally:
+        for file in folder.rglob("broken.png"):
+            file.unlink()
+
+
+def test_unnamed_photos_of_the_same_encounter_are_no_candidates(tmp_path):
+    """The rule of `identify`: two frames of an animal that nobody has named would be a match of each other."""
+    for identity, view in ((0, 0), (1, 0), (9, 0), (9, 1)):
+        save(tmp_path / "g" / f"{identity}-{view}.png", draw_animal(identity, view))
+    rows = "0-0.png,amber,2024-01-01\n1-0.png,basil,2024-01-02\n9-0.png,,2024-05-05\n9-1.png,,2024-05-05\n"
+    (tmp_path / "g" / "metadata.csv").write_text(f"path,identity,date\n{rows}")
+    [task] = App(tmp_path / "g", tmp_path / "g" / "9-0.png").desk.tasks()
+    assert sorted(choice.animal for choice in task.choices) == ["amber", "basil"] and "without 1 unnamed one" in " ".join(task.because)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from ..catalogue import Gallery
@@ -208,7 +209,8 @@ def _row(refs: Sequence[PhotoRef], rows: Sequence[Mapping[str, str]], when: When
         row[column] = next((value for ref in refs if (value := cell(ref.columns, name)) and is_given(value)), "")
         if name in ("latitude", "longitude"):
             with suppress(ValueError):  # text stays text
-                row[column] = float(str(row[column]))
+                number = float(str(row[column]))
+                row[column] = number if isfinite(number) else row[column]
     return row
 
 

@@ -69,9 +69,18 @@ class Book:
         """Whether a question was answered."""
         if task.topic is not Topic.QUERY:
             judged = self.judged(task, task.choices[0])
-            return judged is not None and judged.number > max(task.after, *(task.settles or (0,)))
+            if judged is not None and judged.number > max(task.after, *(task.settles or (0,))):
+                return True
+            return task.topic is Topic.TWINS and self._are_settled(task)
         named = any(one.kind in NAMES for item in task.photos for one in self.counting(item.digest))
         return named or (bool(task.choices) and all(self.judged(task, choice) for choice in task.choices[:MOST]))
+
+    def _are_settled(self, task: Task) -> bool:
+        """Whether other pairs have said meanwhile that two animals are one, or that they are two."""
+        one, other = (self.of_photo[item.digest].animal for item in (task.choices[0].photo, task.choices[0].reference))
+        if one is None or other is None:
+            return False
+        return one == other or self.apart.get((min(one, other), max(one, other)), 0) > task.after
 
 
 def read(

@@ -85,7 +85,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         try:
             if desk.blind:
                 raise DecisionError("who judges blind names no animals")
-            if called is None:
+            if called is None or (photo is not None and photo.animal != called):  # or another is called so by now
                 raise DecisionError("somebody else has named this animal meanwhile; nothing was recorded")
             done = rename(desk, called, given.get("name", ""), {"page": f"/animals/{animal}"}, is_meant="meant" in given)
         except Alike as error:
@@ -170,6 +170,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.post("/history/{number}/undo")
     def take_back(request: Request, number: int) -> Response:
         try:
+            if desk.blind and number not in {one.number for one in _seen_by(desk, desk.book())}:
+                raise DecisionError(f"decision {number} is none of yours")
             desk.log.undo(desk.observer, number)
         except DecisionError as error:
             return _history(request, HISTORY, str(error), 409)

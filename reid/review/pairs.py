@@ -99,8 +99,9 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         except DecisionError as error:
             return _show(request, task, status=409, problem=str(error), choice=place)
         said = sentence(decision, desk.book())
-        if desk.is_own(task):  # back to where it was asked
-            return RedirectResponse(f"/animals/{opaque('animal', desk.book().of_photo[task.photos[0].digest].animal or '')}", 303)
+        animal = desk.book().of_photo[task.choices[0].photo.digest].animal if desk.is_own(task) else None
+        if animal is not None:  # back to where it was asked
+            return RedirectResponse(f"/animals/{opaque('animal', animal)}", 303)
         following = _unsaid(desk, task, place) if verdict in (Verdict.DIFFERENT, Verdict.CANNOT_TELL) and not desk.is_used else 0
         return _show(request, task, said=said, choice=following) if following else _show(request, desk.next(), said=said)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -216,8 +217,8 @@ class Worker:
 
     def _fail(self, failures: Sequence[Failure]) -> None:
         """They are told with their paths in the gallery, where they lie there."""
-        root = os.path.join(self.session.root, "")
-        told = [replace(one, reason=one.reason.replace(root, "")) for one in failures]
+        root = re.compile(rf"(?<![^\s'\"(]){re.escape(os.path.join(self.session.root, ''))}(?!\.\.)")  # not above it
+        told = [replace(one, reason=root.sub("", one.reason)) for one in failures]
         self.progress.change(failures=tuple(dict.fromkeys((*self.state.failures, *told))))
 
     def _check(self) -> None:
