@@ -192,6 +192,25 @@ def test_the_rest_of_the_catalogue_is_looked_through_by_the_keyboard(gallery, pa
     server.stop()
 
 
+def test_a_page_that_back_leads_to_works_as_before(gallery, page, tmp_path):
+    """It is made anew, as it would be answered now, with scripts of its own."""
+    server = Server(tmp_path / "queries" / "q01.jpg", "--gallery", gallery)
+    page.goto(server.link)
+    page.wait_for_selector("#pair", timeout=PATIENCE)
+    photo = "document.querySelector('#pair figure img').getBoundingClientRect().width"
+    for _ in range(2):
+        page.wait_for_function(f"() => {photo} > 0")
+        before = page.evaluate(photo)
+        page.locator("#pair [data-key~='+']").first.click()
+        page.wait_for_function(f"() => {photo} > {before}")  # larger
+        press(page, "j")
+        page.wait_for_url("**?choice=2")
+        page.go_back()
+        page.wait_for_function("() => document.querySelector('.strip > li').matches('.here')")
+    assert page.faults == []
+    server.stop()
+
+
 def test_no_page_scrolls_sideways_on_a_phone_or_breaks_the_policy(gallery, page, tmp_path):
     long = gallery / "turtles" / ("Sehrlangername" * 12)
     (gallery / "turtles" / "amber").rename(long)

@@ -149,4 +149,4 @@ def test_unnamed_photos_of_the_same_encounter_are_no_candidates(tmp_path):
     rows = "0-0.png,amber,2024-01-01\n1-0.png,basil,2024-01-02\n9-0.png,,2024-05-05\n9-1.png,,2024-05-05\n"
     (tmp_path / "g" / "metadata.csv").write_text(f"path,identity,date\n{rows}")
     [task] = App(tmp_path / "g", tmp_path / "g" / "9-0.png").desk.tasks()
-    assert sorted(choice.animal for choice in task.choices) == ["amber", "basil"] and "without 1 unnamed one" in " ".join(task.because)
+    assert sorted(choice.animal for choice in task.choices) == ["amber", "basil"] and "not with 1 unnamed one" in " ".join(task.because)

@@ -9,6 +9,7 @@ from test_shortlist import asked, crowd, digest, filled, named, silent
 from reid.errors import StoreError
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
+from reid.store import DamagedFile
 
 
 @pytest.mark.parametrize("part", [0, 3, 7])
@@ -103,3 +104,17 @@ def test_what_is_opened_or_added_to_is_not_read_through(tmp_path, in_parts):
     index = Shortlist(tmp_path, "features")
     index.update([digest(i) for i in range(60)], lambda name: loaded.append(int(name, 16)) or photos[int(name, 16)], silent)
     assert set(loaded) == set(range(50, 60)) and named(folder)[0] == first and not shortlist.is_whole(folder)
+
+
+def test_a_disk_that_damages_what_is_written_ends_the_run(tmp_path, monkeypatch):
+    photos, [query, *_] = crowd()
+    index, tries = filled(tmp_path, *photos), []
+
+    def damaged(self, *_):
+        tries.append(self._index)
+        raise DamagedFile(tmp_path / "part")
+
+    monkeypatch.setattr(Shortlist, "_counted", damaged)
+    with pytest.raises(StoreError, match="part is damaged as soon as it is written"):
+        asked(index, query, *range(20))
+    assert len(tries) == 2 and tries[0] is not tries[1]  # laid out again in between

@@ -122,13 +122,15 @@ class Shortlist:
         to be damaged is laid out again. Raises StoreError."""
         if not len(query) or not len(digests):
             return np.zeros(len(digests), np.float32)
-        index = None
-        try:
-            index, numbers = self._holding(digests)
-            return self._counted(index, query, numbers)
-        except DamagedFile as error:
-            self._replace(index, error)
-            return self.votes(query, digests)
+        index, failed = None, "?"
+        for _ in range(2):
+            try:
+                index, numbers = self._holding(digests)
+                return self._counted(index, query, numbers)
+            except DamagedFile as error:
+                self._replace(index, error)
+                failed = str(error)
+        raise StoreError(f"{failed} is damaged as soon as it is written; is the disk failing?")
 
     def _replace(self, index: Index | None, damage: DamagedFile) -> None:
         """In place of an index that is damaged lay out one of the photos that this was last brought to. Raises StoreError."""
