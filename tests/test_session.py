@@ -1,30 +1,23 @@
 """The whole way from photos to answers, with SIFT and nearest neighbours on drawn animals: fast, and no stand-in for anything."""
 
 import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_animal, save
-from PIL import Image
 from test_images import bad_photos
 
 import reid
 from reid import session as sessions
 from reid import stages
-from reid.errors import GalleryError, PhotoError, SettingsError, StoreError
+from reid.errors import GalleryError, PhotoError, SettingsError
 from reid.matchers.nearest import NearestMatcher
-from reid.records import PhotoRef, Query
+from reid.records import Query
 from reid.settings import Settings
-from reid.stages import Judges
 
 FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
 
@@ -261,65 +254,6 @@ def test_impostor_pairs_are_of_different_animals_and_change_little(animals):
     assert pairs(items) == pairs(items[::-1])
 
 
-SCRIPT = (
-    "import sys, reid; "
-    "settings = reid.Settings.of(extractor='sift', matcher='nearest', fuse='none', max_keypoints=150, resize=320); "
-    "print(reid.open(sys.argv[1], settings).index().n_photos)"
-)
-
-
-def start(root):
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_two_at_once_both_finish_with_the_right_result(animals):
-    runs = [start(animals) for _ in range(2)]
-    for run in runs:
-        out, err = run.communicate(timeout=120)
-        assert (run.returncode, out.strip()) == (0, "16"), err
-    assert len(feature_files(animals)) == 16
-    assert index(animals, FAST).n_extracted == 0
-
-
-def test_a_killed_run_is_taken_up_where_it_was(tmp_path):
-    root, n = tmp_path / "gallery", 60
-    for identity in range(n):
-        save(root / f"animal-{identity}" / "0.png", draw_animal(identity, 0, (640, 480)))
-    run = start(root)
-    deadline = time.monotonic() + 60
-    while not feature_files(root) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(run.pid, signal.SIGKILL)
-    run.communicate()
-    stored = len(feature_files(root))
-    assert 0 < stored < n
-    summary = index(root, FAST)
-    assert (summary.n_photos, summary.n_extracted) == (n, n - stored)
-
-
-def test_an_interrupted_query_keeps_what_was_matched(animals, monkeypatch):
-    index(animals, FAST)
-    query = animals.parent / "photos" / "known.png"
-
-    class Stop(Recorder):
-        def progress(self, what, done, total):
-            if what == "pairs" and total == 16 and done == 5:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        identify(query, animals, FAST, listener=Stop())
-    listener = Recorder()
-    resumed = identify(query, animals, FAST, listener=listener)
-    assert listener.stages["pairs"] == (11, 11)
-    again = identify(query, animals, FAST, cache=animals.parent / "elsewhere")
-    assert resumed.rankings == again.rankings
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(animals):
-    with pytest.raises(StoreError, match="--cache"):
-        index(animals, FAST, cache="/proc/nowhere")
-
-
 def test_mistakes_are_found_before_work_starts(animals):
     with pytest.raises(SettingsError, match="unknown extractor"):
         index(animals, FAST.replace(extractor="surf"))
@@ -345,171 +279,6 @@ def test_evaluation_on_a_table_with_a_split(animals):
     # in the query's own encounter nothing counts: the same photos with one encounter an animal leave nothing to find
     (animals / "metadata.csv").write_text(table.replace("-0\n", "-1\n"))
     assert evaluate(animals).figures["n_known"] == 0
-
-
-def test_the_photos_of_an_encounter_are_one_query(animals, tmp_path):
-    """One shows nothing, the other the animal: together they are a match by the photo that shows it."""
-    for folder, identity in (("monday", 3), ("tuesday", 99)):
-        save(tmp_path / "e" / folder / "a-blank.png", np.full((200, 260, 3), 120, np.uint8))
-        save(tmp_path / "e" / folder / "b-animal.png", draw_animal(identity, 5))
-    alone = identify(tmp_path / "e", animals, FAST)
-    assert [ranking.verdict for ranking in alone.rankings] == ["unsure", "match", "unsure", alone.rankings[3].verdict]
-    together = identify(tmp_path / "e", animals, FAST.replace(encounters=True))
-    monday, tuesday = together.rankings
-    assert (monday.query_id, monday.verdict) == ("monday", "match")
-    best = monday.candidates[0]
-    assert (best.identity, best.photo_id) == ("animal-3", "monday/b-animal.png")
-    assert best == alone.rankings[1].candidates[0]
-    assert (tuesday.query_id, tuesday.verdict in ("new", "unsure")) == ("tuesday", True)
-    assert monday.p_impostor == alone.rankings[1].p_impostor  # a photo without keypoints was compared with nobody
-
-
-def test_cameras_take_the_photos_of_one_folder_apart(animals, tmp_path):
-    """Two animals of one field day, met at ten and at noon, in one folder: two queries, not one of both."""
-    for name, identity, hour in (("a", 3, 10), ("b", 3, 10), ("c", 5, 12)):
-        exif = Image.Exif()
-        exif.get_ifd(0x8769)[0x9003] = f"2026:05:01 {hour}:12:00"
-        save(tmp_path / "today" / f"{name}.jpg", draw_animal(identity, 5 if name != "b" else 6), exif=exif, quality=95)
-    settings = FAST.replace(encounters=True)
-    report = identify(tmp_path / "today", animals, settings)
-    found = [(one.query_id, one.candidates[0].identity) for one in report.rankings]
-    assert found == [("today, 2026-05-01 10:12", "animal-3"), ("c.jpg", "animal-5")]
-    save(tmp_path / "today" / "d.png", draw_animal(3, 5))  # of any occasion: the folder is one encounter
-    assert [one.query_id for one in identify(tmp_path / "today", animals, settings).rankings] == ["today"]
-
-
-def test_encounters_of_one_name_stay_apart_and_so_do_two_animals_on_one_photo(animals, tmp_path):
-    for site, identity in (("a", 3), ("b", 4)):
-        save(tmp_path / "e" / site / "2020" / "x.png", draw_animal(identity, 5))
-        save(tmp_path / "e" / site / "2020" / "y.png", draw_animal(identity, 6))
-    report = identify(tmp_path / "e", animals, FAST.replace(encounters=True))
-    assert [(one.query_id, one.candidates[0].identity) for one in report.rankings] == [("2020", "animal-3"), ("2020 (2)", "animal-4")]
-    both = np.concatenate((draw_animal(1, 5), draw_animal(2, 5)), axis=1)
-    save(animals / "two.png", both)
-    rows = [f"animal-{i}/{v}.png,animal-{i},,gallery" for i in range(8) for v in range(2)]
-    rows += ['two.png,unknown,"[0, 0, 313, 241]",query', 'two.png,unknown,"[313, 0, 313, 241]",query']
-    (animals / "metadata.csv").write_text("path,identity,bbox,split\n" + "\n".join(rows) + "\n")
-    report = identify(animals / "two.png", animals, FAST.replace(encounters=True))
-    assert [one.candidates[0].identity for one in report.rankings] == ["animal-1", "animal-2"]
-
-
-def test_encounters_of_the_table_are_evaluated_as_one_query_each(animals):
-    rows = [f"animal-{i}/{v}.png,animal-{i},gallery,{i}" for i in range(8) for v in range(2)]
-    for i in range(3):
-        for view in (5, 6):
-            save(animals / f"q{i}-{view}.png", draw_animal(i, view))
-            rows.append(f"q{i}-{view}.png,animal-{i},query,later-{i}")
-    (animals / "metadata.csv").write_text("path,identity,split,encounter\n" + "\n".join(rows) + "\n")
-    assert evaluate(animals).figures["n_queries"] == 6
-    found = evaluate(animals, FAST.replace(encounters=True)).figures
-    assert (found["n_queries"], found["top1"]) == (3, 1)
-    text = (animals / "metadata.csv").read_text()
-    (animals / "metadata.csv").write_text(re.sub("later-.", "one-day", text))  # of several animals
-    assert evaluate(animals, FAST.replace(encounters=True)).figures["n_queries"] == 3
-    (animals / "metadata.csv").write_text(re.sub("later-.", "", text))
-    assert evaluate(animals, FAST.replace(encounters=True)).figures["n_queries"] == 6
-
-
-def sided(root, sides):
-    """A gallery with a photo of each animal and its side; returns its table's folder."""
-    rows = [f"{i}.png,animal-{i},{side}" for i, side in enumerate(sides)]
-    for i in range(len(sides)):
-        save(root / f"{i}.png", draw_animal(i, 0))
-    (root / "metadata.csv").write_text("path,identity,orientation\n" + "\n".join(rows) + "\n")
-    return root
-
-
-def answer(root, query, settings):
-    """The candidates, best first, of a query, and its best pair as it would be drawn."""
-    with reid.open(root, settings) as opened:
-        [item], _ = stages.read([query], opened.work.digests, opened.work.listener)
-        found = stages.identify(Query("q", (item,)), opened.references, opened.work, Judges(opened.impostors))
-        best = next(item for item in opened.references if item.ref.image_id == found.candidates[0].reference_id)
-        return found.candidates, stages.match_pair(item, best, opened.work.first, opened.work.digests)
-
-
-def test_no_left_is_compared_with_a_right_unless_wanted(tmp_path):
-    root = sided(tmp_path / "g", ["left", "right", "topright", ""])
-    query = PhotoRef("q", save(tmp_path / "q.png", draw_animal(1, 3)), orientation="left")
-    candidates, _ = answer(root, query, FAST)
-    assert {found.identity: found.n_matches for found in candidates}["animal-1"] == 0
-    assert {found.identity for found in candidates if found.n_matches > 0} <= {"animal-0", "animal-3"}  # nor with a topright
-    every, _ = answer(root, query, FAST.replace(sides="all"))
-    assert every[0].identity == "animal-1" and every[0].n_matches > 20
-
-
-def test_the_opposite_side_is_found_mirrored_on_request(tmp_path):
-    root = sided(tmp_path / "g", ["left", "right", "right", "left"])
-    mirrored = np.ascontiguousarray(draw_animal(1, 3)[:, ::-1])
-    query = PhotoRef("q", save(tmp_path / "q.png", mirrored), orientation="left")
-    assert answer(root, query, FAST)[0][0].n_matches < 10
-    candidates, (variant, found) = answer(root, query, FAST.replace(mirror=True))
-    assert (candidates[0].identity, variant.ref.mirrored, variant.ref.quarters) == ("animal-1", True, 0)
-    assert (found.confidence > 0.5).sum() == candidates[0].n_matches > 20
-
-
-def test_a_turned_query_is_found_with_rotations(tmp_path):
-    """ALIKED, whose descriptors do not turn; the match is drawn on the photo as it is."""
-    root = sided(tmp_path / "g", ["", "", ""])
-    query = PhotoRef("q", save(tmp_path / "q.png", np.ascontiguousarray(np.rot90(draw_animal(1, 3)))))
-    settings = Settings.of(extractor="aliked-n16", matcher="nearest", fuse="none", max_keypoints=200)
-    straight, _ = answer(root, query, settings)
-    candidates, (variant, found) = answer(root, query, settings.replace(rotations=4))
-    assert candidates[0].identity == "animal-1" and candidates[0].n_matches > 3 * straight[0].n_matches
-    assert (variant.ref.quarters, variant.ref.mirrored) == (3, False)
-    assert answer(root, query, settings.replace(rotations=2))[0][0].n_matches < candidates[0].n_matches
-    assert len(found.confidence)
-
-
-@pytest.mark.parametrize("change", [{"rotations": 3}, {"sides": "some"}])
-def test_unknown_ways_to_compare_are_refused(change):
-    with pytest.raises(SettingsError, match=r"rotations is 3; it is 1, 2 or 4|unknown sides 'some'; known: compatible, all"):
-        FAST.replace(**change)
-
-
-@pytest.mark.parametrize(("fuse", "ways"), [("sift+nearest", {}), ("aliked-t16+nearest,sift+nearest", {"mirror": True, "rotations": 2})])
-def test_scores_of_several_pipelines_are_fused(animals, tmp_path, fuse, ways):
-    alone = FAST.replace(extractor="aliked-n16", fuse="none", max_keypoints=60, resize=160, shortlist=6, **ways)
-    with reid.open(animals, alone.replace(fuse=fuse), cache=tmp_path) as opened, reid.open(animals, alone, cache=tmp_path) as one:
-        items, work, distribution = opened.references, opened.work, opened.impostors
-        assert not opened.failures and all(item.digest in own.features for item in items for own in work.pipelines)
-        opened.index()
-        assert [found.joined for found in (distribution, *distribution.fused)] == [("sum",)] * len(work.pipelines)
-        assert work.first.fingerprints.of_matches == one.work.first.fingerprints.of_matches  # matched once for both
-        assert work.fingerprints.of_scores != one.work.fingerprints.of_scores
-        for photo in (items[0], items[3]):
-            pool = stages.without_encounter([photo], items)
-            compared = stages.compare(photo, pool, work, distribution), stages.compare(photo, pool, one.work, one.impostors)
-            fused, plain = (found.scores for found in compared)
-            found = [stages.match.shortlist(own, pool, work.first) for own in stages.match.variants(photo, pool, work.first, work.digests)]
-            looked_at = {place for places in found for place in places}
-            assert 6 <= len(looked_at) < len(pool)  # every variant has a shortlist
-            assert (fused.total == plain.total).all()
-            parts, sure = [distribution.excess("sum", fused.total)], [fused.n_matches]
-            for pipeline, own in zip(work.pipelines[1:], distribution.fused, strict=True):
-                confidences = [
-                    stages.match.match(photo, [item], pipeline)[0][1].astype(float) if place in looked_at else np.zeros(0)
-                    for place, item in enumerate(pool)
-                ]
-                parts.append(own.excess("sum", np.array([values.sum() for values in confidences])))
-                sure.append(np.array([(values > 0.5).sum() for values in confidences]))
-            if ways:  # a turned or mirrored query is matched by the first pipeline alone
-                continue
-            assert fused.excess == pytest.approx(np.sum(parts, axis=0), abs=1e-4)
-            best = np.argmax(parts, axis=0)
-            assert (fused.shown == np.array(sure)[best, np.arange(len(pool))]).all()
-
-
-def test_a_pair_is_shown_by_the_pipeline_whose_scores_stand_out_most(animals, tmp_path):
-    """ALIKED's nearest neighbours find nothing on a photo that stands on its head; SIFT turns with it."""
-    save(tmp_path / "turned.png", np.rot90(draw_animal(0, 0), 2).copy())
-    with reid.open(animals, FAST.replace(extractor="aliked-n16", fuse="sift+nearest"), cache=tmp_path / "c") as opened:
-        best = opened.identify(tmp_path / "turned.png").rankings[0].candidates[0]
-        assert best.identity == "animal-0"
-        reference = next(item for item in opened.references if item.ref.image_id == best.reference_id)
-        pair = opened.view(opened.queries["turned.png"], reference)
-        assert pair.features[0].kind == "sift"
-        assert best.n_matches == (pair.matches.confidence > 0.5).sum() > 20
 
 
 def test_a_query_that_is_gone_after_it_was_read_is_answered_still(animals, tmp_path):
