@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+SAID = ("/*nova*/ 00001 1;", "q04.jpg: match", "a known animal: match", "signed W1, all keypoints                         top-1 100.0 %")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
@@ -16,7 +17,7 @@ def code(notebook):
 
 
 def test_there_are_notebooks():
-    assert [notebook.stem for notebook in NOTEBOOKS] == ["first_identification", "is_this_animal_new", "which_score"]
+    assert [notebook.stem for notebook in NOTEBOOKS] == ["field_day", "first_identification", "is_this_animal_new", "which_score"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
@@ -25,11 +26,7 @@ def test_a_notebook_defines_nothing(notebook):
         assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(cell)))
 
 
-@pytest.mark.parametrize(
-    ("notebook", "said"),
-    [*zip(NOTEBOOKS, ("q04.jpg: match", "a known animal: match", "signed W1, all keypoints                         top-1 100.0 %"))],
-    ids=lambda value: str(value)[-20:],
-)
+@pytest.mark.parametrize(("notebook", "said"), zip(NOTEBOOKS, SAID), ids=lambda value: str(value)[-20:])
 @pytest.mark.slow
 def test_a_notebook_runs(notebook, said, monkeypatch, capsys):
     matplotlib.use("agg")
