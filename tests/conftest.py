@@ -173,3 +173,33 @@ def season(tmp_path):
     columns = ("path", "identity", "date", "orientation", "site", "latitude", "longitude")
     foreign.write_csv(tmp_path / "gallery" / "metadata.csv", columns, names)
     return tmp_path / "gallery"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A gallery to review, and photos, once for a file of tests."""
+    from reviewing import five_animals
+
+    return five_animals(tmp_path_factory.mktemp("reviewed"))
+
+
+@pytest.fixture
+def app(folder):
+    """The review app on it; what a test decides is forgotten."""
+    from reviewing import App, forget
+
+    app = App(folder / "gallery", folder / "photos")
+    yield app
+    forget(app)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    """Of queries drawn from known distributions."""
+    from trials import crowd
+
+    from reid.decision import calibrate
+
+    found = calibrate(crowd(0), prior=0.4)
+    assert found is not None
+    return found

@@ -29,14 +29,6 @@ from reid.decision.sampling import weighed
 from reid.errors import SettingsError
 from reid.records import Candidate
 
-
-@pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    found = calibrate(crowd(0), prior=0.4)
-    assert found is not None
-    return found
-
-
 # -- evidence
 
 

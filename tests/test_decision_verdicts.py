@@ -5,12 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
-from trials import crowd, made, stands
+from trials import made, stands
 
 from reid.decision import (
-    Calibration,
     Standing,
-    calibrate,
     good_turing,
     listed,
     share_of_new,
@@ -23,14 +21,6 @@ from reid.decision.share import MANY, WORTH
 from reid.decision.verdicts import verdict_of
 from reid.errors import SettingsError
 from reid.records import IdentityRanking
-
-
-@pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    found = calibrate(crowd(0), prior=0.4)
-    assert found is not None
-    return found
-
 
 # -- verdicts
 

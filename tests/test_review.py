@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import draw_animal, save
-from reviewing import FAST, App, five_animals, forget
+from reviewing import FAST, App
 
 import reid
 from reid.catalogue import Kind, PhotoKey
@@ -16,18 +16,6 @@ from reid.review.agreement import agreements, kappa
 from reid.review.answering import Verdict, record
 from reid.review.naming import proposed_name
 from reid.review.tasks import Choice, Task, Topic, entropy, in_order, value_of
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return five_animals(tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture
-def app(folder):
-    app = App(folder / "gallery", folder / "photos")
-    yield app
-    forget(app)
 
 
 def kinds(app):

@@ -6,10 +6,9 @@ from datetime import date
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from conftest import draw_animal, save
 from PIL import Image
-from reviewing import FAST, App, five_animals, forget
+from reviewing import FAST, App
 
 import reid
 from reid.records import PhotoRef
@@ -18,18 +17,6 @@ from reid.review.book import Card
 from reid.review.drawings import Seen, chart, timeline
 from reid.review.filters import Filters
 from reid.review.pictures import Size, outline, picture, shown_size
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return five_animals(tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture
-def app(folder):
-    app = App(folder / "gallery", folder / "photos")
-    yield app
-    forget(app)
 
 
 def test_pages_show_what_the_log_says_now(app):

@@ -3,22 +3,10 @@
 import re
 
 import pytest
-from reviewing import App, five_animals, forget
+from reviewing import App
 
 from reid.catalogue import Kind
 from reid.review.tasks import opaque
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return five_animals(tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture
-def app(folder):
-    app = App(folder / "gallery", folder / "photos")
-    yield app
-    forget(app)
 
 
 def page_of(name: str) -> str:

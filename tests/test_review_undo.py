@@ -4,24 +4,12 @@ import json
 import re
 
 import pytest
-from reviewing import App, five_animals, forget
+from reviewing import App
 
 from reid.catalogue import Kind
 from reid.errors import DecisionError
 from reid.review.answering import rename
 from reid.review.tasks import opaque
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return five_animals(tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture
-def app(folder):
-    app = App(folder / "gallery", folder / "photos")
-    yield app
-    forget(app)
 
 
 def beside(page: str) -> tuple[str, dict[str, str]]:

@@ -10,23 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import draw_animal, save
-from reviewing import FAST, App, five_animals, forget
+from reviewing import FAST, App, forget
 
 import reid
 from reid.catalogue import DecisionLog, Kind
 from reid.review.worker import NICER, Progress, Worker
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return five_animals(tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture
-def app(folder):
-    app = App(folder / "gallery", folder / "photos")
-    yield app
-    forget(app)
 
 
 def test_what_stops_the_worker_is_told(tmp_path):
