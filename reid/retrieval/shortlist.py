@@ -122,15 +122,16 @@ class Shortlist:
         to be damaged is laid out again. Raises StoreError."""
         if not len(query) or not len(digests):
             return np.zeros(len(digests), np.float32)
-        index, failed = None, "?"
-        for _ in range(2):
+        index, is_again = None, False
+        while True:
             try:
                 index, numbers = self._holding(digests)
                 return self._counted(index, query, numbers)
             except DamagedFile as error:
+                if is_again:
+                    raise StoreError(f"{error} is damaged as soon as it is written; is the disk failing?") from error
                 self._replace(index, error)
-                failed = str(error)
-        raise StoreError(f"{failed} is damaged as soon as it is written; is the disk failing?")
+                is_again = True
 
     def _replace(self, index: Index | None, damage: DamagedFile) -> None:
         """In place of an index that is damaged lay out one of the photos that this was last brought to. Raises StoreError."""

@@ -1,11 +1,8 @@
 "use strict";
 // Every key presses the button or link that names it in data-key; so whatever has a key can also be clicked, touched and read aloud.
 
-const tell = text => { // Back brings another page, with a place of its own for it
-  const box = document.getElementById("alert");
-  box.textContent = text;
-  box.hidden = !text;
-};
+const alertBox = document.getElementById("alert");
+const tell = text => { alertBox.textContent = text; alertBox.hidden = !text; };
 
 const nameOf = event => {
   const key = event.key === " " ? "space" : event.key.toLowerCase();
@@ -75,11 +72,11 @@ document.addEventListener("htmx:sendError", () => tell("reid does not answer: it
 document.addEventListener("htmx:responseError", event => tell(event.detail.xhr.responseText.slice(0, 300)));
 document.addEventListener("htmx:afterSettle", event => { // its links are htmx's from here on, not before
   recount();
-  if (["rest-content", "others-content"].includes(event.detail.target?.id)) event.detail.target.querySelector("[data-walk] a")?.focus();
+  if (["rest-content", "others-content"].includes(event.detail.target.id)) event.detail.target.querySelector("[data-walk] a")?.focus();
 });
 document.addEventListener("htmx:afterSwap", event => {
-  if (event.detail.target?.id === "aside-content") document.getElementById("aside").showModal();
-  if (event.detail.target?.id === "main") {
+  if (event.detail.target.id === "aside-content") document.getElementById("aside").showModal();
+  if (event.detail.target.id === "main") {
     window.scrollTo(0, 0);
     document.querySelector(".strip .here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     document.getElementById("main").focus({ preventScroll: true });

@@ -195,4 +195,4 @@ const begin = () => {
   Promise.all([...section.querySelectorAll("figure.panel img")].map(one => one.decode().catch(() => null))).then(ahead);
 };
 begin();
-document.addEventListener("htmx:afterSwap", event => { if (event.detail.target?.id === "main") begin(); });
+document.addEventListener("htmx:afterSwap", event => { if (event.detail.target.id === "main") begin(); });
