@@ -139,7 +139,7 @@ class Session(AbstractContextManager["Session"]):
         items, failures = self.read(self.gallery.references, check)
         self.work.tidy()
         stages.tell_names(items, self.work.listener)
-        items, failed, n = self.extract_all(items, check)
+        items, failed, n = self.extract_all(items, len(items), check)
         return items, (*failures, *failed), n
 
     def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:
@@ -149,11 +149,12 @@ class Session(AbstractContextManager["Session"]):
             digests.learn(one)
         return stages.read(refs, digests, self.work.listener, check)
 
-    def extract_all(self, items: Sequence[Indexed], check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
-        """Store the features of the photos that have none: those that can be used, the others, and how many were extracted now."""
-        work, tried = self.work, items if check else stages.missing(items, self.work.extracting)
-        extract = partial(stages.extracted_in, work=work, check=check)
-        found = self.engine.map(extract, tried, "photos extracted", key=lambda item: item.digest, size=PHOTOS, otherwise=stages.lost)
+    def extract_all(self, items: Sequence[Indexed], n: int, check: bool = False) -> tuple[list[Indexed], list[Failure], int]:
+        """Store the missing features of photos, for a gallery of `n` references: those that can be used, the others, how many were new."""
+        work = self.work
+        tried = items if check else stages.missing(items, work.extracting(n))
+        do = partial(stages.extracted_in, work=work, n_references=n, check=check)
+        found = self.engine.map(do, tried, "photos extracted", key=lambda item: item.digest, size=PHOTOS, otherwise=stages.lost)
         return stages.settle(items, tried, list(found), work.listener)
 
     @property
@@ -222,7 +223,7 @@ class Session(AbstractContextManager["Session"]):
             judges = Judges(judges.impostors)
         stages.update_index(self.references, self.work.first)
         items, failed = self.read(refs)
-        items, unusable, _ = self.extract_all(items)
+        items, unusable, _ = self.extract_all(items, len(references))
         self.queries = {item.ref.image_id: item for item in items}
         queries = stages.queries(items, self.settings.score.encounters, self._facts)
         queries, alone = stages.apart_from_itself(queries, references, searched, work)
@@ -253,7 +254,7 @@ class Session(AbstractContextManager["Session"]):
 
     def answer(self, query: Query) -> tuple[IdentityRanking | None, tuple[Failure, ...]]:
         """`identify` for one of `queries_of`, as soon as it is ready; None where none of its photos is usable."""
-        items, failures, _ = stages.extract(query.photos, self.work.extracting)
+        items, failures, _ = stages.extract(query.photos, self.work.extracting(len(self.references)))
         query = Query(query.name, tuple(items), query.in_gallery, query.set_aside)
         return stages.identify(query, self.references, self.work, self.judges) if items else None, tuple(failures)
 
@@ -343,16 +344,15 @@ class Session(AbstractContextManager["Session"]):
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give
         them. With the setting `encounters` the photos of an encounter are one animal. Raises as `index`, and PhotoError without photos."""
-        work = self.work
         found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
         refs = *found.references, *found.queries
         names = dict(zip((ref.image_id for ref in refs), found.tabled, strict=True))
         items, failures = self.read(refs)
-        items, unusable, _ = self.extract_all(items)
+        items, unusable, _ = self.extract_all(items, len(items))
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         written = tuple(names[item.ref.image_id] for item in items)
-        return stages.grouping(items, written, self.decisions.effective(), work, self._facts, (*failures, *unusable))
+        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable))
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

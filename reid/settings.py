@@ -114,7 +114,7 @@ class MatchSettings(_Checked):
     matcher: str = "lightglue"
     lightglue_weights: str = ""  # LightGlue's weights: a file from `reid train`, or a name of `reid models`; empty: the extractor's own
     shortlist: int = _within(200, 0, 10**7)  # references that the matcher looks at, those with most votes of descriptors; 0: all
-    embedding: str = ""  # file from `reid train embedding`, which then chooses the shortlist together with the votes
+    embedding: str = "network"  # one vector a photo, which chooses the shortlist together with the votes: ImageNet's, or a file's; or none
     coarse: bool = True  # of the shortlist only finalists are matched in full; false matches all of it
     second_look: int = _within(5, 0, 1000)  # individuals that stand first and are looked at again, at most; 0: none
     verify: Verify = Verify.auto  # keep the matches that one motion of this kind explains; auto: affine for nearest, none for the others
@@ -251,7 +251,7 @@ class Settings:
         A further pipeline matches photos as they are, with the published weights. A repeat of the first pipeline is dropped, and what
         counts nothing."""
         own = self.replace(fuse="none")
-        plain = own.replace(shortlist=0, rotations=1, mirror=False, weights="", lightglue_weights="", embedding="")
+        plain = own.replace(shortlist=0, rotations=1, mirror=False, weights="", lightglue_weights="", embedding="none")
         return own, *(plain.replace(extractor=extractor, matcher=matcher) for extractor, matcher in self._further())
 
     def pipeline_weights(self) -> tuple[float, ...]:

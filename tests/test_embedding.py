@@ -92,8 +92,11 @@ def test_a_whole_photos_vector_votes_for_every_photo_by_its_likeness(tmp_path):
     index = Shortlist(tmp_path, "vectors", of_whole=2**14)
     index.update([digest(i) for i in range(40)], lambda name: references[int(name, 16)], silent)
     votes = asked(index, unit([1, 0, 0]), *range(40))
-    assert votes == pytest.approx(np.cos(np.linspace(0, 3, 40)) - np.cos(3), abs=2e-3)
-    assert asked(index, unit([1, 0, 0]), 30, 5) == pytest.approx([0, np.cos(15 / 39) - np.cos(90 / 39)], abs=2e-3)  # only these are heard
+    onto = index._index.projection  # the plane of these vectors, seen from their mean
+    (seen,), among = onto(unit([1, 0, 0]).descriptors), np.concatenate([onto(one.descriptors) for one in references])
+    assert votes == pytest.approx(among @ seen - (among @ seen).min(), abs=2e-3)
+    assert np.argmax(votes) == 0 and max(votes) > 1.9  # so that half a circle spreads over more of it
+    assert asked(index, unit([1, 0, 0]), 30, 5) == pytest.approx([0, (among[5] - among[30]) @ seen], abs=2e-3)  # only these are heard
     few = Shortlist(tmp_path, "vectors", of_whole=8)
     assert np.flatnonzero(asked(few, unit([1, 0, 0]), *range(40))).tolist() == list(range(7))  # the last is what the others are above
 
@@ -304,7 +307,8 @@ def test_an_embedding_chooses_the_shortlist_with_the_votes_but_not_for_photos_it
     with reid.open(learned.gallery, settings, cache=learned.cache) as gallery:
         references, first = gallery.references, gallery.work.first
         gallery.ready()
-        assert [one.name for one in gallery.work.extracting] == ["sift + nearest", "embedding + cosine"]
+        assert [one.name for one in gallery.work.extracting(5)] == ["sift + nearest", "embedding + cosine"]
+        assert [one.name for one in gallery.work.extracting(4)] == ["sift + nearest"]  # all are matched, nothing chooses
         assert all(item.digest in first.embedding.features for item in references)
         query = gallery._item(photo)
         digests = [item.digest for item in references]
@@ -325,6 +329,23 @@ def test_an_embedding_changes_calibrations_and_nothing_that_is_stored_of_pairs(l
     assert without.of_scores == beside.of_scores and without.of_calibration != beside.of_calibration
     with pytest.raises(WeightsError, match="cannot be read"):
         reid.open(learned.gallery, Settings.of(**QUICK, embedding=str(tmp_path / "none.safetensors")), cache=tmp_path)
+
+
+def test_what_nobody_named_has_a_say_too_unless_it_is_not_wanted(learned, tmp_path, monkeypatch):
+    """By default ImageNet's vectors, evened out along the axes of the gallery's own; of photos that were learned by name, too."""
+    with reid.open(learned.gallery, Settings.of(**QUICK, shortlist=4), cache=learned.cache) as gallery:
+        gallery.ready()
+        references, first = gallery.references, gallery.work.first
+        photo, digests = references[5], [item.digest for item in references]
+        likeness = first.embedding.index.votes(first.embedding.load(photo), digests)
+        assert likeness.argmax() == 5 and first.embedding.index._index.projection.axes.shape == (992, 256)
+        votes = first.index.votes(first.load(photo), digests)
+        names = [item.ref.identity for item in references]
+        both = retrieval.finalists(retrieval.together(votes, likeness), names, 16)
+        assert first_by_votes(photo, references, 16, first) == both != retrieval.finalists(votes, names, 16)
+    with reid.open(learned.gallery, Settings.of(**QUICK, shortlist=4, embedding="none"), cache=learned.cache) as gallery:
+        assert gallery.work.first.embedding is None
+        assert first_by_votes(photo, references, 16, gallery.work.first) == retrieval.finalists(votes, names, 16)
 
 
 @pytest.mark.slow

@@ -162,21 +162,36 @@ def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
 
 
 @pytest.mark.parametrize("n_before", [53, 56])
-def test_photos_join_the_last_part_and_nothing_else_is_written_or_read(tmp_path, in_parts, n_before):
-    photos, again = crowd(60)
+def test_what_is_added_is_a_part_of_its_own_that_smaller_ones_join(tmp_path, in_parts, n_before):
+    photos, again = crowd(70)
     index = filled(tmp_path, *photos[:n_before])
     before = {file: file.stat().st_mtime_ns for file in parts(index.root)}
-    assert len(before) == 7
-    loaded = []
-    for n in (n_before, 59, 60):
+    loaded, n_small = [], []
+    for n in (n_before, n_before + 5, *range(n_before + 6, 71)):
         index = Shortlist(tmp_path, "features")
         index.update([digest(i) for i in range(n)], lambda name: loaded.append(int(name, 16)) or photos[int(name, 16)], silent)
         assert sorted(index.digests) == [digest(i) for i in range(n)]
-    assert set(loaded) == set(range(n_before, 60))
+        [folder] = index.root.glob("*/")
+        files = named(folder)
+        assert {file: file.stat().st_mtime_ns for file in files[:7]} == before  # which nobody writes again
+        n_small.append(len(files) - 7)
+        assert [int(np.argmax(asked(index, query, *range(n)))) for query in again[:n]] == list(range(n))
+    assert sorted(loaded) == list(range(n_before, 70))  # each once, what is stored not at all
+    assert max(n_small) <= 4
+    assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(70)))) for query in again] == list(range(70))
+
+
+def test_a_part_has_no_more_photos_than_it_can_number(tmp_path, in_parts, monkeypatch):
+    monkeypatch.setattr(shortlist, "SHARD", 2**24)
+    monkeypatch.setattr(shortlist.lists, "PHOTOS", 16)
+    photos, again = crowd(60)
+    index = filled(tmp_path, *photos[:50])
+    assert len(parts(index.root)) == 4
+    index = filled(tmp_path, *photos)
     [folder] = index.root.glob("*/")
-    files = named(folder)
-    assert len(files) == 8 and [before.get(file) == file.stat().st_mtime_ns for file in files].index(False) == n_before // 8
-    assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(60)))) for query in again] == list(range(60))
+    firsts = [part.first for part in index_of.read(folder).parts]
+    assert np.diff([*firsts, 60]).max() <= 16
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
 
 
 def test_replaced_files_go_after_an_hour_and_unused_indexes_after_a_month(tmp_path):

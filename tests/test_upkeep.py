@@ -19,7 +19,7 @@ from reid.settings import Settings
 from reid.store import DamagedFile, JsonStore, digests, read_tensors
 from reid.store.files import write_tensors
 
-SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4)
+SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4, embedding="none")
 CHECKED = "is damaged; --repair deletes it, and it is computed again when it is needed"
 
 

@@ -60,7 +60,7 @@ HELP = {  # of every setting, each of which has an option
     "matcher": "How features are matched; `reid models` lists the matchers.",
     "lightglue_weights": "LightGlue's weights: a file from `reid train`, or a name of `reid models` (aliked-lightglue: as published).",
     "shortlist": "Match only so many references, those with most votes; 0: all.",
-    "embedding": "File from `reid train embedding`, which chooses the shortlist together with the votes.",
+    "embedding": "Beside votes chooses the shortlist: ImageNet's network, a file from `reid train embedding`, or none.",
     "second_look": "How many individuals that stand first are looked at again at most, the photo laid on theirs; 0: none.",
     "coarse": "Whether a coarse look at the shortlist chooses the references that are matched in full.",
     "verify": "Keep only matches that agree with one motion of this kind; auto: affine for nearest, none for the others.",

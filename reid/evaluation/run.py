@@ -68,7 +68,7 @@ def evaluate(session: Session, *, limit: int | None = None) -> Evaluated:
         work.listener.note(f"left out {n} queries whose identity is {UNKNOWN!r}: nobody can say if an answer is right")
     references = session.references
     items, failed = session.read(named[:limit])
-    items, unusable, _ = session.extract_all(items)
+    items, unusable, _ = session.extract_all(items, len(references))
     session.queries = {item.ref.image_id: item for item in items}
     failures = [*session.failures, *failed, *unusable]
     stages.update_index(references, work.first)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..store import DamagedFile, checksum_of, read_tensors
 from . import centres
 from .lists import Found, Mapped, Whole
+from .projection import Projection
 
 KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
 HELD = 2**30  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
@@ -28,6 +29,7 @@ class Part:
     checksum: int
     n_first: int | None = None  # bytes before its lists, which have checksums of their own; none: all are checked when it is opened
     of_first: int | None = None  # their checksum
+    first: int = 0  # the number of its first photo
 
     def is_whole(self, folder: Path) -> bool:
         """Whether it is what was written: half a second for a GB. Raises FileNotFoundError where it is gone."""
@@ -59,8 +61,9 @@ class Index:
     numbers: dict[str, int]  # of its photos, by digest
     n_trained: int  # photos that there were when the lists were laid out
     parts: tuple[Part, ...] = ()  # none where no photo has a keypoint
-    centres: Part | None = None  # of its lists; none where it has none, or its first part says them
-    trained: Any = None  # FAISS's, once it is opened
+    centres: Part | None = None  # of its lists; none where it has none
+    projection: Projection | None = None  # of what is put in and asked for
+    trained: Any = None  # FAISS's centres and codes, once it is opened
     opened: tuple[Whole | Mapped, ...] = ()
 
     @property
@@ -81,23 +84,21 @@ class Index:
         for part in self.files:
             if part not in whole and not part.can_be_opened(self.folder):
                 raise FileNotFoundError(self.folder / part.name)
-        read = [Whole(part.faiss(self.folder)) for part in self.parts if part.name.endswith(Whole.suffix)]
-        trained = self.centres.faiss(self.folder) if self.centres is not None else read[0].faiss if read else None
-        files = [part for part in self.parts if not part.name.endswith(Whole.suffix)]
-        lets_go, groups = sum(part.n_bytes for part in files) > KEPT, list[list[Part]]()
-        for part in files:
+        if self.centres is None:
+            return replace(self, opened=tuple(Whole(part.faiss(self.folder)) for part in self.parts))
+        trained = self.centres.faiss(self.folder)
+        lets_go, groups = sum(part.n_bytes for part in self.parts) > KEPT, list[list[Part]]()
+        for part in self.parts:
             if not groups or (lets_go and sum(one.n_bytes for one in groups[-1]) + part.n_bytes > HELD):
                 groups.append([])
             groups[-1].append(part)
-        mapped = (Mapped(trained, [self.folder / part.name for part in group], lets_go) for group in groups)
-        return replace(self, trained=trained, opened=(*read, *mapped))
+        mapped = (Mapped(trained, {self.folder / part.name: part.first for part in group}, lets_go) for group in groups)
+        return replace(self, trained=trained, opened=tuple(mapped))
 
-    def nearest(self, rows: NDArray[np.float32], n: int, n_probed: int, among: Mapping[str, Any]) -> Found:
+    def nearest(self, rows: NDArray[np.floating[Any]], n: int, n_probed: int, among: Mapping[str, Any]) -> Found:
         """Each row's nearest neighbours in all parts; -1: there are no more. Raises DamagedFile."""
-        import faiss
-
-        has_lists = isinstance(self.trained, faiss.IndexIVF)
-        probed = centres.probed(self.trained.quantizer, rows, min(n_probed, self.trained.nlist)) if has_lists else None  # the same in all
+        rows = rows.astype(np.float32) if self.projection is None else self.projection(rows)
+        probed = None if self.trained is None else centres.probed(self.trained.quantizer, rows, min(n_probed, self.trained.nlist))
         found = [part.search(rows, n, probed, among) for part in self.opened]
         similarity, photo = (np.concatenate(each, axis=1) for each in zip(*found))
         first = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
@@ -110,9 +111,8 @@ def read(folder: Path) -> Index:
     try:
         text, n_digits = tensors["digests"].tobytes().hex(), 2 * tensors["digests"].shape[1]
         numbers = {text[start : start + n_digits]: number for number, start in enumerate(range(0, len(text), n_digits or 1))}
-        # until there were parts an index was one file, of no bytes where there was none
-        written = about["parts"] if "parts" in about else [(about["file"], about["bytes"], about["checksum_of_file"])]
-        parts = tuple(Part(*part) for part in written if part[1])
-        return Index(folder, numbers, about["n_trained"], parts, Part(*about["centres"]) if "centres" in about else None)
+        projection = Projection(tensors["mean"], tensors["axes"]) if "mean" in tensors else None
+        parts, about_centres = tuple(Part(*part) for part in about["parts"]), about["centres"]
+        return Index(folder, numbers, about["n_trained"], parts, about_centres and Part(*about_centres), projection)
     except (KeyError, TypeError) as error:  # of an earlier version
         raise DamagedFile(folder / PHOTOS) from error

@@ -1,7 +1,7 @@
 """Inverted lists of codes of 4 bits, in files that are mapped: a query reads what it probes, and lets go of it.
 
 A file: how many codes each list has, and the CRC-32 of each list; then of each list its codes, 32 interleaved as FAISS looks them up, and
-the numbers of their photos. A list is checked when it is first read. Files of an earlier version have no checksums of lists.
+the numbers of their photos, counted from the first photo of the file. A list is checked when it is first read.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ MOST_LISTS = 2**16
 FOR_CODES = 2**16  # descriptors that codes are learned from, where lists are many
 BLOCK = 32  # codes that are looked up at a time; a list is filled up to whole blocks
 AT_ONCE = 2**16  # blocks that are packed at a time
-PER_HEADER = 8 + 4  # bytes of each list in the header of a file
-BEFORE = ".lists"  # how names of files end that have no checksums of lists
+PER_HEADER = 4 + 4  # bytes of each list in the header of a file
+PER_PHOTO = 2  # bytes of the number of a photo
+PHOTOS = 2**16  # photos that a file can number
+ALIGNED = 64  # bytes: where the numbers of a list begin that FAISS is given is a multiple of what a code takes
 
 
 def how_many(n: float) -> int:
@@ -37,11 +39,11 @@ def how_many(n: float) -> int:
     return int(2 ** round(np.log2(min(max(n**0.5, n / PER_LIST), MOST_LISTS))))
 
 
-def laid_out(sample: NDArray[np.floating[Any]], n_lists: int, code_size: int) -> Coded:
-    """Empty lists for descriptors of which these are some, each of so many codes."""
+def laid_out(sample: NDArray[np.floating[Any]], n_lists: int, n_codes: int) -> Coded:
+    """Empty lists for rows of which these are some, each of so many codes: a power of two."""
     import faiss
 
-    trained = faiss.index_factory(sample.shape[1], f"IVF{n_lists},PQ{code_size}x4fs", faiss.METRIC_INNER_PRODUCT)
+    trained = faiss.index_factory(sample.shape[1], f"IVF{n_lists},PQ{n_codes}x4fs", faiss.METRIC_INNER_PRODUCT)
     if n_lists > centres.MANY:
         trained.quantizer.add(centres.found(sample, n_lists))
         sample = sample[:: len(sample) // FOR_CODES + 1]
@@ -50,11 +52,11 @@ def laid_out(sample: NDArray[np.floating[Any]], n_lists: int, code_size: int) ->
 
 
 def write(file: Path, trained: Any, lists: NDArray[Any], codes: NDArray[np.uint8], photos: NDArray[Any]) -> None:
-    """Codes, the list and the photo of each; in a list they stay in their order."""
+    """Codes, the list and the photo of each, by its number in this file; in a list they stay in their order."""
     sizes = np.bincount(lists, minlength=trained.nlist)
     order, places, starts = np.argsort(lists, kind="stable"), _places(sizes), _starts(sizes)
     n = BLOCK * starts[-1]
-    rows, numbers = np.zeros((n, codes.shape[1]), np.uint8), np.full(n, -1, np.int64)
+    rows, numbers = np.zeros((n, codes.shape[1]), np.uint8), np.zeros(n, np.uint16)
     rows[_interleaved(places)], numbers[places] = codes[order], photos[order]
     for start in range(0, n, BLOCK * AT_ONCE):
         some = rows[start : start + BLOCK * AT_ONCE]
@@ -62,56 +64,52 @@ def write(file: Path, trained: Any, lists: NDArray[Any], codes: NDArray[np.uint8
     bounds = list(pairwise((BLOCK * starts).tolist()))
     sums = [zlib.crc32(numbers[first:last].data, zlib.crc32(rows[first:last].data)) for first, last in bounds]
     with open(file, "wb") as out:
-        out.write(sizes.astype(np.int64).data)
+        out.write(sizes.astype(np.uint32).data)
         out.write(np.array(sums, np.uint32).data)
         for first, last in bounds:
             out.write(rows[first:last].data)
             out.write(numbers[first:last].data)
 
 
-def read(file: Path, trained: Any) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int32]]:
+def read(file: Path, trained: Any) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint16]]:
     """Lists, codes and photos, as they were written but for the order of the lists."""
     content, size = np.fromfile(file, np.uint8), trained.pq.code_size
-    table = _table(content, trained, file, 0)
-    middle = table[:, 1] * size + table[:, 2]  # of a list, where numbers of photos follow its codes
-    bounds = list(zip(table[:, 2].tolist(), middle.tolist(), (middle + 8 * table[:, 1]).tolist()))
-    codes = np.concatenate([content[start:end] for start, end, _ in bounds])
-    numbers = np.concatenate([content[start:end] for _, start, end in bounds])
-    blocks, places = codes.reshape(-1, size, 2, BLOCK // 2), _places(table[:, 0])
+    sizes, bounds = _sizes(content, trained), _bounds(content, trained)
+    middle = bounds[:-1] + np.diff(bounds) // (size + PER_PHOTO) * size  # of a list, where numbers of photos follow its codes
+    in_turn = list(zip(bounds.tolist(), middle.tolist(), bounds[1:].tolist()))
+    codes = np.concatenate([content[start:end] for start, end, _ in in_turn])
+    numbers = np.concatenate([content[start:end] for _, start, end in in_turn])
+    blocks, places = codes.reshape(-1, size, 2, BLOCK // 2), _places(sizes)
     rows = np.concatenate([_unpacked(blocks[start : start + AT_ONCE]) for start in range(0, len(blocks) or 1, AT_ONCE)])
-    lists = np.repeat(np.arange(len(table)).astype(np.uint16), table[:, 0])
-    return lists, rows[_interleaved(places)], numbers.view(np.int64)[places].astype(np.int32)
+    lists = np.repeat(np.arange(len(sizes)).astype(np.uint16), sizes)
+    return lists, rows[_interleaved(places)], numbers.view(np.uint16)[places]
 
 
 def n_codes(file: Path, trained: Any) -> int:
-    return int(np.fromfile(file, np.int64, trained.nlist).sum())
+    """Raises FileNotFoundError where the file is gone."""
+    return int(np.fromfile(file, np.uint32, trained.nlist).sum(dtype=np.int64))
 
 
-def _bounds(content: NDArray[np.uint8], trained: Any, file: Path) -> NDArray[np.int64]:
+def _sizes(content: NDArray[np.uint8], trained: Any) -> NDArray[np.int64]:
+    """(n_lists,) how many codes each list has."""
+    return content[: 4 * trained.nlist].view(np.uint32).astype(np.int64)
+
+
+def _bounds(content: NDArray[np.uint8], trained: Any) -> NDArray[np.int64]:
     """(n_lists + 1,) where each list begins, and the last ends."""
-    before = (8 if file.suffix == BEFORE else PER_HEADER) * trained.nlist
-    bounds: NDArray[np.int64] = before + BLOCK * (trained.pq.code_size + 8) * _starts(content[: 8 * trained.nlist].view(np.int64))
+    bounds: NDArray[np.int64] = PER_HEADER * trained.nlist + BLOCK * (trained.pq.code_size + PER_PHOTO) * _starts(_sizes(content, trained))
     return bounds
-
-
-def _table(content: NDArray[np.uint8], trained: Any, file: Path, base: int) -> NDArray[np.int64]:
-    """(n_lists, 3) of each list how many codes it has, how many there is room for, and where the first is, if the file begins at `base`;
-    numbers of photos follow the room."""
-    sizes, bounds = content[: 8 * trained.nlist].view(np.int64), _bounds(content, trained, file)
-    return np.stack([sizes, np.diff(bounds) // (trained.pq.code_size + 8), base + bounds[:-1]], axis=1)
 
 
 class Checked:
     """The lists of files, each looked at once. For several threads."""
 
     def __init__(self, files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], trained: Any):
-        self._files, self._contents = files, contents
-        self._bounds = np.stack([_bounds(content, trained, file) for file, content in zip(files, contents)])
         n = trained.nlist
-        self._sums, self._whole = np.zeros((len(files), n), np.uint32), np.ones((len(files), n), bool)
-        for place, (file, content) in enumerate(zip(files, contents)):
-            if file.suffix != BEFORE:  # which is read through when it is opened
-                self._sums[place], self._whole[place] = content[8 * n : PER_HEADER * n].view(np.uint32), False
+        self._files, self._contents = files, contents
+        self._bounds = np.stack([_bounds(content, trained) for content in contents])
+        self._sums = np.stack([content[4 * n : PER_HEADER * n].view(np.uint32) for content in contents])
+        self._whole = np.zeros((len(files), n), bool)
 
     def look_at(self, lists: NDArray[np.int64]) -> None:
         """At those of these lists, numbered through all files, that nobody has looked at. Raises DamagedFile."""
@@ -160,13 +158,21 @@ class Coded:
 
     suffix = ".codes"
 
-    def __init__(self, trained: Any, file: Path | None = None):
+    def __init__(self, trained: Any):
         self.trained = trained
         self._nearest = centres.nearest(trained.quantizer)
-        self._parts = [read(file, trained)] if file is not None else []
+        self.clear()
+
+    def clear(self) -> None:
+        self._parts: list[tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int32]]] = []
 
     def __len__(self) -> int:
         return sum(len(lists) for lists, _, _ in self._parts)
+
+    @property
+    def photos(self) -> tuple[int, int]:
+        """Numbers of the first and the last photo. There is one."""
+        return int(self._parts[0][2].min()), int(self._parts[-1][2].max())
 
     @property
     def n_first(self) -> int:
@@ -174,23 +180,26 @@ class Coded:
         return PER_HEADER * int(self.trained.nlist)
 
     def add(self, rows: NDArray[np.float32], photos: NDArray[Any]) -> None:
+        """Photos have numbers that rise."""
         import faiss
 
         lists, codes = self._nearest(rows), np.empty((len(rows), self.trained.pq.code_size), np.uint8)
         self.trained.encode_vectors(len(rows), *map(faiss.swig_ptr, (rows, lists, codes)))
         self._parts.append((lists.astype(np.uint16), codes, photos.astype(np.int32)))
 
+    def add_before(self, file: Path, first: int) -> None:
+        """What a file holds, whose first photo has this number."""
+        lists, codes, photos = read(file, self.trained)
+        self._parts.insert(0, (lists, codes, photos + np.int32(first)))
+
     def write(self, file: Path) -> None:
         lists, codes, photos = map(np.concatenate, zip(*self._parts))
         self._parts = [(lists, codes, photos)]
-        write(file, self.trained, lists, codes, photos)
-
-    def clear(self) -> None:
-        self._parts = []
+        write(file, self.trained, lists, codes, photos - photos.min())
 
 
 class Whole:
-    """A FAISS index in memory: of descriptors as they are, or with codes, as they were stored before files were mapped."""
+    """A FAISS index in memory, of descriptors as they are."""
 
     suffix = ".faiss"
 
@@ -206,51 +215,101 @@ class Whole:
     def write(self, file: Path) -> None:
         write_index(self.faiss, file)
 
-    def clear(self) -> None:
-        self.faiss.reset()
-
     def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, among: Mapping[str, Any]) -> Found:
         import faiss
 
-        if probed is not None:
-            return _search(self.faiss, rows, n, probed, among)
         similarity, photo = np.empty((len(rows), n), np.float32), np.empty((len(rows), n), np.int64)
         self.faiss.search(rows, n, params=faiss.SearchParameters(**among), D=similarity, I=photo)
         return similarity, photo
 
 
 class Mapped:
-    """Files of the same lists, searched as one. For several threads."""
+    """Files of the same lists, each with the number of its first photo, searched as one. For several threads."""
 
-    def __init__(self, trained: Any, files: Sequence[Path], lets_go: bool):
+    def __init__(self, trained: Any, files: Mapping[Path, int], lets_go: bool):
         import faiss
 
-        self._maps, self._lets_go, self._n_lists = [], lets_go, trained.nlist
+        self._trained, self._lets_go, self._firsts = trained, lets_go, list(files.values())
+        self._maps: list[mmap.mmap] = []
+        self._lists: Any = None  # of all files, where FAISS cannot be told of some
         if hasattr(faiss, "OnDiskInvertedLists"):
             self._maps = [_mapped(file) for file in files]
-            contents = [np.frombuffer(one, np.uint8) for one in self._maps]
-            table = np.concatenate([_table(one, trained, file, one.ctypes.data) for file, one in zip(files, contents)])
-            self._lists = _at(table, trained.pq.code_size)
-        else:
-            contents = [np.fromfile(file, np.uint8) for file in files]
-            self._lists = _in_memory(files, contents, trained)
-        self._checked = Checked(files, contents, trained)
-        self._faiss = faiss.IndexIVFPQFastScan(trained.quantizer, trained.d, 1, trained.pq.M, trained.pq.nbits, trained.metric_type)
-        self._faiss.pq, self._faiss.by_residual, self._faiss.is_trained = trained.pq, trained.by_residual, True
-        self._faiss.nlist, self._faiss.ntotal = self._lists.nlist, self._lists.compute_ntotal()
-        self._faiss.replace_invlists(self._lists, False)
-        self._trained = trained  # which owns the quantizer
+            self._contents = [np.frombuffer(one, np.uint8) for one in self._maps]
+        else:  # on Windows
+            self._contents = [np.fromfile(file, np.uint8) for file in files]
+        self._checked = Checked(list(files), self._contents, trained)
+        sizes, bounds = (np.stack([of(content, trained) for content in self._contents]) for of in (_sizes, _bounds))
+        self._sizes, self._starts = sizes.ravel(), bounds[:, :-1].ravel()
+        self._rooms = np.diff(bounds).ravel() // (trained.pq.code_size + PER_PHOTO)  # of codes, to whole blocks
+        if not self._maps:
+            everything = np.arange(len(self._sizes))
+            self._lists = _in_memory(self._taken(everything), self._sizes, self._numbered(everything), trained)
 
     def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, among: Mapping[str, Any]) -> Found:
         assert probed is not None
         similarity, lists = probed
-        first = range(0, self._lists.nlist, self._n_lists)
-        places = np.concatenate([np.where(lists < 0, lists, lists + one) for one in first], axis=1)
-        self._checked.look_at(places[places >= 0])
-        found = _search(self._faiss, rows, n, (np.tile(similarity, len(first)), places), among)
+        n_files = len(self._firsts)
+        places = (lists[:, None] + self._trained.nlist * np.arange(n_files)[:, None]).reshape(len(rows), -1)
+        used, own = np.unique(places, return_inverse=True)
+        self._checked.look_at(used)
+        given, numbers = self._lists, None
+        if given is None:
+            numbers, own = self._numbered(used), own.reshape(places.shape)
+            given, places = self._at(used, numbers), own
+        found = _search(_over(self._trained, given), rows, n, (np.tile(similarity, n_files), places), among)
         for one in self._maps if self._lets_go else ():
             one.madvise(mmap.MADV_DONTNEED)
         return found
+
+    def _taken(self, used: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """The codes of these lists, numbered through all files."""
+        files, size = used // self._trained.nlist, self._trained.pq.code_size
+        starts = self._starts[used]
+        in_turn = zip(files.tolist(), starts.tolist(), (starts + size * self._rooms[used]).tolist())
+        return [self._contents[file][start:end] for file, start, end in in_turn]
+
+    def _numbered(self, used: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The photos of all codes of these lists, which are in order, with their room."""
+        size, n_lists = self._trained.pq.code_size, self._trained.nlist
+        rooms = self._rooms[used]
+        bounds = np.concatenate([[0], np.cumsum(rooms)])
+        room = np.empty(bounds[-1] + ALIGNED // 8, np.int64)
+        begin = -room.ctypes.data % ALIGNED // 8
+        numbers = room[begin : begin + bounds[-1]]
+        starts = (self._starts[used] + size * rooms) // PER_PHOTO  # an even number: a block of codes before it, headers of 8 bytes
+        for file, (content, first) in enumerate(zip(self._contents, self._firsts)):
+            low, high = np.searchsorted(used, (file * n_lists, (file + 1) * n_lists))
+            if low < high:
+                own = content.view(np.uint16)
+                in_turn = zip(starts[low:high].tolist(), (starts[low:high] + rooms[low:high]).tolist())
+                np.add(np.concatenate([own[start:end] for start, end in in_turn]), first, out=numbers[bounds[low] : bounds[high]])
+        return numbers
+
+    def _at(self, used: NDArray[np.int64], numbers: NDArray[np.int64]) -> Any:
+        """FAISS's lists on disk, of a file that begins at no address, so that what it takes for places in it are addresses. It looks for
+        the numbers of photos behind the room that a list has for codes: the room is such that they are where they are."""
+        import faiss
+
+        size = self._trained.pq.code_size
+        codes = np.array([one.ctypes.data for one in self._contents])[used // self._trained.nlist] + self._starts[used]
+        photos = numbers.ctypes.data + 8 * (np.cumsum(self._rooms[used]) - self._rooms[used])
+        table = np.ascontiguousarray(np.stack([self._sizes[used], (photos - codes) // size, codes], axis=1))
+        lists = faiss.OnDiskInvertedLists()
+        lists.nlist, lists.code_size, lists.read_only = len(table), size, True
+        lists.lists.resize(len(table))
+        faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table), table.nbytes)
+        return lists
+
+
+def _over(trained: Any, lists: Any) -> Any:
+    """An index of these lists, whose centres are not looked for."""
+    import faiss
+
+    index = faiss.IndexIVFPQFastScan(trained.quantizer, trained.d, 1, trained.pq.M, trained.pq.nbits, trained.metric_type)
+    index.pq, index.by_residual, index.is_trained = trained.pq, trained.by_residual, True
+    index.nlist, index.ntotal = lists.nlist, lists.compute_ntotal()
+    index.replace_invlists(lists, False)
+    return index
 
 
 def _search(index: Any, rows: NDArray[np.float32], n: int, probed: Probed, among: Mapping[str, Any]) -> Found:
@@ -278,27 +337,15 @@ def _mapped(file: Path) -> mmap.mmap:
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _at(table: NDArray[np.int64], code_size: int) -> Any:
-    """FAISS's lists on disk, of a file that begins at no address, so that what it takes for places in it are addresses."""
-    import faiss
-
-    lists = faiss.OnDiskInvertedLists()
-    lists.nlist, lists.code_size, lists.read_only = len(table), code_size, True
-    lists.lists.resize(len(table))
-    faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table), table.nbytes)
-    return lists
-
-
-def _in_memory(files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], trained: Any) -> Any:
+def _in_memory(codes: Sequence[NDArray[np.uint8]], sizes: NDArray[np.int64], numbers: NDArray[np.int64], trained: Any) -> Any:
     """The same where FAISS has no lists on disk: on Windows."""
     import faiss
 
     packer = trained.get_CodePacker()
     packer.this.disown()
-    lists = faiss.BlockInvertedLists(trained.nlist * len(files), packer)
-    for part, (file, content) in enumerate(zip(files, contents)):
-        for number, (n, room, at) in enumerate(_table(content, trained, file, 0).tolist(), start=part * trained.nlist):
-            if n:
-                arrays = content[at + room * trained.pq.code_size :].view(np.int64), content[at:]
-                lists.add_entries(number, n, *map(faiss.swig_ptr, arrays))
+    lists = faiss.BlockInvertedLists(len(sizes), packer)
+    starts = BLOCK * _starts(sizes)
+    for number, (n, own) in enumerate(zip(sizes.tolist(), codes)):
+        if n:
+            lists.add_entries(number, n, *map(faiss.swig_ptr, (numbers[starts[number] :], own)))
     return lists

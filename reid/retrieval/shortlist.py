@@ -1,16 +1,17 @@
 """Which references are worth matching: the query's descriptors vote in an index of the gallery's own.
 
-The index holds every descriptor of every reference in a few bytes (inverted lists of product-quantised residuals, Jegou et al. 2011,
-TPAMI; FAISS). A keypoint of the query votes for each photo among its nearest neighbours there, by how much nearer that neighbour is than
-the last of them (local naive Bayes nearest neighbour, McCann and Lowe 2012, CVPR). What is in every photo votes for none.
+The index holds the strongest descriptors of every reference in a few bytes each: projected onto the axes along which the gallery's own
+differ most, in inverted lists of product-quantised residuals (Jegou et al. 2011, TPAMI; FAISS). A keypoint of the query votes for each
+photo among its nearest neighbours there, by how much nearer that neighbour is than the last of them (local naive Bayes nearest neighbour,
+McCann and Lowe 2012, CVPR). What is in every photo votes for none.
 
-    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, and its files as they were written
+    <folder>/shortlist/<fingerprint>/<key>/photos.safetensors   digests of the photos in an index, its files as they were written, the axes
     <folder>/shortlist/<fingerprint>/<key>/<name>.faiss         where its lists have their centres; or all of it, where it is small
     <folder>/shortlist/<fingerprint>/<key>/<name>.codes         a part of it
 
-All parts have the same lists. What is added joins the last of them, until that has `SHARD` descriptors; only that is written again. Parts
-are mapped, not read, and each list is checked when a query first reads it. Those of earlier versions, FAISS files and lists without
-checksums (`.lists`), stay as they are and are read.
+All parts have the same lists. What is added is a part of its own, which those before it join that are no larger, up to `SHARD`
+descriptors: so parts are few, and what is stored is seldom written again. Parts are mapped, not read, and each list is checked when a
+query first reads it.
 
 Galleries may share a folder: several indexes stand beside each other, each is the gallery's that has most of its photos. Processes may
 share it, too: a file is never changed, the list of photos is replaced last, and what it named before stays for an hour.
@@ -47,15 +48,19 @@ from ..store import (
     write_atomically,
     write_tensors,
 )
-from . import lists
+from . import lists, projection
 from .index import PHOTOS, Index, Part, read
 from .lists import Coded, Whole, write_index
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
-PER_CODE = 4  # dimensions that share a code of 4 bits
+STORED = 352  # descriptors of a photo, the strongest: with projection, codes and numbers of photos 4 KiB
+AXES = 64  # that a descriptor is projected onto where there are lists
+AXES_OF_WHOLE = 256  # that a vector of a whole photo is projected onto
+PER_CODE = 4  # axes that share a code of 4 bits
 EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
-SHARD = 2**24  # descriptors in a file, about: 33,000 photos, 0.4 GB
+SAMPLE = 4096  # vectors of whole photos that axes are learned from
+SHARD = 2**24  # descriptors in a file, at most: 47,000 photos, 0.2 GB
 AT_ONCE = 64  # photos added at a time
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
 
@@ -64,7 +69,9 @@ Load = Callable[[str], Features]
 
 def describe() -> dict[str, object]:
     """All that changes votes, features given. JSON-able."""
-    return {"neighbours": NEIGHBOURS, "probed": PROBED, "per_code": PER_CODE, "exact_below": EXACT_BELOW, "training": lists.TRAINING}
+    names = "NEIGHBOURS", "PROBED", "STORED", "AXES", "AXES_OF_WHOLE", "PER_CODE", "EXACT_BELOW", "SAMPLE"
+    learned = {"training": lists.TRAINING, "held_back": projection.HELD_BACK}
+    return {**{name.lower(): globals()[name] for name in names}, **learned}
 
 
 class Shortlist:
@@ -74,7 +81,7 @@ class Shortlist:
 
     def __init__(self, folder: Path, features_fingerprint: str, of_whole: int | None = None):
         self.of_whole = of_whole
-        self.root = folder / "shortlist" / fingerprint(features_fingerprint, PER_CODE, EXACT_BELOW)
+        self.root = folder / "shortlist" / fingerprint(features_fingerprint, describe())
         self._index: Index | None = None
         self._asked: tuple[Index, list[str], NDArray[np.int64]] | None = None  # the last photos that votes were asked for: their numbers
         self._again: Callable[[], None] | None = None  # brings a new index to the photos of the last update
@@ -101,10 +108,10 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            growing = _Growing(self._index) if self._index is not None and fits else None
+            growing = _Growing(self._index, self.of_whole) if self._index is not None and fits else None
         except FileNotFoundError:
             growing = None
-        growing = growing or _Growing(Index(self._free(wanted), {}, len(wanted)))
+        growing = growing or _Growing(Index(self._free(wanted), {}, len(wanted)), self.of_whole)
         new = [digest for digest in wanted if digest not in growing.index.numbers]
         saved = time.monotonic()
         for start in range(0, len(new), AT_ONCE):
@@ -154,7 +161,7 @@ class Shortlist:
         wanted[numbers] = True
         among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
         n_each = NEIGHBOURS if self.of_whole is None else min(self.of_whole, len(numbers))
-        similarity, photo = index.nearest(query.descriptors.astype(np.float32), n_each, PROBED, among)
+        similarity, photo = index.nearest(query.descriptors, n_each, PROBED, among)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), n_each)
@@ -245,76 +252,101 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
             yield folder
         else:
             named = {part.name for part in index.files} if index is not None else set()
-            files = (file for file in sorted(folder.glob("*")) if file.suffix in (Whole.suffix, Coded.suffix, lists.BEFORE))
-            yield from (file for file in files if file.name not in named and is_old(file))
+            yield from (file for file in sorted(folder.glob("*")) if file.name not in {PHOTOS, *named} and is_old(file))
 
 
 class _Growing:
-    """An index that photos are added to, its last part in memory of its own. What is stored of it is not changed, but replaced.
+    """An index that photos are added to, a part of it in memory of its own. What is stored of it is not changed, but replaced.
 
-    Raises FileNotFoundError where that part is gone or is not what was written."""
+    Raises FileNotFoundError where a file of it is gone or is not what was written."""
 
-    def __init__(self, index: Index):
-        self.index = replace(index, numbers=dict(index.numbers), trained=None, opened=())
+    def __init__(self, index: Index, of_whole: int | None):
+        self.index, self.of_whole = replace(index, numbers=dict(index.numbers), trained=None, opened=()), of_whole
         self.whole = set(index.files)  # files that are known to be what was written
         self.made = set[str]()  # names of those of this run
-        self.full, self.last = index.parts, self._last(index)  # the former stay as they are
-        if self.last is not None and len(self.last):
-            self.full = index.parts[:-1]
-            self._begin_if_full()
+        self.stored = index.parts  # they stay as they are, unless they join the last
+        self.last = self._begun()
 
-    def _last(self, index: Index) -> Whole | Coded | None:
-        """The last part; empty if it is full, or one FAISS file, which stays as it is; none if there is no part."""
-        import faiss
-
-        if not index.parts:
+    def _begun(self) -> Whole | Coded | None:
+        """A part to add to: all of the index where it is small; none where nothing is laid out."""
+        if self.index.centres is not None:
+            return Coded(self.index.centres.faiss(self.index.folder))
+        if not self.index.parts:
             return None
-        part = index.parts[-1]
-        file, trained = index.folder / part.name, None if index.centres is None else index.centres.faiss(index.folder)
-        if trained is not None and lists.n_codes(file, trained) >= SHARD:
-            return Coded(trained)
-        if not part.is_whole(index.folder):
-            raise FileNotFoundError(file)
-        if trained is not None:
-            return Coded(trained, file)
-        last = Whole(part.faiss(index.folder))
-        if not isinstance(last.faiss, faiss.IndexIVF):
-            return last
-        last.clear()
-        return Coded(last.faiss)
-
-    def _begin_if_full(self) -> None:
-        """Begin another part, with the same lists, if the last of the index is full."""
-        if self.last is not None and len(self.last) >= SHARD:
-            self.full = self.index.parts
-            self.last.clear()
+        [part] = self.index.parts
+        if not part.is_whole(self.index.folder):
+            raise FileNotFoundError(self.index.folder / part.name)
+        self.stored = ()
+        return Whole(part.faiss(self.index.folder))
 
     def add(self, digests: Sequence[str], start: int, load: Load) -> None:
         """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""
         part = digests[start : start + AT_ONCE]
-        descriptors = [load(digest).descriptors for digest in part]
+        descriptors = [_strongest(load(digest)) for digest in part]
         places = np.arange(len(self.index.numbers), len(self.index.numbers) + len(part))
+        if isinstance(self.last, Coded) and len(self.last) and (len(self.last) >= SHARD or self._n_photos(places[-1]) > lists.PHOTOS):
+            self.save()
+            self.stored = self.index.parts
+            self.last.clear()
         self.index.numbers.update(zip(part, places.tolist()))
         if any(map(len, descriptors)):
             if self.last is None:
-                self.last = _laid_out(digests, load, sum(map(len, descriptors)) / len(part))
+                self._lay_out(digests, load, sum(map(len, descriptors)) / len(part))
             owners = np.repeat(places, [len(one) for one in descriptors])
-            self.last.add(np.concatenate(descriptors, dtype=np.float32), owners)
-            if len(self.last) >= SHARD:
-                self.save()
-                self._begin_if_full()
+            rows, onto = np.concatenate(descriptors), self.index.projection
+            assert self.last is not None
+            self.last.add(rows.astype(np.float32) if onto is None else onto(rows), owners)
+
+    def _n_photos(self, last: int, first: int | None = None) -> int:
+        """Numbers that a part takes whose last photo is this one."""
+        assert isinstance(self.last, Coded)
+        return int(last) + 1 - (self.last.photos[0] if first is None else first)
+
+    def _lay_out(self, digests: Sequence[str], load: Load, n_each: float) -> None:
+        """Begin an index for these photos of about `n_each` descriptors; its axes and lists are found on photos spread among them."""
+        import faiss
+
+        n, n_dims = n_each * len(digests), load(digests[0]).descriptors.shape[1]
+        axes = 2 ** int(np.log2(min(n_dims, AXES if self.of_whole is None else AXES_OF_WHOLE)))
+        n_lists = lists.how_many(n) if n >= EXACT_BELOW else 0
+        sample = np.zeros((0, n_dims))
+        if n_lists or self.of_whole is not None:
+            least = max(SAMPLE if self.of_whole is not None else 0, lists.TRAINING * n_lists)
+            places = np.unique(np.linspace(0, len(digests) - 1, int(least / n_each) + 1).astype(int))
+            sample = np.concatenate([_strongest(load(digests[i])) for i in places])
+            self.index = replace(self.index, projection=projection.learned(sample, axes))
+        if n_lists and self.index.projection is not None:
+            onto = self.index.projection
+            some = (onto(rows).astype(np.float16) for rows in np.array_split(sample, 1 + len(sample) // 2**16))
+            self.last = lists.laid_out(np.concatenate(list(some)), n_lists, axes // PER_CODE)
+        else:
+            self.last = Whole(faiss.index_factory(axes if len(sample) else n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT))
+
+    def _join(self, last: Coded) -> None:
+        """Parts that are no larger than what is added become a part with it, up to `SHARD` descriptors."""
+        while self.stored:
+            part, file = self.stored[-1], self.index.folder / self.stored[-1].name
+            n = lists.n_codes(file, last.trained)
+            if n > len(last) or n + len(last) > SHARD or self._n_photos(last.photos[1], part.first) > lists.PHOTOS:
+                return
+            if not part.is_whole(self.index.folder):
+                return  # whoever reads it will find it
+            last.add_before(file, part.first)
+            self.stored = self.stored[:-1]
 
     def save(self) -> Index:
-        """The index, its last part stored under a name of its content, and then the list of its photos in the place of the one before. A
+        """The index, what is added stored under a name of its content, and then the list of its photos in the place of the one before. A
         file that was named before becomes a leftover; if this run has made it, it goes at once."""
-        index, parts, centred = self.index, self.full, self.index.centres
+        index, parts, centred = self.index, self.stored, self.index.centres
         digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
         if self.last is not None and len(self.last):
-            if isinstance(self.last, Coded) and centred is None:
-                centred = self._stored(partial(write_index, self.last.trained), Whole.suffix)
-            parts = (*parts, self._stored(self.last.write, self.last.suffix, hashlib.sha256(digests.tobytes()).hexdigest()))
-        about = {"parts": [astuple(part) for part in parts], "n_trained": index.n_trained}
-        write_tensors(index.folder / PHOTOS, {"digests": digests}, about if centred is None else about | {"centres": astuple(centred)})
+            if isinstance(self.last, Coded):
+                centred = centred or self._written(partial(write_index, self.last.trained), Whole.suffix)
+                self._join(self.last)
+            parts = (*self.stored, self._written(self.last.write, self.last.suffix, hashlib.sha256(digests.tobytes()).hexdigest()))
+        about = {"parts": [astuple(part) for part in parts], "n_trained": index.n_trained, "centres": centred and astuple(centred)}
+        onto = {} if index.projection is None else {"mean": index.projection.mean, "axes": index.projection.axes}
+        write_tensors(index.folder / PHOTOS, {"digests": digests, **onto}, about)
         for name in {part.name for part in index.parts} - {part.name for part in parts}:
             try:
                 (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
@@ -323,13 +355,13 @@ class _Growing:
         self.index = replace(index, parts=parts, centres=centred)
         return self.index
 
-    def _stored(self, write: Callable[[Path], None], suffix: str, *content: str) -> Part:
+    def _written(self, write: Callable[[Path], None], suffix: str, *content: str) -> Part:
         folder = self.index.folder
         file = folder / f"{secrets.token_hex(8)}{suffix}"
         write_atomically(file, write)
         n_bytes, checksum = file.stat().st_size, checksum_of(file)
-        n_first = self.last.n_first if isinstance(self.last, Coded) and suffix == Coded.suffix else None
-        first = () if n_first is None else (n_first, checksum_of(file, n_first))
+        lists_of = self.last if isinstance(self.last, Coded) and suffix == Coded.suffix else None
+        first = () if lists_of is None else (lists_of.n_first, checksum_of(file, lists_of.n_first), lists_of.photos[0])
         path = folder / f"{fingerprint(self.index.n_trained, checksum, *content)}{suffix}"
         try:
             os.replace(file, path)
@@ -342,14 +374,5 @@ class _Growing:
         return part
 
 
-def _laid_out(digests: Sequence[str], load: Load, n_each: float) -> Whole | Coded:
-    """An empty index for these photos of about `n_each` descriptors, its lists found on photos spread among them."""
-    import faiss
-
-    n = n_each * len(digests)
-    n_dims = load(digests[0]).descriptors.shape[1]
-    if n < EXACT_BELOW:
-        return Whole(faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT))
-    n_lists = lists.how_many(n)
-    places = np.unique(np.linspace(0, len(digests) - 1, int(lists.TRAINING * n_lists / n_each) + 1).astype(int))
-    return lists.laid_out(np.concatenate([load(digests[i]).descriptors for i in places]), n_lists, n_dims // PER_CODE)
+def _strongest(features: Features) -> NDArray[np.float16]:
+    return features.descriptors[:STORED]

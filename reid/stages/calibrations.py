@@ -75,7 +75,7 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
 
 def tell_preparation(work: Workspace) -> None:
     """A note where what an embedding was learned of was prepared otherwise than photos are here."""
-    for extract in (one.settings.extract for one in work.extracting if one.settings.extract.extractor == "embedding"):
+    for extract in (one.settings.extract for one in work.extractors if one.settings.extract.extractor == "embedding"):
         card = weights.card(Path(extract.weights)) if extract.weights else {}
         learned = {name: value for name, value in card.get("settings", {}).items() if value != getattr(extract, name)}
         if learned:

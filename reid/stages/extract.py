@@ -86,9 +86,9 @@ def missing(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> list[Ind
     return [item for item in items if item.digest in lacking]
 
 
-def extracted_in(items: Sequence[Indexed], work: Workspace, check: bool = False) -> Iterator[Extracted | Failure]:
-    """`extracted` by all that a workspace extracts."""
-    return extracted(items, work.extracting, check)
+def extracted_in(items: Sequence[Indexed], work: Workspace, n_references: int, check: bool = False) -> Iterator[Extracted | Failure]:
+    """`extracted` by all that a workspace extracts for a gallery of so many references."""
+    return extracted(items, work.extracting(n_references), check)
 
 
 def extracted(items: Sequence[Indexed], pipelines: Sequence[Pipeline], check: bool = False) -> Iterator[Extracted | Failure]:

@@ -74,9 +74,11 @@ class Pipeline:
     @cached_property
     def embedding(self) -> Pipeline | None:
         """What chooses the shortlist together with this pipeline's votes."""
-        file = self.settings.match.embedding
-        own = {"extractor": "embedding", "weights": file, "matcher": "cosine", "lightglue_weights": "", "embedding": ""}
-        return Pipeline(self.settings.replace(**own), self.folder, self.listener) if file else None
+        of = self.settings.match.embedding
+        if of == "none" or extractors.entry(self.settings.extract.extractor).votes_for:
+            return None
+        own = {"extractor": "embedding", "weights": "" if of == "network" else of, "matcher": "cosine"}
+        return Pipeline(self.settings.replace(**own, lightglue_weights="", embedding="none"), self.folder, self.listener)
 
     @cached_property
     def learned(self) -> frozenset[str]:

@@ -37,7 +37,7 @@ class Workspace:
             self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
-        self.extracting = (*self.pipelines, *filter(None, [self.first.embedding]))  # whose features every photo has
+        self.extractors = (*self.pipelines, *filter(None, [self.first.embedding]))
         for place, one in enumerate(self.pipelines):
             one.kept = next(other for other in self.pipelines[: place + 1] if other.settings.extract == one.settings.extract).kept
         self.digests = Digests(folder)
@@ -67,6 +67,10 @@ class Workspace:
             },
         )
 
+    def extracting(self, n_references: int) -> tuple[Pipeline, ...]:
+        """Whose features every photo has, in a gallery of so many: without a shortlist nothing chooses it."""
+        return self.extractors if 0 < self.settings.match.shortlist < n_references else self.pipelines
+
     def second_looks(self, counted: Sequence[Pipeline]) -> SecondStore:
         """What second looks have found by the first pipeline, of motions that these have seen."""
         matches = [self.first.fingerprints.of_matches, *sorted(one.fingerprints.of_matches for one in counted)]
@@ -75,7 +79,7 @@ class Workspace:
     @property
     def computes(self) -> dict[str, str]:
         """What has to be equal in two processes that share the work: they then compute the same, and find what the other has stored."""
-        described = {one.name: one.fingerprints for one in self.extracting}
+        described = {one.name: one.fingerprints for one in self.extractors}
         numerics = {
             f"{what} of {name}": str(getattr(one, what)["numerics"]) for name, one in described.items() for what in ("features", "matches")
         }
