@@ -77,10 +77,11 @@ def describe() -> dict[str, object]:
 class Shortlist:
     """The index of one kind of features; `update` brings it to the photos of a gallery, `votes` searches it. For several threads.
 
-    A descriptor votes for `NEIGHBOURS`, or, where it is a whole photo's, for as many photos as are said."""
+    A descriptor votes for `NEIGHBOURS`, or, where it is a whole photo's, for as many photos as are said. Vectors of whole photos are
+    projected however few they are, unless they are `learned`: then all of their axes tell animals apart."""
 
-    def __init__(self, folder: Path, features_fingerprint: str, of_whole: int | None = None):
-        self.of_whole = of_whole
+    def __init__(self, folder: Path, features_fingerprint: str, of_whole: int | None = None, learned: bool = False):
+        self.of_whole, self._is_learned = of_whole, learned
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, describe())
         self._index: Index | None = None
         self._asked: tuple[Index, list[str], NDArray[np.int64]] | None = None  # the last photos that votes were asked for: their numbers
@@ -108,10 +109,10 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            growing = _Growing(self._index, self.of_whole) if self._index is not None and fits else None
+            growing = self._growing(self._index) if self._index is not None and fits else None
         except FileNotFoundError:
             growing = None
-        growing = growing or _Growing(Index(self._free(wanted), {}, len(wanted)), self.of_whole)
+        growing = growing or self._growing(Index(self._free(wanted), {}, len(wanted)))
         new = [digest for digest in wanted if digest not in growing.index.numbers]
         saved = time.monotonic()
         for start in range(0, len(new), AT_ONCE):
@@ -123,6 +124,12 @@ class Shortlist:
         progress(len(new), len(new))
         self._index = growing.save().open(growing.whole)
         self._collect()
+
+    def _growing(self, index: Index) -> _Growing:
+        """With axes for lists alone, or else for all that is put in."""
+        if self.of_whole is None:
+            return _Growing(index, AXES, 0, False)
+        return _Growing(index, AXES_OF_WHOLE, SAMPLE, not self._is_learned)
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike. An index that turns out
@@ -260,8 +267,9 @@ class _Growing:
 
     Raises FileNotFoundError where a file of it is gone or is not what was written."""
 
-    def __init__(self, index: Index, of_whole: int | None):
-        self.index, self.of_whole = replace(index, numbers=dict(index.numbers), trained=None, opened=()), of_whole
+    def __init__(self, index: Index, axes: int, sample: int, always: bool):
+        self.index = replace(index, numbers=dict(index.numbers), trained=None, opened=())
+        self.axes, self.sample, self.always = axes, sample, always  # at most; rows they are learned from, at least; without lists, too
         self.whole = set(index.files)  # files that are known to be what was written
         self.made = set[str]()  # names of those of this run
         self.stored = index.parts  # they stay as they are, unless they join the last
@@ -307,20 +315,18 @@ class _Growing:
         import faiss
 
         n, n_dims = n_each * len(digests), load(digests[0]).descriptors.shape[1]
-        axes = 2 ** int(np.log2(min(n_dims, AXES if self.of_whole is None else AXES_OF_WHOLE)))
         n_lists = lists.how_many(n) if n >= EXACT_BELOW else 0
-        sample = np.zeros((0, n_dims))
-        if n_lists or self.of_whole is not None:
-            least = max(SAMPLE if self.of_whole is not None else 0, lists.TRAINING * n_lists)
+        if n_lists or self.always:
+            least = max(self.sample, lists.TRAINING * n_lists)
             places = np.unique(np.linspace(0, len(digests) - 1, int(least / n_each) + 1).astype(int))
-            sample = np.concatenate([_strongest(load(digests[i])) for i in places])
-            self.index = replace(self.index, projection=projection.learned(sample, axes))
-        if n_lists and self.index.projection is not None:
-            onto = self.index.projection
-            some = (onto(rows).astype(np.float16) for rows in np.array_split(sample, 1 + len(sample) // 2**16))
-            self.last = lists.laid_out(np.concatenate(list(some)), n_lists, axes // PER_CODE)
-        else:
-            self.last = Whole(faiss.index_factory(axes if len(sample) else n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT))
+            sample, n_dims = np.concatenate([_strongest(load(digests[i])) for i in places]), 2 ** int(np.log2(min(n_dims, self.axes)))
+            onto = projection.learned(sample, n_dims)
+            self.index = replace(self.index, projection=onto)
+            if n_lists:
+                some = [onto(rows).astype(np.float16) for rows in np.array_split(sample, 1 + len(sample) // 2**16)]
+                self.last = lists.laid_out(np.concatenate(some), n_lists, n_dims // PER_CODE)
+                return
+        self.last = Whole(faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT))
 
     def _join(self, last: Coded) -> None:
         """Parts that are no larger than what is added become a part with it, up to `SHARD` descriptors."""

@@ -108,7 +108,8 @@ class Pipeline:
 
     @cached_property
     def index(self) -> Shortlist:
-        return Shortlist(self.folder, self.fingerprints.of_features, extractors.entry(self.settings.extract.extractor).votes_for)
+        extract = self.settings.extract
+        return Shortlist(self.folder, self.fingerprints.of_features, extractors.entry(extract.extractor).votes_for, bool(extract.weights))
 
     @cached_property
     def extractor(self) -> extractors.Extractor:
