@@ -57,6 +57,18 @@ def test_what_is_mapped_is_found_as_faiss_finds_it(tmp_path, coded, monkeypatch,
     assert np.array_equal(Mapped(trained, written(tmp_path, trained, rows, 3), False).search(query, n, probed, selected)[0], similarity)
 
 
+def test_photos_of_later_parts_have_the_numbers_that_their_part_does_not(tmp_path, coded):
+    """A file numbers its photos in two bytes; where it begins is no matter."""
+    _, trained, rows = coded
+    [file] = written(tmp_path, trained, rows, 1)
+    probed = centres.probed(trained.quantizer, rows[:50], 6)
+    similarity, photo = Mapped(trained, {file: 0}, False).search(rows[:50], 4, probed, {})
+    assert photo.min() >= 0 and photo.max() > 50
+    for first in (65_500, 10**6):
+        found = Mapped(trained, {file: first}, False).search(rows[:50], 4, probed, {})
+        assert np.array_equal(found[0], similarity) and np.array_equal(found[1], photo + first)
+
+
 def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
     _, trained, rows = coded
     [file] = written(tmp_path, trained, rows, 1)

@@ -282,7 +282,8 @@ class Mapped:
             if low < high:
                 own = content.view(np.uint16)
                 in_turn = zip(starts[low:high].tolist(), (starts[low:high] + rooms[low:high]).tolist())
-                np.add(np.concatenate([own[start:end] for start, end in in_turn]), first, out=numbers[bounds[low] : bounds[high]])
+                np.concatenate([own[start:end] for start, end in in_turn], out=numbers[bounds[low] : bounds[high]])
+                numbers[bounds[low] : bounds[high]] += first
         return numbers
 
     def _at(self, used: NDArray[np.int64], numbers: NDArray[np.int64]) -> Any:
