@@ -352,7 +352,8 @@ class Session(AbstractContextManager["Session"]):
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         written = tuple(names[item.ref.image_id] for item in items)
-        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable))
+        share = partial(self.engine.map, what="photos compared", key=lambda item: item.digest)
+        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable), share)
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

@@ -228,6 +228,7 @@ def everything(root, store, engine, listener=None):
         report = opened.identify([root / "3-5.png", root / "5-5.png", root / "99-0.png"])
         evaluated = opened.evaluate().as_json()
         health = opened.health()
+        grouped = opened.cluster()
     evaluated.pop("seconds_per_query")
     return (
         (indexed.n_photos, indexed.n_extracted, indexed.failures, indexed.recall, indexed.impostors.as_json()),
@@ -235,6 +236,7 @@ def everything(root, store, engine, listener=None):
         (report.rankings, report.failures, report.fingerprint),
         evaluated,
         health,
+        (grouped.photos, grouped.written, grouped.failures, grouped.impostors.as_json()),
     )
 
 
@@ -260,8 +262,9 @@ def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machi
     store, told = gallery.parent / f"{workers}", Told()
     assert everything(gallery, store, reid.engines.ray(workers=workers), told) == alone
     assert alone[0][:2] == (25, 25) and len(alone[0][2]) == 1
+    assert 10 < len({one.group for one in alone[5][0]}) < 20  # of 28 photos of 14 animals
     assert stored(store) == stored(gallery.parent / "alone")
-    assert any(note.startswith("photos extracted: 26 in ") for note in told.notes)
+    assert all(any(note.startswith(f"photos {what} in ") for note in told.notes) for what in ("extracted: 26", "compared: 28"))
 
 
 def kill_with_a_shard(cluster, node, engine):
