@@ -71,12 +71,19 @@ def add_node(cluster, attempts=3):
 
 
 @pytest.fixture(scope="module")
-def machines():
+def own(tmp_path_factory):
+    """The user's cache folder on the machines."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def machines(own):
     """Two nodes with a processor each. Nothing of them is left running."""
     before = dict(os.environ)
     os.environ |= {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
         "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(own),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's own 15 lets them starve beside other tests
         **PATIENT,
@@ -220,9 +227,9 @@ def alone(gallery):
     return everything(gallery, gallery.parent / "alone", reid.engines.local)
 
 
-def everything(root, store, engine, listener=None):
+def everything(root, store, engine, listener=None, **options):
     """What is asked of a gallery, as far as it does not depend on when and how fast."""
-    with reid.open(root, Settings.load(root / "own.toml"), cache=store, engine=engine, listener=listener or Told()) as opened:
+    with reid.open(root, Settings.load(root / "own.toml"), cache=store, engine=engine, listener=listener or Told(), **options) as opened:
         indexed = opened.index()
         calibrated = opened.calibrate()
         report = opened.identify([root / "3-5.png", root / "5-5.png", root / "99-0.png"])
@@ -265,6 +272,15 @@ def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machi
     assert 10 < len({one.group for one in alone[5][0]}) < 20  # of 28 photos of 14 animals
     assert stored(store) == stored(gallery.parent / "alone")
     assert all(any(note.startswith(f"photos {what} in ") for note in told.notes) for what in ("extracted: 26", "compared: 28"))
+
+
+def test_workers_share_features_at_a_url(gallery, alone, machines, own, tmp_path):
+    """Which they keep copies of each for itself, not where everything else is."""
+    assert everything(gallery, tmp_path / "store", reid.engines.ray(workers=2), features=f"file://{tmp_path}/far/features") == alone
+    whole = {file: data for file, data in stored(gallery.parent / "alone").items() if file.parts[0] == "features"}
+    assert stored(tmp_path / "far") == whole and {file.parts[0] for file in stored(own / "reid")} == {"features"}
+    here = {file for file in stored(tmp_path / "store") if file.parts[0] == "features"}
+    assert here < whole.keys()  # what the process that asks has read itself
 
 
 def kill_with_a_shard(cluster, node, engine):
