@@ -58,6 +58,12 @@ def test_nor_where_capitals_are_the_same(animals, call, tmp_path, monkeypatch, w
     assert not (animals / ".reid").exists()
 
 
+def test_two_pictures_have_two_names_whatever_their_capitals(animals, call, tmp_path):
+    queries = [save(tmp_path / folder / name, draw_animal(3, 5)) for folder, name in (("a", "q.png"), ("b", "Q.png"))]
+    assert call("identify", *queries, "--gallery", animals, *FAST, "--matches", tmp_path / "m")[0] == 0
+    assert sorted(path.name.casefold() for path in (tmp_path / "m").iterdir()) == ["_q.png.png", "q.png.png"]
+
+
 def test_a_picture_of_two_photos_is_not_written_over_one_of_them(animals, call):
     photo = animals / "animal-1" / "0.png"
     before = photo.read_bytes()

@@ -130,9 +130,9 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
         opened.work.listener.progress("pictures drawn", done, len(report.rankings))
         best = ranking.candidates[0]
         name = pictures.file_name(ranking.query_id)
-        while name in taken:
+        while name.casefold() in taken:
             name = f"_{name}"
-        taken.add(name)
+        taken.add(name.casefold())
         whose = f"{best.identity} ({best.reference_id})" if best.is_named else best.called
         captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{whose}\nscore {best.score:.3f}")
         pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])
