@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from test_docs import commands, options
 from test_records import features
 from test_upkeep import age
 
@@ -154,6 +155,11 @@ def test_what_is_missing_or_meaningless_is_one_line(animals, call, monkeypatch):
     assert "reid: cannot use s3://b: Install s3fs to access S3; mend that" in said("s3://b", "s3fs")
     assert "reid: cannot use nonsense://b: Protocol not known: nonsense" in said("nonsense://b")
     assert "reid" not in said("", "fsspec")  # nobody asks for it
+
+
+def test_every_command_that_takes_an_engine_takes_it():
+    taken = [(name, "--features" in options(one), "--engine" in options(one)) for name, one in commands().items()]
+    assert sum(features for _, features, _ in taken) == 7 and all(features == engine for _, features, engine in taken), taken
 
 
 def test_gc_frees_copies_and_nothing_at_the_url(animals, bucket, call):
