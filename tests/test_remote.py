@@ -17,7 +17,7 @@ from reid.errors import StoreError
 from reid.settings import Settings
 from reid.store import DamagedFile, FeatureStore, Remote
 
-SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4)
+SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", embedding="none", max_keypoints=60, resize=160, shortlist=4)
 WORDS = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", 60, "--resize", 160]
 PRINT, DIGEST, OTHER = "f" * 16, "ab" * 32, "ac" * 32
 NAME = f"{PRINT}/ab/{DIGEST}.safetensors"
