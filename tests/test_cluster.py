@@ -260,7 +260,7 @@ def n_features(store):
 def same_features(indexed, store):
     """Whether all photos of the gallery, and none besides, have the features that they have in a store that has those of queries, too."""
     found, expected = ({file: data for file, data in stored(one).items() if file.parts[0] == "features"} for one in (indexed, store))
-    assert len(found) == 48 and found.items() <= expected.items()  # 24 photos by content, of two pipelines
+    assert len(found) == 72 and found.items() <= expected.items()  # 24 photos by content, of two pipelines and a vector each
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -333,7 +333,7 @@ def test_a_driver_that_is_killed_goes_on(gallery, alone, machines, call):
         run.send_signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL, (gallery.parent / "driver.log").read_text()
     before = {file: file.stat().st_mtime_ns for file in (store / "features").glob("*/*/*.safetensors")}
-    assert 5 <= len(before) < 48  # of two pipelines
+    assert 5 <= len(before) < 72  # of two pipelines and a vector
     status, out, err = call(*words, *far)
     assert status == 1 and "25 photos of 13 individuals are indexed" in out and "bad.png" in err
     assert {file: file.stat().st_mtime_ns for file in before} == before  # nothing is done twice
