@@ -50,6 +50,7 @@ def open(
     *,
     table: str | Path | pd.DataFrame | None = None,
     cache: str | Path | None = None,
+    features: str | None = None,
     skip_bad: bool = False,
     join: Mapping[str, str] | None = None,
     names_as_written: bool = False,
@@ -59,13 +60,13 @@ def open(
     """Open a folder of known animals. `table` is a file or a DataFrame with WildlifeDatasets' columns, otherwise the folder's own; what
     is computed is stored under `cache`, otherwise in the gallery's `.reid`. With `skip_bad` rows that have a problem are left out.
     `join` maps a name to the name it is to be read as; with `names_as_written` words such as "unknown" are names. The work is done
-    by an `engine`, in this process or, as `engines.ray` says, on a cluster.
+    by an `engine`, in this process or, as `engines.ray` says, on a cluster. `features` is a URL where features are kept, too.
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
     root = Path(gallery)
     catalogue.check_folder(root)
     chosen, told = settings or Settings(), listener or Listener()
-    work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
+    work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told, features)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
     stages.tell_preparation(work)
     return Session(root, work, Path(table) if isinstance(table, str) else table, options, engine(work.folder, told))
@@ -194,10 +195,9 @@ class Session(AbstractContextManager["Session"]):
         if check:
             self.__dict__["_extracted"] = self._extract_gallery(check=True)
         items, failures, n_extracted = self._extracted
-        stages.update_index(self.references, self.work.first)
+        judges, impostors = (self.ready(), self.impostors) if items else (None, None)
         length = self.settings.match.shortlist
         recall = stages.recall(items, length, self.work) if 0 < length < len(items) else None
-        judges, impostors = (self.judges, self.impostors) if items else (None, None)
         calibration, losses = (judges.calibration, judges.losses) if judges else (None, None)
         n = len(items), len(self.gallery.identities), n_extracted
         return IndexSummary(*n, failures, impostors, recall, calibration, losses, self.work.folder, stages.n_to_estimate(items))
@@ -217,11 +217,10 @@ class Session(AbstractContextManager["Session"]):
         searched = [item for item in references if item.ref.image_id in wanted]
         if not searched:
             raise self._unusable()
-        judges = self.judges
+        judges = self.ready()
         if judges.calibration is not None and len(searched) < len(references):
             work.listener.note("only a part of the gallery is searched, and its calibration is of the whole: no probabilities")
             judges = Judges(judges.impostors)
-        stages.update_index(self.references, self.work.first)
         items, failed = self.read(refs)
         items, unusable, _ = self.extract_all(items, len(references))
         self.queries = {item.ref.image_id: item for item in items}
@@ -352,7 +351,8 @@ class Session(AbstractContextManager["Session"]):
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         written = tuple(names[item.ref.image_id] for item in items)
-        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable))
+        share = partial(self.engine.map, what="photos compared", key=lambda item: item.digest)
+        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable), share)
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""
@@ -376,7 +376,7 @@ class Session(AbstractContextManager["Session"]):
 
     def with_settings(self, settings: Settings) -> Session:
         """The same gallery with other settings; what is read of it is shared. To be closed by itself."""
-        other = Session(self.root, Workspace(settings, self.work.folder, self.work.listener), self.table, self._options, self.engine)
+        other = Session(self.root, self.work.with_settings(settings), self.table, self._options, self.engine)
         other.__dict__["gallery"] = self.gallery
         return other
 

@@ -131,7 +131,12 @@ def cache_folder() -> Path:
     """$REID_WEIGHTS, else the user's cache folder; it need not exist yet."""
     if "REID_WEIGHTS" in os.environ:
         return Path(os.environ["REID_WEIGHTS"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "reid" / "weights"
+    return of_user() / "weights"
+
+
+def of_user() -> Path:
+    """The user's own folder on this machine for what can be had again; it need not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "reid"
 
 
 def locate(entry: WeightsFile) -> Path | None:

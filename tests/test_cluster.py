@@ -71,12 +71,19 @@ def add_node(cluster, attempts=3):
 
 
 @pytest.fixture(scope="module")
-def machines():
+def own(tmp_path_factory):
+    """The user's cache folder on the machines."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def machines(own):
     """Two nodes with a processor each. Nothing of them is left running."""
     before = dict(os.environ)
     os.environ |= {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
         "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(own),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's own 15 lets them starve beside other tests
         **PATIENT,
@@ -220,14 +227,15 @@ def alone(gallery):
     return everything(gallery, gallery.parent / "alone", reid.engines.local)
 
 
-def everything(root, store, engine, listener=None):
+def everything(root, store, engine, listener=None, **options):
     """What is asked of a gallery, as far as it does not depend on when and how fast."""
-    with reid.open(root, Settings.load(root / "own.toml"), cache=store, engine=engine, listener=listener or Told()) as opened:
+    with reid.open(root, Settings.load(root / "own.toml"), cache=store, engine=engine, listener=listener or Told(), **options) as opened:
         indexed = opened.index()
         calibrated = opened.calibrate()
         report = opened.identify([root / "3-5.png", root / "5-5.png", root / "99-0.png"])
         evaluated = opened.evaluate().as_json()
         health = opened.health()
+        grouped = opened.cluster()
     evaluated.pop("seconds_per_query")
     return (
         (indexed.n_photos, indexed.n_extracted, indexed.failures, indexed.recall, indexed.impostors.as_json()),
@@ -235,6 +243,7 @@ def everything(root, store, engine, listener=None):
         (report.rankings, report.failures, report.fingerprint),
         evaluated,
         health,
+        (grouped.photos, grouped.written, grouped.failures, grouped.impostors.as_json()),
     )
 
 
@@ -251,7 +260,7 @@ def n_features(store):
 def same_features(indexed, store):
     """Whether all photos of the gallery, and none besides, have the features that they have in a store that has those of queries, too."""
     found, expected = ({file: data for file, data in stored(one).items() if file.parts[0] == "features"} for one in (indexed, store))
-    assert len(found) == 48 and found.items() <= expected.items()  # 24 photos by content, of two pipelines
+    assert len(found) == 72 and found.items() <= expected.items()  # 24 photos by content, of two pipelines and a vector each
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -260,8 +269,18 @@ def test_the_answer_is_the_same_with_any_number_of_workers(gallery, alone, machi
     store, told = gallery.parent / f"{workers}", Told()
     assert everything(gallery, store, reid.engines.ray(workers=workers), told) == alone
     assert alone[0][:2] == (25, 25) and len(alone[0][2]) == 1
+    assert 10 < len({one.group for one in alone[5][0]}) < 20  # of 28 photos of 14 animals
     assert stored(store) == stored(gallery.parent / "alone")
-    assert any(note.startswith("photos extracted: 26 in ") for note in told.notes)
+    assert all(any(note.startswith(f"photos {what} in ") for note in told.notes) for what in ("extracted: 26", "compared: 28"))
+
+
+def test_workers_share_features_at_a_url(gallery, alone, machines, own, tmp_path):
+    """Which they keep copies of each for itself, not where everything else is."""
+    assert everything(gallery, tmp_path / "store", reid.engines.ray(workers=2), features=f"file://{tmp_path}/far/features") == alone
+    whole = {file: data for file, data in stored(gallery.parent / "alone").items() if file.parts[0] == "features"}
+    assert stored(tmp_path / "far") == whole and {file.parts[0] for file in stored(own / "reid")} == {"features"}
+    here = {file for file in stored(tmp_path / "store") if file.parts[0] == "features"}
+    assert here < whole.keys()  # what the process that asks has read itself
 
 
 def kill_with_a_shard(cluster, node, engine):
@@ -314,7 +333,7 @@ def test_a_driver_that_is_killed_goes_on(gallery, alone, machines, call):
         run.send_signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL, (gallery.parent / "driver.log").read_text()
     before = {file: file.stat().st_mtime_ns for file in (store / "features").glob("*/*/*.safetensors")}
-    assert 5 <= len(before) < 48  # of two pipelines
+    assert 5 <= len(before) < 72  # of two pipelines and a vector
     status, out, err = call(*words, *far)
     assert status == 1 and "25 photos of 13 individuals are indexed" in out and "bad.png" in err
     assert {file: file.stat().st_mtime_ns for file in before} == before  # nothing is done twice

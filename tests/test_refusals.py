@@ -43,6 +43,27 @@ def test_no_output_overwrites_what_is_read(animals, call, tmp_path, what):
     assert not (animals / ".reid").exists()  # refused before work starts
 
 
+@pytest.mark.parametrize(
+    "what", ["--csv METADATA.csv", "--json ../Q.png", "--csv Decisions.SQLite", "--csv ../out --json ../OUT", "--matches Animal-1/out"]
+)
+def test_nor_where_capitals_are_the_same(animals, call, tmp_path, monkeypatch, what):
+    """As on the disks of most laptops."""
+    query = save(tmp_path / "q.png", draw_animal(3, 5))
+    (animals / "metadata.csv").write_text("path,identity\nanimal-1/0.png,animal-1\n")
+    monkeypatch.setattr("os.path.samefile", lambda one, other: str(one).casefold() == str(other).casefold())
+    words = [word if word.startswith("--") else str(animals).replace("gallery", "Gallery") + f"/{word}" for word in what.split()]
+    (tmp_path / "Gallery").mkdir(exist_ok=True)
+    status, _, error = call("identify", query, "--gallery", animals, *FAST, *words)
+    assert status == 2 and len(error.splitlines()) == 1 and "; name " in error, error
+    assert not (animals / ".reid").exists()
+
+
+def test_two_pictures_have_two_names_whatever_their_capitals(animals, call, tmp_path):
+    queries = [save(tmp_path / folder / name, draw_animal(3, 5)) for folder, name in (("a", "q.png"), ("b", "Q.png"))]
+    assert call("identify", *queries, "--gallery", animals, *FAST, "--matches", tmp_path / "m")[0] == 0
+    assert sorted(path.name.casefold() for path in (tmp_path / "m").iterdir()) == ["_q.png.png", "q.png.png"]
+
+
 def test_a_picture_of_two_photos_is_not_written_over_one_of_them(animals, call):
     photo = animals / "animal-1" / "0.png"
     before = photo.read_bytes()

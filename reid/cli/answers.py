@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, GALLERY, PROMISES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, GALLERY, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, check_writable, decisions_in_words, listening, report_failures, show
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _identify(
     orientation: Annotated[str | None, typer.Option(help="Search only references of this side or view.", rich_help_panel=GALLERY)] = None,
     metadata: Table = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -48,7 +49,7 @@ def _identify(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine,
+            listener=listener, engine=engine, features=features,
         ) as opened,
     ):  # fmt: skip
         found = opened.identify(photos, where=where or (), orientation=orientation)
@@ -129,9 +130,9 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
         opened.work.listener.progress("pictures drawn", done, len(report.rankings))
         best = ranking.candidates[0]
         name = pictures.file_name(ranking.query_id)
-        while name in taken:
+        while name.casefold() in taken:
             name = f"_{name}"
-        taken.add(name)
+        taken.add(name.casefold())
         whose = f"{best.identity} ({best.reference_id})" if best.is_named else best.called
         captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{whose}\nscore {best.score:.3f}")
         pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, SEARCH, Cache, SkipBad, Table, takes
+from .options import FEATURES, SEARCH, At, Cache, Engine, SkipBad, Table, takes
 from .screen import check_writable, impostors_in_words, listening, report_failures, write_csv
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def cluster(
     photos: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The groups, a CSV file with a row for each photo.", show_default=False)],
     settings: Settings,
+    engine: Engine,
     metadata: Table = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Sort photos of animals that nobody has named yet into groups, one an animal.
@@ -40,7 +42,9 @@ def cluster(
     check_writable(out, reads=(photos, metadata))
     with (
         listening() as listener,
-        session.open(photos, settings, table=metadata, cache=cache, skip_bad=skip_bad, listener=listener) as opened,
+        session.open(
+            photos, settings, table=metadata, cache=cache, features=features, skip_bad=skip_bad, listener=listener, engine=engine
+        ) as opened,
     ):  # fmt: skip
         done = opened.cluster()
     found, impostors = done.photos, done.impostors

@@ -13,6 +13,7 @@ from ..settings import Settings
 from .options import (
     FEATURES,
     SEARCH,
+    At,
     Cache,
     Engine,
     Gallery,
@@ -54,6 +55,7 @@ def duplicates(
     observer: Observer = None,
     metadata: Table = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -66,8 +68,13 @@ def duplicates(
     from .. import session
 
     check_writable(csv, reads=(gallery, metadata), folder=matches)
-    options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
-    with listening() as listener, session.open(gallery, settings, listener=listener, engine=engine, **options) as opened:  # type: ignore[arg-type]
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
+            listener=listener, engine=engine, features=features,
+        ) as opened,
+    ):  # fmt: skip
         if merge is not None or keep_apart is not None:
             _decide(opened, merge, keep_apart, observer_or_user(observer))
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
+from .options import FEATURES, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
 from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def evaluate(
     ] = None,
     limit: Limit = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -52,7 +53,7 @@ def evaluate(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine,
+            listener=listener, engine=engine, features=features,
         ) as opened,
     ):  # fmt: skip
         done = run.evaluate(opened, limit=limit)

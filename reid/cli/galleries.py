@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, SEARCH, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
+from .options import FEATURES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
 from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
 
 
@@ -21,6 +21,7 @@ def index(
     ] = False,
     metadata: Table = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -37,7 +38,7 @@ def index(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine,
+            listener=listener, engine=engine, features=features,
         ) as opened,
     ):  # fmt: skip
         done = opened.index(check=check)
@@ -71,6 +72,7 @@ def calibrate(
     engine: Engine,
     metadata: Table = None,
     cache: Cache = None,
+    features: At = None,
     skip_bad: SkipBad = False,
     join: Join = None,
     names_as_written: NamesAsWritten = False,
@@ -85,7 +87,7 @@ def calibrate(
         listening() as listener,
         session.open(
             gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine,
+            listener=listener, engine=engine, features=features,
         ) as opened,
     ):  # fmt: skip
         found = opened.calibrate()

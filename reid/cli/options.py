@@ -32,6 +32,12 @@ Table = Annotated[
     typer.Option("--metadata", help="Table of the gallery: csv, xlsx or parquet. (default: the folder's own)", rich_help_panel=GALLERY),
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder for what is computed. (default: .reid in the gallery)", rich_help_panel=GALLERY)]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--features", help="URL where features are kept, too, for all who name it: s3://bucket/folder, ...", rich_help_panel=GALLERY
+    ),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out rows of the table that have a problem, instead of stopping.", rich_help_panel=GALLERY)
 ]

@@ -91,7 +91,8 @@ def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folder: Path | None = None) -> None:
     """Refuse, before work starts, a place where nothing can be written, two outputs of one name, and what would overwrite a photo, a
-    table that is read or any log of decisions, or put pictures (into `folder`) where they would be read as photos the next time."""
+    table that is read or any log of decisions, or put pictures (into `folder`) where they would be read as photos the next time. Many disks
+    take a name in capitals for the same."""
     from .. import catalogue
 
     sources = {os.path.realpath(path) for path in reads if path is not None}
@@ -101,23 +102,34 @@ def check_writable(*files: Path | None, reads: Sequence[Path | None] = (), folde
         real = os.path.realpath(file)
         if os.path.isdir(real):
             raise SettingsError(f"{file} is a folder; name a file to write")
-        within = os.path.exists(real) and catalogue.is_photo(real) and any(real.startswith(source + os.sep) for source in sources)
-        if real in sources | tables or within:
+        within = os.path.exists(real) and catalogue.is_photo(real) and any(_is_within(real, source) for source in sources)
+        if within or any(_is_same(real, one) for one in sources | tables):
             raise SettingsError(f"{file} is a photo or a table that is read; name another file to write")
-        if os.path.basename(real) in catalogue.OWN:
+        if os.path.basename(real).casefold() in catalogue.OWN:
             raise SettingsError(f"{file} is the name of a log of decisions; name another file to write")
-        if real in taken:
+        if real.casefold() in taken:
             raise SettingsError(f"{file} is to be written twice; name a file for each")
         _check_place(file, real)
-        taken.add(real)
+        taken.add(real.casefold())
     if folder is not None:
         real = os.path.realpath(folder)
         if os.path.exists(real) and not os.path.isdir(real):
             raise SettingsError(f"{folder} is a file; name a folder for the pictures")
         _check_place(folder, real)
-        inside = next((source for source in sources if os.path.isdir(source) and f"{real}{os.sep}".startswith(source + os.sep)), None)
+        inside = next((source for source in sources if os.path.isdir(source) and _is_within(real, source)), None)
         if inside is not None:
             raise SettingsError(f"{folder} lies in {inside}, where its pictures would be read as photos; name a folder elsewhere")
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one is not there
+        return path == other
+
+
+def _is_within(real: str, folder: str) -> bool:
+    return any(_is_same(str(above), folder) for above in (Path(real), *Path(real).parents))
 
 
 def _check_place(path: Path, real: str) -> None:

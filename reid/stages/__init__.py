@@ -6,7 +6,7 @@ nothing here prints.
 
 from ..listener import Listener
 from .calibrations import calibrate, judges, tell_preparation
-from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, pair_scores
+from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, likeness
 from .extract import Extracted, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
 from .identify import Finding, Judges, decided, identified, identify, judge, together
 from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
@@ -24,9 +24,9 @@ from .workspace import Workspace
 __all__ = [
     "Compared", "Damage", "Extracted", "Finding", "Grouped", "Grouping", "IndexSummary", "Judges", "Likeness", "Listener", "PairScores",
     "PairView", "Pipeline", "Recall", "Selection", "Stage", "Workspace", "about", "apart_from_itself", "by_heart", "calibrate",
-    "calibration_queries", "cluster", "collect", "compare", "damages", "decided", "estimated_sides", "evidence", "extract",
-    "extracted_in", "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge",
-    "judges", "known_sides", "learn", "learn_sides", "look_again", "look_at", "lost", "match_apart", "match_pair", "missing",
-    "n_to_estimate", "needed", "pair_scores", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",
-    "tell_names", "tell_preparation", "together", "trials", "update_index", "without_encounter",
+    "calibration_queries", "cluster", "collect", "compare", "damages", "decided", "estimated_sides", "evidence", "extract", "extracted_in",
+    "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge", "judges",
+    "known_sides", "learn", "learn_sides", "likeness", "look_again", "look_at", "lost", "match_apart", "match_pair", "missing",
+    "n_to_estimate", "needed", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
+    "tell_preparation", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

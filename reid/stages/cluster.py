@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from .score import impostors as measured_impostors
 from .workspace import Workspace
 
 STEPS = 60  # of the bisection for a threshold
+Work = Callable[[Sequence[Indexed]], Iterator[NDArray[np.float64]]]
+Share = Callable[[Work, Sequence[Indexed]], Iterable[NDArray[np.float64]]]  # what work gives for each, whoever does it
 
 
 @dataclass(frozen=True)
@@ -59,24 +62,29 @@ class PairScores:
     scores: NDArray[np.float64]  # (N, N), symmetric: the better of both directions; nan where a pair cannot be compared
     n_compared: NDArray[np.intp]  # (N,) how many others each photo was compared with
 
+    @classmethod
+    def of(cls, rows: Iterable[NDArray[np.float64]]) -> PairScores:
+        """From what `likeness` finds of each photo."""
+        scores = np.stack(list(rows))
+        return cls(np.fmax(scores, scores.T), (~np.isnan(scores)).sum(axis=1))
 
-def pair_scores(items: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> PairScores:
-    """Each photo as a query among all others, coarse to fine; opposite sides are not compared."""
-    update_index(items, work.first)
-    scores = np.full((len(items), len(items)), np.nan)
-    n_compared = np.zeros(len(items), np.intp)
-    for i, item in enumerate(items):
-        work.listener.progress("photos compared", i, len(items))
-        places = [j for j, other in enumerate(items) if other.digest != item.digest]
-        others = [items[j] for j in places]
-        [seen] = compared([item], others, work.first, work.digests)
+
+def likeness(
+    queries: Sequence[Indexed], items: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> Iterator[NDArray[np.float64]]:
+    """(N,) how alike each query finds the photos, coarse to fine; nan where it is compared with none: copies of it, opposite sides."""
+    for done, query in enumerate(queries):
+        work.listener.progress("photos compared", done, len(queries))
+        scores = np.full(len(items), np.nan)
+        places = [place for place, other in enumerate(items) if other.digest != query.digest]
+        others = [items[place] for place in places]
+        [seen] = compared([query], others, work.first, work.digests)
         if seen:
-            values = compare(item, others, work, impostors).scores.by(work.settings.score.score)
+            values = compare(query, others, work, impostors).scores.by(work.settings.score.score)
             for place in seen:
-                scores[i, places[place]] = values[place]
-        n_compared[i] = len(seen)
-    work.listener.progress("photos compared", len(items), len(items))
-    return PairScores(np.fmax(scores, scores.T), n_compared)
+                scores[places[place]] = values[place]
+        yield scores
+    work.listener.progress("photos compared", len(queries), len(queries))
 
 
 def grouping(
@@ -86,21 +94,24 @@ def grouping(
     work: Workspace,
     facts: Callable[[Path], PhotoFacts],
     failures: tuple[Failure, ...],
+    share: Share,
 ) -> Grouping:
     """Photos in groups, by their marks and by decisions alone, not by what is `written`. With the setting `encounters` the photos of an
-    encounter are one animal."""
+    encounter are one animal. `share` has the photos compared, each with all."""
     decided = catalogue.labels(items, decisions)
     named = []
     for item, name in zip(items, decided.identities, strict=True):
         side = decided.sides.get(item.digest, item.ref.orientation) or None
         named.append(Indexed(replace(item.ref, identity=name, orientation=side), item.digest))
     impostors = measured_impostors(named, work)
+    update_index(named, work.first)
+    found = PairScores.of(share(partial(likeness, items=named, work=work, impostors=impostors), named))
     names = sorted(set(filter(None, decided.identities)))
     together = [Query(name, tuple(item for item in named if item.ref.identity == name)) for name in names]
     if work.settings.score.encounters:
         together += queries(named, True, facts)
-    found = cluster(named, pair_scores(named, work, impostors), together, decided.apart, work, impostors)
-    return Grouping(tuple(found), written, impostors, failures)
+    groups = cluster(named, found, together, decided.apart, work, impostors)
+    return Grouping(tuple(groups), written, impostors, failures)
 
 
 def cluster(

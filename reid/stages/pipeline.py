@@ -15,7 +15,7 @@ from ..listener import Listener
 from ..records import Features, Indexed, Photo, PhotoRef
 from ..retrieval import Shortlist
 from ..settings import Settings
-from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore, sha256_of
+from ..store import CoarseStore, DamagedFile, FeatureStore, Fingerprints, MatchStore, Remote, sha256_of
 
 KEPT = 1024  # photos whose features stay in memory, 0.2 GB of 512 keypoints
 NO_ANIMAL = "no animal can be made out, so the whole photo is used"
@@ -47,10 +47,10 @@ class Kept:
 class Pipeline:
     """The settings' extractor and matcher, and one folder of stored results; usable from several threads."""
 
-    def __init__(self, settings: Settings, folder: Path, listener: Listener):
+    def __init__(self, settings: Settings, folder: Path, listener: Listener, remote: Remote | None = None):
         matchers.weights_name(settings.extract, settings.match)  # names what cannot work before work starts, as the next line
         extractors.weights_digest(settings.extract)
-        self.settings, self.folder, self.listener = settings, folder, listener
+        self.settings, self.folder, self.listener, self.remote = settings, folder, listener, remote
         self.n_matched = 0  # pairs matched now, stored ones not counted
         self.kept = Kept()
 
@@ -78,7 +78,7 @@ class Pipeline:
         if of == "none" or extractors.entry(self.settings.extract.extractor).votes_for:
             return None
         own = {"extractor": "embedding", "weights": "" if of == "network" else of, "matcher": "cosine"}
-        return Pipeline(self.settings.replace(**own, lightglue_weights="", embedding="none"), self.folder, self.listener)
+        return Pipeline(self.settings.replace(**own, lightglue_weights="", embedding="none"), self.folder, self.listener, self.remote)
 
     @cached_property
     def learned(self) -> frozenset[str]:
@@ -96,7 +96,7 @@ class Pipeline:
 
     @cached_property
     def features(self) -> FeatureStore:
-        return FeatureStore(self.folder, self.fingerprints.of_features)
+        return FeatureStore(self.folder, self.fingerprints.of_features, self.remote)
 
     @cached_property
     def matches(self) -> MatchStore:

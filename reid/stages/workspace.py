@@ -14,11 +14,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import decision, devices, retrieval, scoring
+from .. import decision, devices, retrieval, scoring, weights
 from ..errors import SettingsError
 from ..listener import EAR, Listener
 from ..settings import Settings
-from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, SecondStore, fingerprint, remove_leftovers
+from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, Remote, SecondStore, fingerprint, remove_leftovers
 from ..store.description import constants
 from .pipeline import Pipeline
 
@@ -27,20 +27,24 @@ SECOND_LOOK = f"{__package__}.second_look"
 
 
 class Workspace:
-    """Usable from several threads; several processes may have one on the same folder."""
+    """Usable from several threads; several processes may have one on the same folder. `features` is a URL where they are kept, too."""
 
-    def __init__(self, settings: Settings, folder: Path, listener: Listener):
-        self.settings, self.folder, self.listener = settings, folder, listener
+    def __init__(self, settings: Settings, folder: Path, listener: Listener, features: str | None = None, copies: Path | None = None):
+        self.settings, self.folder, self.listener, self.features = settings, folder, listener, features
+        remote = Remote(features, copies) if features else None
         first, *others = settings.pipelines()
-        self.first = Pipeline(first, folder, listener)
+        self.first = Pipeline(first, folder, listener, remote)
         try:
-            self.pipelines = (self.first, *(Pipeline(other, folder, listener) for other in others))
+            self.pipelines = (self.first, *(Pipeline(other, folder, listener, remote) for other in others))
         except SettingsError as error:
             raise SettingsError(f"fuse: {error}") from None
         self.extractors = (*self.pipelines, *filter(None, [self.first.embedding]))
         for place, one in enumerate(self.pipelines):
             one.kept = next(other for other in self.pipelines[: place + 1] if other.settings.extract == one.settings.extract).kept
         self.digests = Digests(folder)
+
+    def with_settings(self, settings: Settings) -> Workspace:
+        return Workspace(settings, self.folder, self.listener, self.features)
 
     @cached_property
     def fingerprints(self) -> AnswerFingerprints:
@@ -86,7 +90,7 @@ class Workspace:
         return {**devices.versions(), **numerics, "fingerprint": self.fingerprints.of_answers}
 
     def __reduce__(self) -> tuple[Callable[..., Workspace], tuple[object, ...]]:
-        return _opened_elsewhere, (self.settings, Path(os.path.abspath(self.folder)), tuple(self.computes.items()))
+        return _opened_elsewhere, (self.settings, Path(os.path.abspath(self.folder)), tuple(self.computes.items()), self.features)
 
     def results(self, kind: str) -> JsonStore:
         """Small results of one kind, by name."""
@@ -110,12 +114,12 @@ class Workspace:
 
 
 @lru_cache(maxsize=1)
-def _opened_elsewhere(settings: Settings, folder: Path, computes: tuple[tuple[str, str], ...]) -> Workspace:
+def _opened_elsewhere(settings: Settings, folder: Path, computes: tuple[tuple[str, str], ...], features: str | None) -> Workspace:
     """A workspace as another process has it, its networks loaded once for all that is asked of this one. Raises SettingsError where this
     process would compute something else.
 
-    Its digests are its own: SQLite does not bear processes of several machines on one file."""
-    found = Workspace(settings, folder, EAR)
+    Its digests are its own: SQLite does not bear processes of several machines on one file. So are copies of features from elsewhere."""
+    found = Workspace(settings, folder, EAR, features, weights.of_user())
     here = found.computes
     for name, there in computes:
         if here.get(name) != there:

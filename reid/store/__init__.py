@@ -23,10 +23,12 @@ from .files import (
 from .fingerprints import FORMAT, AnswerFingerprints, Fingerprints, fingerprint
 from .layouts import LayoutStore
 from .matches import CoarseStore, MatchStore, SecondStore
+from .remote import Remote
 from .values import JsonStore
 
 __all__ = [
     "FORMAT", "LEFTOVER_AGE", "SAVE_EVERY", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints",
-    "JsonStore", "LayoutStore", "MatchStore", "SecondStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound", "leftovers",
-    "read_json", "read_tensors", "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically", "write_tensors",
+    "JsonStore", "LayoutStore", "MatchStore", "Remote", "SecondStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound",
+    "leftovers", "read_json", "read_tensors", "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically",
+    "write_tensors",
 ]  # fmt: skip

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from ..records import Features
-from .files import ByPhoto, DamagedFile, Tensors, read_tensors, write_tensors
+from .files import ByPhoto, DamagedFile, Tensors, read, read_tensors, write_atomically, written
+from .remote import Remote
 
 
 class FeatureStore(ByPhoto):
     """Features of one fingerprint (extractor, preparation, weights, format) by the digest of their photo.
 
     Descriptors are kept as whole numbers, each scaled so that its largest value is 127: a unit vector again when it is read, within a
-    cosine of 0.9995 of what it was, at half the size. What is matched is always what was read."""
+    cosine of 0.9995 of what it was, at half the size. What is matched is always what was read.
+
+    Where a remote place is named, too, what is not here is read there, and kept here; what is saved is written there first."""
 
     kind = "features"
+
+    def __init__(self, folder: Path, fingerprint: str, remote: Remote | None = None):
+        super().__init__(folder if remote is None or remote.copies is None else remote.copies, fingerprint)
+        self._remote, self._fingerprint = remote, fingerprint
+
+    def _name(self, digest: str) -> str:
+        return f"{self._fingerprint}/{digest[:2]}/{digest}.safetensors"
+
+    def __contains__(self, digest: str) -> bool:
+        return super().__contains__(digest) or (self._remote is not None and self._name(digest) in self._remote)
+
+    def lacking(self, digests: Iterable[str]) -> set[str]:
+        found = super().lacking(digests)
+        if self._remote is None:
+            return found
+        there = set().union(*map(self._remote.names, sorted({f"{self._fingerprint}/{digest[:2]}" for digest in found})))
+        return {digest for digest in found if f"{digest}.safetensors" not in there}
+
+    def _read(self, digest: str) -> tuple[Tensors, dict[str, Any]]:
+        try:
+            return read_tensors(self.path(digest))
+        except FileNotFoundError:
+            if self._remote is None:
+                raise
+        data = self._remote.read(self._name(digest))
+        found = read(data, self._remote.place(self._name(digest)))
+        write_atomically(self.path(digest), data)
+        return found
 
     def load(self, digest: str) -> Features | None:
         """The stored features; None if there are none. Raises DamagedFile."""
         import torch
 
         try:
-            tensors, metadata = read_tensors(self.path(digest))
+            tensors, metadata = self._read(digest)
             width, height = metadata["size"]
             whole = torch.from_numpy(tensors["descriptors"]).float()  # NumPy takes five times as long
             descriptors = (whole / whole.norm(dim=1, keepdim=True).clamp(min=1)).half().numpy()
@@ -38,7 +73,10 @@ class FeatureStore(ByPhoto):
         tensors: Tensors = {"keypoints": features.keypoints, "scores": features.scores, "descriptors": descriptors}
         if features.scales is not None and features.angles is not None:
             tensors |= {"scales": features.scales, "angles": features.angles}
-        write_tensors(self.path(digest), tensors, {"kind": features.kind, "size": features.size})
+        data = written(tensors, {"kind": features.kind, "size": features.size})
+        if self._remote is not None:
+            self._remote.write(self._name(digest), data)
+        write_atomically(self.path(digest), data)
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)

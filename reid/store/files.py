@@ -55,22 +55,32 @@ def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
+    write_atomically(path, written(tensors, metadata))
+
+
+def written(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:
+    """What a file holds."""
     about = json.dumps({**metadata, "checksum": _checksum(tensors, metadata)}, sort_keys=True)
-    write_atomically(path, save_tensors(tensors, {"reid": about}))  # one entry: safetensors writes several in any order
+    found: bytes = save_tensors(tensors, {"reid": about})  # one entry: safetensors writes several in any order
+    return found
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and metadata of a stored file. Raises FileNotFoundError or DamagedFile."""
-    data = _bytes(path)
+    return read(_bytes(path), path)
+
+
+def read(data: bytes, place: Path | str) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and metadata of what a file at this place holds. Raises DamagedFile."""
     try:
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["reid"])
         checksum = metadata.pop("checksum", None)
         tensors = load_tensors(data)
     except Exception as error:  # whatever a damaged header makes the reader raise
-        raise DamagedFile(path) from error
+        raise DamagedFile(place) from error
     if checksum != _checksum(tensors, metadata) and checksum != _checksum(tensors, {}):  # files of before do without the metadata
-        raise DamagedFile(path)
+        raise DamagedFile(place)
     return tensors, metadata
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 import faiss
 from world import COMMANDS, Runs, World
 
+from reid.retrieval import lists
 from reid.store import digests
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
@@ -69,6 +71,13 @@ def fail(wanted: int, number: int, counted: Path) -> None:
             raise RuntimeError(f"Error in write_index:\nError: could not write {file}: {os.strerror(number)}")
         write_index(found, file)
 
+    class Lists(io.FileIO):
+        def write(self, data: memoryview) -> int:
+            if call():
+                super().write(data[: len(data) // 2])
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
+
     class Connection(sqlite3.Connection):
         def execute(self, *args: object) -> sqlite3.Cursor:
             if call():
@@ -80,5 +89,6 @@ def fail(wanted: int, number: int, counted: Path) -> None:
     for name in ("replace", "mkdir", "fsync", "utime"):
         setattr(os, name, failing(getattr(os, name)))
     Path.write_bytes, faiss.write_index = half, index
+    lists.open = lambda file, mode: io.BufferedWriter(Lists(file, mode)) if mode == "wb" else io.FileIO(file, mode)
     connect = sqlite3.connect
     digests.sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)
