@@ -53,6 +53,12 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     def progress(request: Request) -> Response:
         return pages.part("progress")
 
+    @app.post("/gallery")
+    def read_again() -> Response:
+        """The table has changed."""
+        desk.worker.read_again()
+        return Response(status_code=204, headers={"HX-Redirect": "/review"})
+
     @app.get("/catalogue")
     def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
         every, n_known = desk.book().cards.values(), len(desk.worker.sides)

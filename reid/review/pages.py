@@ -76,6 +76,7 @@ class Pages:
         parts = ["<title>", *template.blocks["title"](context), f" · {self.templates.filters['e'](self.desk.name)}</title>"]
         parts += template.blocks["main"](context)
         parts += self.templates.get_template("said.html.jinja").render(said=said)
+        parts += self.templates.get_template("outdated.html.jinja").render(oob=True)
         here = page_before(request) or request.url.path
         if url is None and request.method == "GET" and here != request.url.path:
             url = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -45,10 +45,7 @@ def in_order(desk: Desk, filters: Filters, n_known: int, last: str = "") -> list
 
     Of the estimates only the first `n_known` that were made count for the order, and whatever has been said since, so that a page goes on
     where it stopped."""
-    cards = list(desk.book().cards.values())
-    if filters.show == UNSIDED and not desk.blind:
-        known = dict(list(desk.worker.sides.items())[:n_known])
-        cards.sort(key=lambda card: (0, one.side, one.p) if (one := known.get(card.digest or "")) else (1, "", 0.0))
+    cards = desk.by_side(n_known) if filters.show == UNSIDED and not desk.blind else list(desk.book().cards.values())
     return behind(filters.of(cards), cards, last)
 
 
