@@ -49,10 +49,10 @@ def test_a_map_of_names_is_that_of_the_last_export(season, tmp_path):
 def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
     words = ("export", "--gallery", season, "--to", form, "--occasions", "year", "--epsg", "auto")
     _, out, _ = call(*words, "--out", tmp_path / "linked", "--side", "linked")
-    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    each = "2018 (1 photo, 0 of known animals), 2020 (1 photo, 1 of known animals)"
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
     _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
-    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
+    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of known animals)\n" in out
     assert "1 photo left out: nobody has said the side; say it in `reid review`" in out
     _, out, err = call(*words, "--out", tmp_path / "right", "--side", "right")
     assert "photos left out: of another side than --side right counts; nothing is to be done (" in out and "left out" not in err
@@ -146,7 +146,7 @@ def test_secr_has_metres_or_nothing(season, tmp_path):
     assert written.notes[0].startswith("1 animal on 4 occasions at 2 sites; ")
     write(read(season), "secr", tmp_path / "one site", occasions="year", side="left", epsg="auto", site="Reef")
     assert (tmp_path / "one site" / "captures.txt").read_text().splitlines() == captures
-    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    each = "2018 (1 photo, 0 of known animals), 2020 (1 photo, 1 of known animals)"
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}" in written.notes
     (season / "metadata.csv").write_text(table.replace("latitude,longitude", "p,q"))
     with pytest.raises(GalleryError, match=r"give metadata\.csv the column site, and latitude and longitude"):

@@ -73,7 +73,7 @@ class Histories:
         do."""
         n_photos, n_named = Counter(place for place, _ in self.photos_on), Counter(place for place, named in self.photos_on if named)
         empty = sorted(n_photos.keys() - met)
-        each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of named animals)" for one in empty]
+        each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of known animals)" for one in empty]
         what = counted(len(empty), "occasion has", "occasions have")
         return [f"{what} photos and a 0 for every animal, since none of them counts: {some(each)}"] if empty else []
 
