@@ -109,6 +109,7 @@ def test_a_table_that_changes_while_the_app_is_open_is_told_and_read_again(tmp_p
     assert "imported.png" not in app.browser.get("/catalogue").text
     answer = app.browser.post("/gallery")
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, "/review") and not app.desk.worker.state.finished
+    assert "has changed" not in app.browser.get("/catalogue").text and "read again, once" in app.browser.get("/progress").text
     app.desk.worker._work()
     page = app.browser.get("/catalogue").text
     assert "imported.png" in page and "animal-0/0.png" not in page and "has changed" not in page

@@ -82,8 +82,8 @@ class Desk:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the gallery's table has changed since it was read, as by an import."""
-        return self._table() != self._read_table
+        """Whether the gallery's table has changed since it was read, as by an import, and is not about to be read again."""
+        return not self.worker.is_to_reopen and self._table() != self._read_table
 
     def _table(self) -> object:
         """What differs once the table is another."""

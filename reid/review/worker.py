@@ -116,6 +116,10 @@ class Worker:
     def state(self) -> State:
         return self.progress.state
 
+    @property
+    def is_to_reopen(self) -> bool:
+        return self._outdated.is_set()
+
     def start(self) -> None:
         self._thread.start()
 
@@ -129,7 +133,7 @@ class Worker:
 
     def read_again(self) -> None:
         """The gallery is another by now: what was inferred from it is forgotten, and all photos are answered again, from what is stored."""
-        self.progress.change(said="the gallery is read again", done=0, total=0, left=None, finished=False)
+        self.progress.change(said="the gallery is read again, once the photo at hand is done", done=0, total=0, left=None, finished=False)
         self._outdated.set()
         self._more.set()
 
@@ -165,7 +169,7 @@ class Worker:
         if self._outdated.is_set():
             self._outdated.clear()
             self._begin()
-            self.progress.change(failures=(), notes=())
+            self.progress.change(said="the gallery is read again", failures=(), notes=())
             self.reopen()
         self.session.ready()
         if not self.is_ready:
