@@ -36,6 +36,18 @@ def test_mark_has_a_line_an_animal(season, tmp_path):
     assert parsed_inp((tmp_path / "r.inp").read_bytes()) == {"Luna": "0100", "Nala b": "0001"}
 
 
+def test_an_animal_of_whose_sides_nothing_is_known_is_told_where_linked_ones_count(season, tmp_path):
+    table = season / "metadata.csv"
+    table.write_text(table.read_text("utf-8").replace("f.png,unknown,2018-06-02 08:00,L", "f.png,Nova,2018-06-02 08:00,"), "utf-8")
+    written = write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="linked")
+    assert "1 animal counts of which no photo says left or right (Nova), and may be another one's other side" in written.notes[0]
+    assert parsed_inp((tmp_path / "o.inp").read_bytes()) == {"Luna": "0101", "Nova": "1000"}
+    table.write_text("\n".join(",".join(row.split(",")[:3]) for row in table.read_text("utf-8").splitlines()), "utf-8")
+    assert (
+        "left or right (" not in write(read(season), "mark", tmp_path / "p.inp", occasions="year", side="linked").notes[0]
+    )  # none has sides
+
+
 def test_a_map_of_names_is_that_of_the_last_export(season, tmp_path):
     write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="left")
     assert "'=Zoe" in (tmp_path / "o.names.csv").read_text()
