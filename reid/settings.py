@@ -142,7 +142,7 @@ class ScoreSettings(_Checked):
     fuse: str = "aliked-n16+nearest*0.5,goodpoint+lightglue*0.5,goodpoint+nearest,sift+nearest*0.5"  # further pipelines, fused:
     # extractor+matcher*weight, what it counts beside the first one, 1 if nothing is said; or "none". `reid calibrate` and `reid tune` learn
     # weights from a gallery's animals
-    min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn
+    min_confidence: float = _within(0.5, 0, 1)  # a match above it counts in n_matches and is drawn, of a picture the 80 surest
     impostor_pairs: int = _within(200, 0, 10**6)  # pairs of different animals that the impostor distribution is measured on
     encounters: bool = False  # the photos of one encounter are one query: each animal counts by the best of all their pairs
 

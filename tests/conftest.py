@@ -16,7 +16,7 @@ from PIL import Image
 
 from reid import catalogue
 from reid.imaging import facts
-from reid.records import Features
+from reid.records import Features, PhotoRef
 from reid.retrieval import shortlist
 
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
@@ -60,6 +60,13 @@ def random_features(n: int, n_dims: int, seed: int, size=(471, 313)) -> Features
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     more = {"scales": rng.uniform(1, 30, n), "angles": rng.uniform(0, 6, n)}
     return Features("test", size, rng.random((n, 2)) * (np.array(size) - 1), rng.random(n), descriptors, **more)
+
+
+@pytest.fixture(scope="module")
+def refs(tmp_path_factory):
+    """Four drawn photos, of no gallery."""
+    root = tmp_path_factory.mktemp("drawn")
+    return [PhotoRef(f"{n}", save(root / f"{n}.png", draw_animal(n, 0, (320, 240)))) for n in range(4)]
 
 
 def in_order(found) -> list:

@@ -105,6 +105,13 @@ def test_what_was_taken_at_once_is_taken_back_and_brought_back_at_once(log):
     assert log.redo("zoe") and log.effective() == (alone,)
 
 
+def test_taking_back_where_nothing_was_decided_makes_no_log(log):
+    assert log.undo("zoe") is None and log.redo("zoe") is None
+    with pytest.raises(DecisionError, match="decision 1 does not exist"):
+        log.undo("zoe", 1)
+    assert not log.path.exists()
+
+
 def test_any_decision_can_be_taken_back_by_its_number(log):
     one = log.append(Kind.SAME, [A, B], observer="zoe")
     undo = log.undo("max", one.number, one.number)  # named twice, taken back once

@@ -36,6 +36,18 @@ def test_mark_has_a_line_an_animal(season, tmp_path):
     assert parsed_inp((tmp_path / "r.inp").read_bytes()) == {"Luna": "0100", "Nala b": "0001"}
 
 
+def test_an_animal_of_whose_sides_nothing_is_known_is_told_where_linked_ones_count(season, tmp_path):
+    table = season / "metadata.csv"
+    table.write_text(table.read_text("utf-8").replace("f.png,unknown,2018-06-02 08:00,L", "f.png,Nova,2018-06-02 08:00,"), "utf-8")
+    written = write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="linked")
+    assert "1 animal counts of which no photo says left or right (Nova), and may be another one's other side" in written.notes[0]
+    assert parsed_inp((tmp_path / "o.inp").read_bytes()) == {"Luna": "0101", "Nova": "1000"}
+    table.write_text("\n".join(",".join(row.split(",")[:3]) for row in table.read_text("utf-8").splitlines()), "utf-8")
+    assert (
+        "left or right (" not in write(read(season), "mark", tmp_path / "p.inp", occasions="year", side="linked").notes[0]
+    )  # none has sides
+
+
 def test_a_map_of_names_is_that_of_the_last_export(season, tmp_path):
     write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="left")
     assert "'=Zoe" in (tmp_path / "o.names.csv").read_text()
@@ -49,10 +61,10 @@ def test_a_map_of_names_is_that_of_the_last_export(season, tmp_path):
 def test_what_is_left_to_do_for_histories_is_told(season, tmp_path, call, form):
     words = ("export", "--gallery", season, "--to", form, "--occasions", "year", "--epsg", "auto")
     _, out, _ = call(*words, "--out", tmp_path / "linked", "--side", "linked")
-    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    each = "2018 (1 photo, 0 of known animals), 2020 (1 photo, 1 of known animals)"
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}\n" in out and "not known" not in out
     _, out, _ = call(*words, "--out", tmp_path / "left", "--side", "left")
-    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of named animals)\n" in out
+    assert "1 occasion has photos and a 0 for every animal, since none of them counts: 2018 (1 photo, 0 of known animals)\n" in out
     assert "1 photo left out: nobody has said the side; say it in `reid review`" in out
     _, out, err = call(*words, "--out", tmp_path / "right", "--side", "right")
     assert "photos left out: of another side than --side right counts; nothing is to be done (" in out and "left out" not in err
@@ -146,7 +158,7 @@ def test_secr_has_metres_or_nothing(season, tmp_path):
     assert written.notes[0].startswith("1 animal on 4 occasions at 2 sites; ")
     write(read(season), "secr", tmp_path / "one site", occasions="year", side="left", epsg="auto", site="Reef")
     assert (tmp_path / "one site" / "captures.txt").read_text().splitlines() == captures
-    each = "2018 (1 photo, 0 of named animals), 2020 (1 photo, 1 of named animals)"
+    each = "2018 (1 photo, 0 of known animals), 2020 (1 photo, 1 of known animals)"
     assert f"2 occasions have photos and a 0 for every animal, since none of them counts: {each}" in written.notes
     (season / "metadata.csv").write_text(table.replace("latitude,longitude", "p,q"))
     with pytest.raises(GalleryError, match=r"give metadata\.csv the column site, and latitude and longitude"):

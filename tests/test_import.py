@@ -178,7 +178,7 @@ def test_photos_say_when_where_by_what_and_whom(tmp_path, bring):
     a, b = found.references
     assert a.taken.isoformat() == "2019-06-20T10:11:12.250000+02:00"
     assert (a.columns["latitude"], a.columns["longitude"], a.columns["camera"]) == ("-12.51", "12.51", "Olympus TG-6")
-    assert not [note for note in found.notes if "nothing here" in note]  # of what the import itself wrote
+    assert not [note for note in found.notes if "further column" in note]  # of what the import itself wrote
     assert (a.identity, a.columns["species"], b.identity, b.orientation) == ("Luna", "Leopard Cat", "Zoë", "left")
     foreign.write_csv(tmp_path / "card" / "who.csv", ("path", "identity"), [("a.jpg", "Nala")])
     said = problems(bring, tmp_path / "card" / "who.csv", gallery=tmp_path / "other")[-1]

@@ -6,7 +6,7 @@ import zipfile
 
 import foreign
 import pytest
-from conftest import read
+from conftest import draw_animal, read, save
 from exchange import files, problems
 
 from reid.catalogue.table import read_table
@@ -155,3 +155,22 @@ def test_bad_rows_of_a_table_are_left_out_and_the_others_keep_their_cells(tmp_pa
     assert "identity is 'Nala', but 'Luna'" in problems(bring, twice, skip_bad=True)[-1]
     (tmp_path / "card" / "IMG_0003.jpg").unlink()
     assert "IMG_0003.jpg' is missing" in problems(bring, card / "IMG_0001.jpg", skip_bad=True)[-1]  # the gallery's own rows stay
+
+
+def test_a_jpeg_that_is_cut_short_is_told(tmp_path, call):
+    """What `reid index` forgives is noted, what it would refuse is refused, and of whole photos nothing is said."""
+    for name in ("whole", "tail", "little", "half", "header"):
+        save(tmp_path / "card" / f"{name}.jpg", draw_animal(len(name), 0), quality=90, compress_level=None)
+    for name, size in (("little", -2), ("half", 0.5), ("header", 620)):
+        file = tmp_path / "card" / f"{name}.jpg"
+        data = file.read_bytes()
+        file.write_bytes(data[: int(size * len(data)) if isinstance(size, float) else size])
+    with (tmp_path / "card" / "tail.jpg").open("ab") as file:
+        file.write(b"a phone's trailer")
+    status, _, err = call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy")
+    assert status == 2 and not (tmp_path / "g").exists() and "2 problems; nothing was written" in err
+    assert "half.jpg is damaged (its end is missing, at least" in err and "header.jpg cannot be read" in err
+    status, out, err = call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy", "--skip-bad")
+    assert status == 1 and "3 new photos" in out and err.count("reid: not used: ") == 2
+    assert f"note: 1 photo, {tmp_path / 'card' / 'little.jpg'}: the JPEG lacks its end and is used as far as it goes" in out
+    assert "whole.jpg" not in err and "whole.jpg:" not in out and "tail.jpg:" not in out

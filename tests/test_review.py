@@ -73,6 +73,7 @@ def test_a_photo_that_the_gallery_holds_is_not_asked_about_itself(tmp_path):
     app = App(tmp_path / "g", tmp_path / "g" / "animal-1.png")
     [task] = app.desk.waiting()
     assert sorted(choice.reference.ref.image_id for choice in task.choices) == ["animal-0.png", "animal-2.png"]
+    assert any(note.endswith("not compared with itself: animal-1.png") for note in app.desk.worker.state.notes)
     assert [app.answer(task, "cannot_tell", choice=choice).status_code for choice in range(2)] == [200, 200] and not app.desk.waiting()
 
 

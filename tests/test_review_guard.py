@@ -150,7 +150,17 @@ def test_a_code_works_once_and_the_cookie_is_closed_to_scripts_and_other_sites(a
 
 
 def test_a_long_body_is_refused(app):
-    assert app.browser.post("/answers", content=b"x" * 70_000).status_code == 413
+    assert app.browser.post("/answers", content=b"x" * 1_100_000).status_code == 413
+    every = "+".join(["0123456789abcdef"] * 10_000)
+    assert app.browser.post("/sides/estimated?show=unsided", content=f"photos={every}").status_code == 303
+
+
+def test_an_address_that_is_none_is_no_page(app):
+    """htmx sends the page's address; what anybody else sends is not to be read."""
+    header = {"HX-Current-URL": "http://[::1"}
+    assert app.browser.get("/catalogue", headers=header).status_code == 200
+    photo = next(iter(app.desk.book().cards))
+    assert app.browser.post("/sides", data={"photos": photo, "side": "left"}, headers=header).status_code == 200
 
 
 @pytest.mark.parametrize("path", TRAVERSALS)

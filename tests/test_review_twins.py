@@ -80,6 +80,17 @@ def test_two_animals_of_which_other_photos_say_it_are_not_asked_about_any_more(a
     assert {one.id, back.id} <= {task.id for task in app.desk.waiting()}
 
 
+def test_who_merges_two_animals_of_which_somebody_has_said_meanwhile_that_they_are_two_is_told_first(app, monkeypatch):
+    ask(app, "animal-1", "animal-4")
+    [task] = [task for task in app.desk.waiting() if task.topic == "twins"]
+    others = [app.desk.book().animals[name][0] for name in ("animal-1", "animal-4")]  # the newest are asked about
+    seen = app.desk.book().number
+    apart = app.desk.log.append(Kind.DIFFERENT, [app.session.key(card.ref) for card in others], observer="ben")
+    late = app.answer(task, "same", seen=seen)
+    assert late.status_code == 409 and "ben has answered this" in late.text and app.desk.log.effective() == (apart,)
+    assert app.answer(task, "same").status_code == 303 and len(app.desk.book().contradictions) == 1  # meant, and told from then on
+
+
 def test_an_answer_leads_back_to_the_animal_whose_oldest_photo_has_left_it_meanwhile(app):
     ask(app, "animal-1", "animal-4")
     [task] = [task for task in app.desk.waiting() if task.topic == "twins"]

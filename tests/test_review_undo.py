@@ -91,3 +91,25 @@ def test_who_judges_blind_takes_back_nothing_of_others(app, folder):
     blind.answer(task, "different")
     assert blind.browser.post("/history/1/undo").status_code == 409 and len(app.desk.log.effective()) == 2
     assert blind.browser.post("/history/2/undo").status_code == 200 and [one.number for one in app.desk.log.effective()] == [1]
+
+
+def test_who_judges_blind_reads_no_name_of_an_animal_where_files_are_called_by_it(app, folder):
+    app.answer(app.task("known.png"), "same")
+    blind = App(folder / "gallery", observer="ben", blind=True)
+    [task] = blind.desk.tasks()
+    photo = blind.desk.book().of_photo[task.choices[0].reference.digest]
+    said = blind.browser.post(f"/review/{task.id}/sides", data={"photos": photo.id, "side": "right"}).text
+    assert "The photo: side right." in said and photo.ref.image_id not in said
+    blind.answer(task, "same")
+    history = blind.browser.get("/history").text
+    assert "<td>side right</td><td>1 photo</td>" in history and "<td>2 photos</td>" in history and "animal-" not in history
+    assert photo.ref.image_id in app.browser.get("/history").text  # who is not blind reads it
+
+
+def test_what_is_refused_makes_no_log(app):
+    page = f"/animals/{opaque('animal', 'animal-1')}/name"
+    for name, status in (("animal-2", 409), ("ANIMAL 2", 409), ("animal-1", 200)):
+        assert app.browser.post(page, data={"name": name}).status_code == status
+    assert app.browser.post("/undo").status_code == 200 and app.browser.post("/undo", data={"number": "3"}).status_code == 409
+    assert app.browser.post("/sides/estimated?show=unsided", data={"photos": "0" * 16}).status_code == 303
+    assert not app.desk.log.path.exists()

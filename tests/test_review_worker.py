@@ -1,6 +1,7 @@
 """What the review app does behind its pages: which photos are matched, what fails, how far it is."""
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import draw_animal, save
-from reviewing import FAST, App, forget
+from reviewing import BASE, FAST, App, five_animals, forget
+from starlette.testclient import TestClient
 
 import reid
 from reid.catalogue import DecisionLog, Kind
+from reid.errors import GalleryError
 from reid.review.worker import NICER, Progress, Worker
 
 
@@ -24,17 +27,17 @@ def test_what_stops_the_worker_is_told(tmp_path):
     progress = Progress()
     desk = Desk(reid.open(tmp_path / "g", FAST, listener=progress), progress, observer="zoe")
     desk.worker.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600  # the thread stands back, and others may want every processor
     while not desk.worker.state.finished and time.monotonic() < deadline:
         time.sleep(0.02)
-    desk.worker.stop()
+    desk.worker.stop(600)
     assert not desk.worker._thread.is_alive()
     assert desk.worker.state.finished and "no photo of the gallery could be used" in desk.worker.state.error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
 def test_the_worker_stands_back_behind_requests(tmp_path):
-    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), lambda *_: None, lambda _: False)
+    worker = Worker(SimpleNamespace(ready=threading.Event().wait), Progress(), lambda *_: None, lambda _: False, lambda: None)
     here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     worker.start()
     deadline, there = time.monotonic() + 60, here
@@ -85,6 +88,61 @@ def test_what_the_table_names_is_not_asked_and_not_matched(app, folder, tmp_path
         again.answer(task, "new", name=f"n {task.title}")
     assert "3 photos that the catalogue has under a name were not asked about" in again.browser.get("/review").text
     assert [one.title for one in again.desk.tasks()] == ["animal-0/0.png", "later.png"]  # what people have named is there for Undo
+
+
+def imported(root: Path) -> None:
+    """As by another process: a photo that is being reviewed comes into the table, and one of those that it had goes."""
+    shutil.copy(root / "photos" / "new.png", root / "gallery" / "imported.png")
+    table = root / "gallery" / "metadata.csv"
+    table.write_text(
+        table.read_text().replace("animal-0/0.png,animal-0,2024-01-01,left,Reef\n", "") + "\nimported.png,unknown,2025-01-01,,\n"
+    )
+
+
+def test_a_table_that_changes_while_the_app_is_open_is_told_and_read_again(tmp_path):
+    root = five_animals(tmp_path)
+    app = App(root / "gallery", root / "photos")
+    app.answer(app.task("known.png"), "same")
+    imported(root)
+    assert "has changed since it was read" in app.browser.get("/catalogue").text  # what htmx asks for
+    assert "has changed since it was read" in TestClient(app.guard, BASE, cookies=app.browser.cookies).get("/health").text  # a whole page
+    assert "imported.png" not in app.browser.get("/catalogue").text
+    answer = app.browser.post("/gallery")
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, "/review") and not app.desk.worker.state.finished
+    assert "has changed" not in app.browser.get("/catalogue").text and "read again, once" in app.browser.get("/progress").text
+    app.desk.worker._work()
+    page = app.browser.get("/catalogue").text
+    assert "imported.png" in page and "animal-0/0.png" not in page and "has changed" not in page
+    assert [task.title for task in app.desk.waiting()] == ["imported.png"] and app.animal_of(app.task("known.png")) == "animal-3"
+    (root / "gallery" / "metadata.csv").write_text("path,identity\nimported.png\nimported.png,a\nnone.png,b\n")
+    app.browser.post("/gallery")
+    with pytest.raises(GalleryError):  # the pages say it, and offer to read it once more
+        app.desk.worker._work()
+    assert "has changed since it was read" in app.browser.get("/catalogue").text and app.desk.log.effective()
+
+
+def test_the_table_is_read_again_in_the_midst_of_the_work(tmp_path, monkeypatch):
+    from reid.review.desk import Desk
+
+    root, asked, real = five_animals(tmp_path), [], reid.Session.answer
+    progress = Progress()
+    desk = Desk(reid.open(root / "gallery", FAST, listener=progress), progress, observer="zoe", photos=[root / "photos"])
+
+    def answer(session, query):
+        asked.append(query.name)
+        if len(asked) == 1:
+            imported(root)
+            desk.worker.read_again()
+        return real(session, query)
+
+    monkeypatch.setattr(reid.Session, "answer", answer)
+    desk.worker.start()
+    deadline = time.monotonic() + 600
+    while (len(asked) < 3 or not desk.worker.state.finished) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    desk.worker.stop(600)
+    assert asked == ["known.png", "known.png", "new.png"] and desk.worker.state.error is None and not desk.is_outdated
+    assert sorted(task.title for task in desk.tasks()) == ["imported.png", "known.png"]
 
 
 def test_a_copy_with_a_box_is_not_compared_with_its_photo(tmp_path):

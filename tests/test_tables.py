@@ -168,6 +168,11 @@ def test_columns_that_mean_something_here_are_said(root):
     assert "column 'path' is missing; the table has 'name', 'id'" in str(caught.value.problems)
 
 
+def test_further_columns_are_told_but_for_those_that_exports_read(root):
+    table(root, "path,identity,Decimal Latitude,lon,utm_x,Northing,camera,weather\na.png,amber,-3.5,39.2,5,6,TG-6,rain\n")
+    assert read(root).notes == ("metadata.csv: 1 further column ('weather'), for --where, and kept by exports to tables",)
+
+
 def test_corners_in_columns_of_their_own_become_sizes(root):
     table(root, "path,identity,x1,y1,x2,y2\na.png,amber,10,5,40,25\nb.png,basil,,,,\n")
     assert [ref.crop for ref in read(root).references] == [(10, 5, 30, 20), None]

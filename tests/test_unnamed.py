@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import draw_animal
 from PIL import Image
 
+import reid
+from reid.catalogue import Kind
 from reid.decision.reasons import of_nameless
 from reid.records import Candidate
 
@@ -66,9 +69,33 @@ def test_a_card_of_one_encounter_is_compared_all_the_same(tmp_path, call, monkey
 
 def test_what_it_means_by_hand():
     bare, amber = Candidate("unknown (a.jpg)", 3.0, 9, "a.jpg"), Candidate("amber", 2.0, 4, "b.jpg")
+    apart = Candidate("unnamed-12", 2.5, 7, "c.jpg")  # told from others by a decision, and named by nobody
+    assert (apart.is_named, apart.called) == (False, "unnamed-12")
+    assert of_nameless("match", (apart, amber)) == (
+        "It is likely the animal of c.jpg, which nobody has named yet; of the animals with a name amber stands first, at rank 2."
+    )
     assert (bare.is_named, bare.called, amber.is_named, amber.called) == (False, "no name yet (a.jpg)", True, "amber")
     assert of_nameless("match", (amber, bare)) is of_nameless("unsure", ()) is None
     assert of_nameless("new", (bare,)) == "It is most like the animal of a.jpg, which nobody has named yet."
+
+
+def test_a_photo_that_another_row_names_is_not_asked_about(season, call):
+    [photo] = [path for path in season.rglob("0.png") if path.parent.name == "animal-0"]
+    rows = (season / "metadata.csv").read_text()
+    shutil.copy(photo, season / "photos" / "again.png")
+    (season / "metadata.csv").write_text(f"{rows.rstrip()}\nphotos/again.png,unknown\n")
+    assert "next: reid review" not in call("identify", photo, "--gallery", season, *WORDS)[1]
+    assert "next: reid review card" in call("identify", "card", "--gallery", season, *WORDS)[1]
+
+
+def test_an_animal_that_decisions_tell_apart_has_no_name(season, call):
+    with reid.open(season) as opened:
+        keys = {ref.image_id: opened.key(ref) for ref in opened.gallery.references}
+        opened.decisions.append(Kind.SAME, [keys["photos/DCIM/one.jpg"], keys[OTHER_DAY]], observer="zoe")
+    _, out, _ = call("identify", "card/DCIM/burst.jpg", "--gallery", season, "--csv", "o.csv", *WORDS)
+    rows = list(csv.DictReader(io.StringIO(Path("o.csv").read_text())))
+    assert (rows[0]["individual"], rows[0]["named"]) == ("unnamed-1", "False") and {row["named"] for row in rows[1:]} == {"True"}
+    assert "unnamed-1 " in out and "(no name yet)" not in out
 
 
 def test_a_photo_that_is_in_no_row_is_told_by_the_index(season, call):

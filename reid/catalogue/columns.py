@@ -21,7 +21,8 @@ SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and stroke
     "encounter_id": "encounter", "sighting": "encounter", "sighting_id": "encounter", "event_id": "encounter",
     "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
 }  # fmt: skip
-HEADERS = ("camera", "latitude", "longitude")  # what an import takes from photos themselves: pages and exports read it
+METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))  # where a site or a photo is: pages and exports read it
+DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
 SURE = ("position", "viewpoint", "side")  # that need no remark
 GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
 SIZES, CORNERS = "sizes", "corners"
@@ -51,8 +52,11 @@ def folded(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
+READ = frozenset(map(folded, ("camera", *METRES[0], *METRES[1], *DEGREES[0], *DEGREES[1])))  # that are no photo's labels
+
+
 def meanings(table: Table, chosen: Mapping[str, str] = {}) -> Columns:
-    """What the columns mean; problems are missing, doubled and misspelt ones, notes those that were guessed or mean nothing here.
+    """What the columns mean; problems are missing, doubled and misspelt ones, notes those that were guessed or are the user's own.
 
     `chosen` names the column of a meaning, or none where nothing says it; it goes before every guess."""
     head = table.at(table.header)
@@ -89,8 +93,8 @@ def meanings(table: Table, chosen: Mapping[str, str] = {}) -> Columns:
                  for name in ("path", "identity") if name not in of and chosen.get(name) != ""] + more  # fmt: skip
     notes = [f"{table.name}: {some(guessed, most=8)}"] if guessed else []
     if others:
-        tail = "it can be used with --where" if len(others) == 1 else "they can be used with --where"
-        notes.append(f"{table.name}: {counted(len(others), 'column means', 'columns mean')} nothing here ({some(others, most=8)}); {tail}")
+        what = f"{counted(len(others), 'further column')} ({some(others, most=8)})"
+        notes.append(f"{table.name}: {what}, for --where, and kept by exports to tables")
     return Columns(names, of, box, kind == CORNERS, tuple(problems), tuple(notes))
 
 
@@ -132,6 +136,6 @@ def _misspelt(extra: Sequence[str], of: Container[str], head: str) -> tuple[list
         near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if near:
             problems.append(f"{head}: unknown column {name!r}; did you mean {near[0]!r}?")
-        elif folded(name) not in HEADERS:
+        elif folded(name) not in READ:
             others.append(repr(name))
     return problems, others

@@ -134,6 +134,10 @@ class DecisionLog:
         them; of an undo, that brings back what it took. What is returned is the last undo that was written, `at_once` with any others.
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
+        if not self.path.exists():  # and a log is made by a decision alone
+            if numbers:
+                raise DecisionError(f"decision {numbers[0]} does not exist; see `reid decisions`")
+            return None
         with self.together() as connection:
             known = self._read(connection)
             counting = _counting(known)
@@ -150,6 +154,8 @@ class DecisionLog:
     def redo(self, observer: str) -> Decision | None:
         """Take back this observer's last undo, with all that was written down at once with it, unless they have decided anything since;
         None where there is none. Returns as `undo`. Raises StoreError."""
+        if not self.path.exists():
+            return None
         with self.together() as connection:
             known = self._read(connection)
             counting = _counting(known)

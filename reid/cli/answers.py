@@ -110,7 +110,8 @@ def _of_copies(found: Report, opened: Session, photos: Sequence[Path]) -> str | 
     """What asks who is on photos that are in the gallery, without a name; None where there are none."""
     from ..catalogue.values import counted
 
-    bare = {item.ref.image_id for item in opened.references if item.ref.identity is None}
+    named = {item.digest for item in opened.references if item.ref.identity is not None}  # in another row
+    bare = {item.ref.image_id for item in opened.references if item.ref.identity is None and item.digest not in named}
     n = sum(not bare.isdisjoint(ranking.in_gallery) for ranking in found.rankings)
     if not n:
         return None
@@ -133,7 +134,7 @@ def _draw_all(report: Report, opened: Session, folder: Path) -> None:
         while name.casefold() in taken:
             name = f"_{name}"
         taken.add(name.casefold())
-        whose = f"{best.identity} ({best.reference_id})" if best.is_named else best.called
+        whose = f"{best.identity} ({best.reference_id})" if best.is_individual else best.called
         captions = (f"{ranking.query_id}\nverdict: {ranking.verdict}", f"{whose}\nscore {best.score:.3f}")
         pair = opened.view(opened.queries[best.photo_id], by_id[best.reference_id])
         pictures.save(pictures.of_pair(pair, captions, opened.settings.score.min_confidence), folder / name)

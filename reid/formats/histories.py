@@ -73,7 +73,7 @@ class Histories:
         do."""
         n_photos, n_named = Counter(place for place, _ in self.photos_on), Counter(place for place, named in self.photos_on if named)
         empty = sorted(n_photos.keys() - met)
-        each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of named animals)" for one in empty]
+        each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of known animals)" for one in empty]
         what = counted(len(empty), "occasion has", "occasions have")
         return [f"{what} photos and a 0 for every animal, since none of them counts: {some(each)}"] if empty else []
 
@@ -93,7 +93,8 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     refs = photos(gallery)
     dated = list(zip(refs, whens(refs), strict=True))
     named = {ref.identity for ref in refs if ref.identity}
-    unlinked = _unlinked(photos(options.whole or gallery)) & named
+    sides = _sides(photos(options.whole or gallery))
+    unlinked = {name for name, seen in sides.items() if len(seen) == 1} & named
     kept: list[tuple[PhotoRef, When | None]] = []
     left_out: list[tuple[str, str]] = []
     for ref, when in dated:
@@ -114,6 +115,9 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     if not captures:
         raise GalleryError(f"no photo counts for --side {options.side} and --occasions {options.occasions}", tuple(by_reason(left_out)))
     linked = _linked_note(options.side, len(unlinked), len(named), sorted(unlinked))
+    if options.side == "linked" and sides and (bare := sorted({one.identity for one in captures} - sides.keys())):
+        what = counted(len(bare), "animal counts", "animals count")
+        linked += f"; {what} of which no photo says left or right ({some(bare)}), and may be another one's other side: say it {SAY_IT}"
     on = [(place, ref.identity is not None) for ref, when in dated if (place := _place(occasions, when)) is not None]
     return Histories(tuple(occasions), tuple(captures), linked, tuple(on), tuple(left_out))
 
@@ -123,14 +127,15 @@ def _side(ref: PhotoRef) -> str | None:
     return next((word for word in SIDES[:2] if (ref.orientation or "").endswith(word)), None)
 
 
-def _unlinked(refs: Sequence[PhotoRef]) -> set[str]:
-    """Animals with photos of one side only, which may stand in the catalogue a second time, for the other side."""
+def _sides(refs: Sequence[PhotoRef]) -> dict[str, set[str]]:
+    """Of each animal with a photo of its left or right side, which are known. One with a single side may stand in the catalogue a second
+    time, for the other."""
     sides: dict[str, set[str]] = {}
     for ref in refs:
         side = _side(ref)
         if ref.identity is not None and side is not None:
             sides.setdefault(ref.identity, set()).add(side)
-    return {name for name, seen in sides.items() if len(seen) == 1}
+    return sides
 
 
 def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:

@@ -26,6 +26,7 @@ from ..catalogue.sides import SAY_IT, side_in_name
 from ..catalogue.table import TABLE, read_table
 from ..catalogue.values import counted, some
 from ..errors import GalleryError, PhotoError
+from ..imaging import cut_short
 from ..records import PhotoFacts
 from . import READERS
 from .archive import unpacked_if_zip
@@ -86,6 +87,7 @@ def plan(
     options = replace(options, remembered=remembered(gallery))
     problems, bad = list[str](), list[str]()  # the bad ones: photos and rows that cannot be used
     notes: list[str] = []
+    flaws: dict[str, dict[str, None]] = {}  # what is forgiven in reading photos, and of which
     merged = Merged()
     before, old_columns = _old(gallery, facts, merged, problems, notes)
     copier = Copier(gallery, copy, unpacked, tuple(merged.entries))
@@ -99,7 +101,7 @@ def plan(
             continue
         notes += source.notes
         drafts = _drafts(source, facts, problems, bad, notes)
-        entries = [_entry(source, where, draft, cells, copier, facts, problems, bad) for where, draft, cells in drafts]
+        entries = [_entry(source, where, draft, cells, copier, facts, problems, bad, flaws) for where, draft, cells in drafts]
         found_here = [entry for entry in entries if entry is not None]
         told = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
         below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
@@ -113,6 +115,7 @@ def plan(
         raise GalleryError(f"{n}; nothing was written{way_out}", said((*bad, *problems)), said(notes))
     if not merged.entries:
         raise GalleryError(f"there is no photo in {', '.join(map(str, sources))}; nothing was written", said(bad), said(notes))
+    notes += [f"{counted(len(photos), 'photo')}, {some(photos)}: {flaw}" for flaw, photos in flaws.items()]
     notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
@@ -238,7 +241,15 @@ def _drafts(
 
 
 def _entry(
-    source: Source, where: str, draft: Draft, cells: tuple[str, ...], copier: Copier, facts: Facts, problems: list[str], bad: list[str]
+    source: Source,
+    where: str,
+    draft: Draft,
+    cells: tuple[str, ...],
+    copier: Copier,
+    facts: Facts,
+    problems: list[str],
+    bad: list[str],
+    flaws: dict[str, dict[str, None]],
 ) -> Entry | None:
     at = source.table.at(where)
     if not catalogue.is_photo(draft.path.name):
@@ -251,6 +262,8 @@ def _entry(
     entry = of_draft(at, draft, source.columns, cells, copier.gallery)
     try:
         facts(draft.path)
+        for flaw in cut_short(draft.path):
+            flaws.setdefault(flaw, {})[str(draft.path)] = None
         entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalogue import Gallery
+from ..catalogue.columns import DEGREES, METRES
 from ..catalogue.values import counted, is_given, some
 from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
@@ -21,8 +22,6 @@ from .described import cell, photos
 from .histories import histories
 from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, write_folder
 
-METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))
-DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
 SAME_PLACE = 1e-3  # degrees or metres by which the photos of one site may differ, beside rounding
 NO_SITE = "nobody has said the site; say it in the column site, or give --site for all"
 Place = tuple[float, float]

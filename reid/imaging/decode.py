@@ -127,6 +127,12 @@ def decode(path: Path, at_least: int | None = None) -> Decoded:
             raise PhotoError(f"{path} is damaged ({line(error)})") from error
 
 
+def cut_short(path: Path) -> tuple[str, ...]:
+    """What is forgiven of a JPEG whose end may be missing: the only photos that are decoded here. Raises PhotoError where too much is
+    missing, OSError."""
+    return decode(path, at_least=1).flaws if jpeg.may_lack_end(path) else ()
+
+
 def _upright_size(image: Image.Image, path: Path) -> tuple[int, int]:
     """Before its pixels are loaded. Raises PhotoError."""
     size = image.size

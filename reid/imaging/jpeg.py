@@ -70,6 +70,18 @@ def open_bits(image: Image.Image, path: Path) -> Bits | None:
     return bits
 
 
+def may_lack_end(path: Path) -> bool:
+    """Whether a photo is a JPEG in whose bytes no end was found; nothing is decoded. Raises OSError."""
+    with path.open("rb") as file:
+        if file.read(3) != b"\xff\xd8\xff":
+            return False
+        data = b"\xff\xd8\xff" + file.read()
+    try:
+        return not _layout(data).has_end
+    except (IndexError, ValueError):
+        return True
+
+
 class Bits:
     """A file's bytes in steps, and what was seen on the way."""
 

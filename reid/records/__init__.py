@@ -6,10 +6,10 @@ Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) a
 
 from .answer import Candidate, Failure, Health, IdentityRanking, Mislabel, NewShare, Report, Twins
 from .pair import PairMatches
-from .photo import UNKNOWN, Box, Features, Photo, PhotoFacts, PhotoRef, Quality
+from .photo import UNKNOWN, UNNAMED, Box, Features, Photo, PhotoFacts, PhotoRef, Quality
 from .query import Indexed, Query
 
 __all__ = [
-    "UNKNOWN", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Indexed", "Mislabel", "NewShare", "PairMatches",
-    "Photo", "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Twins",
+    "UNKNOWN", "UNNAMED", "Box", "Candidate", "Failure", "Features", "Health", "IdentityRanking", "Indexed", "Mislabel", "NewShare",
+    "PairMatches", "Photo", "PhotoFacts", "PhotoRef", "Quality", "Query", "Report", "Twins",
 ]  # fmt: skip

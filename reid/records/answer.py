@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .photo import Quality
+from .photo import UNNAMED, Quality
 
 if TYPE_CHECKING:
     import pandas
@@ -29,13 +29,19 @@ class Candidate:
     photo_id: str = ""  # the query's photo that matches it, where a query has several
 
     @property
-    def is_named(self) -> bool:
+    def is_individual(self) -> bool:
+        """Whether it stands for an animal that is told from others, and not for the reference alone."""
         return self.identity != nameless(self.reference_id)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anybody has given it a name."""
+        return self.is_individual and not UNNAMED.fullmatch(self.identity)
 
     @property
     def called(self) -> str:
         """The individual, for people."""
-        return self.identity if self.is_named else f"no name yet ({self.reference_id})"
+        return self.identity if self.is_individual else f"no name yet ({self.reference_id})"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Conventions: points are float32 (x, y) in pixels of the prepared photo, (0, 0) a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ._frozen import frozen
 
 UNKNOWN = "unknown"  # the identity of an animal that nobody has named yet (WildlifeDatasets)
+UNNAMED = re.compile(r"unnamed-\d+")  # of one that decisions tell apart: by the number of the first of them
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the upright photo
 
 

@@ -106,7 +106,7 @@ def as_table(report: Report) -> Table:
         )
         for candidate in ranking.candidates[: int(str(report.setting("top")))]:
             score = f"{candidate.score:.3f}"
-            who = escape(candidate.identity) if candidate.is_named else NO_NAME
+            who = escape(candidate.identity) if candidate.is_individual else NO_NAME
             table.add_row(*lead, who, score, str(candidate.n_matches), escape(candidate.reference_id))
             lead = ("",) * len(lead)
         table.add_section()
@@ -119,7 +119,7 @@ def as_table(report: Report) -> Table:
         )
     if any(ranking.in_gallery for ranking in report.rankings):
         caption.append("= in the gallery already: compared with its other photos alone")
-    if any(not one.is_named for ranking in report.rankings for one in ranking.candidates[: int(str(report.setting("top")))]):
+    if any(not one.is_individual for ranking in report.rankings for one in ranking.candidates[: int(str(report.setting("top")))]):
         caption.append(f"{NO_NAME}: the animal of that reference, which nobody has named yet")
     table.caption = "\n".join(caption) or None
     return table

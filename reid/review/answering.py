@@ -64,6 +64,8 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
         for one in counting:
             if one.number > seen and not (desk.blind and one.observer != desk.observer) and _concerns(one, task, choice):
                 raise Overtaken(one)
+        if task.topic is Topic.TWINS and verdict is Verdict.SAME and (apart := _apart(desk.book(), task)) and apart.number > seen:
+            raise Overtaken(apart)
 
     book = desk.book()
     check(book.effective)
@@ -121,23 +123,34 @@ def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str
 def rename(desk: Desk, animal: str, name: str, evidence: Mapping[str, object], *, is_meant: bool = False) -> Decision | None:
     """Call an animal otherwise; None where it is called so. Raises Alike, DecisionError, StoreError."""
     name = clean(name)
+    _renamed(desk, animal, name, is_meant)  # what is refused makes no log
+    if name == animal:
+        return None
     with desk.log.together():  # so that nobody else names an animal in between
-        animals = desk.book().animals
-        if animal not in animals:
-            raise DecisionError(f"{animal} is called otherwise by now; nothing was recorded")
-        others = animals.keys() - {animal}
-        if name in others:
-            raise DecisionError(f"another animal is called {name}; if they are one, say so by *Same animal as…*")
-        if not is_meant and (near := alike(name, others)):
-            raise Alike(name, near)
-        keys = [PhotoKey(card.digest, card.ref.image_id) for card in animals[animal] if card.digest]
-        if not keys:
-            raise DecisionError(f"the photos of {animal} have not been read yet; try again once they are")
-        return None if name == animal else desk.log.append(Kind.NAME, keys[:1], observer=desk.observer, value=name, evidence=evidence)
+        photo = _renamed(desk, animal, name, is_meant)
+        return desk.log.append(Kind.NAME, [photo], observer=desk.observer, value=name, evidence=evidence)
+
+
+def _renamed(desk: Desk, animal: str, name: str, is_meant: bool) -> PhotoKey:
+    """A photo of the animal that may be called so. Raises Alike, DecisionError."""
+    animals = desk.book().animals
+    if animal not in animals:
+        raise DecisionError(f"{animal} is called otherwise by now; nothing was recorded")
+    others = animals.keys() - {animal}
+    if name in others:
+        raise DecisionError(f"another animal is called {name}; if they are one, say so by *Same animal as…*")
+    if not is_meant and (near := alike(name, others)):
+        raise Alike(name, near)
+    keys = [PhotoKey(card.digest, card.ref.image_id) for card in animals[animal] if card.digest]
+    if not keys:
+        raise DecisionError(f"the photos of {animal} have not been read yet; try again once they are")
+    return keys[0]
 
 
 def take_back(desk: Desk, number: int) -> Decision | None:
     """Take back what Undo says (`Desk.last`), with what was written down at once with it; None where that does not count any more."""
+    if desk.last(number) is None:
+        return None
     with desk.log.together():
         taken = desk.last(number)
         if taken is None:
@@ -170,6 +183,13 @@ def _concerns(one: Decision, task: Task, choice: Choice | None) -> bool:
     if not photos & {item.digest for item in task.photos}:
         return False
     return one.kind in NAMES or (one.kind in JUDGES and choice is not None and choice.reference.digest in photos)
+
+
+def _apart(book: Book, task: Task) -> Decision | None:
+    """What says, by whichever of their photos, that two animals are two."""
+    names = [book.of_photo[item.digest].animal or "" for item in (task.choices[0].photo, task.choices[0].reference)]
+    number = book.apart.get((min(names), max(names)))
+    return book.history[number - 1] if number else None
 
 
 def _evidence(desk: Desk, task: Task, choice: Choice | None, kind: Kind) -> Mapping[str, object]:

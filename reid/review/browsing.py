@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ..catalogue import Decision
 from ..errors import DecisionError
 from ..imaging import exif
+from ..records import UNNAMED
 from .agreement import agreements
 from .answering import Alike, rename
 from .book import Book, Card
@@ -52,6 +53,12 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.get("/progress")
     def progress(request: Request) -> Response:
         return pages.part("progress")
+
+    @app.post("/gallery")
+    def read_again() -> Response:
+        """The table has changed."""
+        desk.worker.read_again()
+        return Response(status_code=204, headers={"HX-Redirect": "/review"})
 
     @app.get("/catalogue")
     def catalogue(request: Request, filters: Annotated[Filters, Depends()]) -> Response:
@@ -106,7 +113,8 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return pages.page(
             request, "animal", status=status, url=url, said=desk.said(desk.last()) if url else "", here="/catalogue", animal=found,
             decisions=lines(book, own[::-1]), views=views(book), problem=problem, alike=alike,
-            proposed=proposed_name(book.animals) if found.name.startswith("unnamed-") else found.name,
+            is_unnamed=(is_unnamed := UNNAMED.fullmatch(found.name) is not None),
+            proposed=proposed_name(book.animals) if is_unnamed else found.name,
         )  # fmt: skip
 
     @app.get("/animals/{animal}/brief")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import stages
-from ..catalogue import Decision, DecisionLog, Gallery, Kind
+from ..catalogue import Decision, DecisionLog, Gallery, Kind, find_table
 from ..catalogue.names import clean
 from ..decision.sides import SideEstimate
 from ..errors import DecisionError, GalleryError, PhotoError
@@ -38,27 +38,60 @@ class Desk:
         self.session, self.observer, self.budget, self.blind = session, clean(observer), budget, blind
         self.name = session.root.resolve().name or str(session.root)
         self.log = DecisionLog(session.root)
-        self.empty: str | None = None  # why the gallery has no photo
-        try:  # who judges blind sees what the table says, and what they have said themselves
-            own = [one for one in self.log.effective() if one.observer == self.observer]
-            self.gallery = session.labelled(own) if blind else session.gallery
-        except GalleryError as error:
-            if error.problems:
-                raise
-            self.gallery, self.empty = Gallery(session.root, ()), str(error)
-        self.worker = Worker(session, progress, self._answered, self._is_known)
+        self._open()
+        self.worker = Worker(session, progress, self._answered, self._is_known, self._reopen)
         self.n_answers = 0  # of this run, as are those that were skipped
         self.skipped: set[str] = set()  # ids of questions
         self._queries: dict[str, Task] = {}
         self._own: dict[str, Task] = {}  # questions that this observer has put
         self._lock = threading.RLock()
         self._state: tuple[object, Book] | None = None
+        self._order: tuple[object, list[str]] = None, []  # see `by_side`
+        self._given: list[Sequence[Path]] = []  # photos of this run
         root, self._memory = session.root.resolve(), session.work.folder / "review" / "photos.json"
         if photos:
             self.add(photos)
         elif known := [path for path in (root / name for name in self._remembered()) if path.exists()]:
             with suppress(PhotoError):  # folders of earlier runs that are empty now
                 self._list(known)
+
+    def _open(self) -> None:
+        """Read the gallery. Raises GalleryError for one that holds photos and faults."""
+        table = self._table()
+        try:  # who judges blind sees what the table says, and what they have said themselves
+            own = [one for one in self.log.effective() if one.observer == self.observer]
+            gallery, empty = self.session.labelled(own) if self.blind else self.session.gallery, None
+        except GalleryError as error:
+            if error.problems:
+                raise
+            gallery, empty = Gallery(self.session.root, ()), str(error)
+        self.gallery: Gallery = gallery
+        self.empty: str | None = empty  # why it has no photo
+        self._read_table = table
+
+    def _reopen(self) -> None:
+        """Called by the worker: the gallery is read again, and its questions are put anew; what was decided is in the log."""
+        self.session.read_again()
+        self._open()
+        with self._lock:
+            self._queries, self._own, self._state = {}, {}, None
+        given, self._given = self._given, []
+        for photos in given:
+            with suppress(PhotoError):  # they have gone since
+                self._list(photos)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the gallery's table has changed since it was read, as by an import, and is not about to be read again."""
+        return not self.worker.is_to_reopen and self._table() != self._read_table
+
+    def _table(self) -> object:
+        """What differs once the table is another."""
+        try:
+            table = find_table(self.session.root) if self.session.table is None else self.session.table
+            return (table, table.stat().st_mtime_ns, table.stat().st_size) if isinstance(table, Path) else None
+        except (OSError, GalleryError) as error:
+            return str(error)
 
     def add(self, photos: Sequence[Path], keep: Path | None = None) -> int:
         """Review these, too: how many photos they are. They are remembered for later runs, or else what is to be kept of them.
@@ -72,6 +105,7 @@ class Desk:
 
     def _list(self, photos: Sequence[Path]) -> int:
         refs, failures = stages.photos(photos, self.gallery, self.worker.progress, as_known=True)
+        self._given.append(photos)
         self.worker.add(refs, failures)
         return len(refs)
 
@@ -87,15 +121,18 @@ class Desk:
     def book(self) -> Book:
         """As the log is now."""
         with self._lock:
-            state = (_changes(self.log.path), self.worker.is_ready, len(self._queries))
+            state = (_changes(self.log.path), *self._photos())
             if self._state is None or self._state[0] != state:
                 self._state = state, self._read()
             return self._state[1]
 
+    def _photos(self) -> tuple[object, ...]:
+        """What differs once there are others."""
+        return self.gallery, self.worker.is_ready, len(self._queries)
+
     def _read(self) -> Book:
-        references = self.session.references if self.worker.is_ready else ()
         new = [item for task in self._queries.values() for item in task.photos]
-        return read_book(self.gallery, references, new, self.log.history(), self.observer if self.blind else None)
+        return read_book(self.gallery, self.worker.references, new, self.log.history(), self.observer if self.blind else None)
 
     def last(self, number: int = 0) -> Decision | None:
         """What Undo takes back: this observer's last decision, or the one of a number, which a page has shown beside Undo; None where
@@ -118,11 +155,23 @@ class Desk:
         """Whether somebody has said a photo's side, or that it cannot be told."""
         return any(one.kind is Kind.SIDE for one in self.book().counting(card.digest or ""))
 
+    def by_side(self, n_known: int) -> list[Card]:
+        """Every photo, those first whose side is one of the first `n_known` that were estimated, a side after the other and the least sure
+        first. Put in order once: a page goes on where the one before stopped."""
+        with self._lock:
+            cards, photos = self.book().cards, (n_known, *self._photos())
+            if self._order[0] != photos:
+                known = dict(list(self.worker.sides.items())[:n_known])
+                estimates = {card.id: known.get(card.digest or "") for card in cards.values()}
+                order = sorted(cards, key=lambda id: (0, one.side, one.p) if (one := estimates[id]) else (1, "", 0.0))
+                self._order = photos, order
+            return [cards[id] for id in self._order[1]]
+
     # -- what is asked
 
     def _answered(self, query: Query, ranking: IdentityRanking) -> None:
         """Called by the worker: another question."""
-        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.session.references})
+        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.worker.references})
         with self._lock:
             self._queries[task.id] = task
 
@@ -161,7 +210,7 @@ class Desk:
         if book.unjoined:
             found += tasks.of_unjoined(book.unjoined, items, {digest: card.animal for digest, card in book.of_photo.items()})
         if self.worker.health is not None:
-            found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.session.references})
+            found += tasks.of_health(self.worker.health, {item.ref.image_id: item for item in self.worker.references})
         return tasks.in_order(found)
 
     def whole(self, task: Task) -> Task:
@@ -203,10 +252,9 @@ class Desk:
 
     def items(self) -> dict[str, Indexed]:
         """Photos by digest."""
-        references = self.session.references if self.worker.is_ready else []
         with self._lock:
             new = [item for task in self._queries.values() for item in task.photos]
-        return {item.digest: item for item in (*references, *new)}
+        return {item.digest: item for item in (*self.worker.references, *new)}
 
 
 def _changes(path: Path) -> bytes:

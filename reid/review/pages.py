@@ -76,7 +76,8 @@ class Pages:
         parts = ["<title>", *template.blocks["title"](context), f" · {self.templates.filters['e'](self.desk.name)}</title>"]
         parts += template.blocks["main"](context)
         parts += self.templates.get_template("said.html.jinja").render(said=said)
-        here = urlsplit(request.headers.get("hx-current-url", request.url.path)).path
+        parts += self.templates.get_template("outdated.html.jinja").render(oob=True)
+        here = page_before(request) or request.url.path
         if url is None and request.method == "GET" and here != request.url.path:
             url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return HTMLResponse("".join(parts), status, {"HX-Push-Url": url} if url else None)
@@ -90,6 +91,14 @@ class Pages:
     def part(self, name: str, *, status: int = 200, **about: Any) -> HTMLResponse:
         """A template that is a part of a page."""
         return HTMLResponse(self.templates.get_template(f"{name}.html.jinja").render(**about), status)
+
+
+def page_before(request: Request) -> str:
+    """The path of the page that htmx asks from; empty where nothing that can be read says it."""
+    try:
+        return urlsplit(request.headers.get("hx-current-url", "")).path
+    except ValueError:
+        return ""
 
 
 async def form(request: Request) -> Mapping[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
@@ -18,7 +17,7 @@ from .answering import say_side
 from .book import Book, Card
 from .desk import Desk
 from .filters import UNSIDED, Filters, behind, sides
-from .pages import Pages, form
+from .pages import Pages, form, page_before
 from .words import sentence
 
 UNSIDED_PAGE = f"/catalogue?show={UNSIDED}"
@@ -46,10 +45,7 @@ def in_order(desk: Desk, filters: Filters, n_known: int, last: str = "") -> list
 
     Of the estimates only the first `n_known` that were made count for the order, and whatever has been said since, so that a page goes on
     where it stopped."""
-    cards = list(desk.book().cards.values())
-    if filters.show == UNSIDED and not desk.blind:
-        known = dict(list(desk.worker.sides.items())[:n_known])
-        cards.sort(key=lambda card: (0, one.side, one.p) if (one := known.get(card.digest or "")) else (1, "", 0.0))
+    cards = desk.by_side(n_known) if filters.show == UNSIDED and not desk.blind else list(desk.book().cards.values())
     return behind(filters.of(cards), cards, last)
 
 
@@ -58,8 +54,11 @@ def accept(desk: Desk, cards: Iterable[Card]) -> None:
 
     Raises DecisionError, StoreError."""
     evidence: dict[str, object] = {"page": UNSIDED_PAGE}
+    every = {card.digest: card for card in cards}.values()
+    if not estimated(desk, every):
+        return
     with desk.log.together():
-        for card, guess in estimated(desk, {card.digest: card for card in cards}.values()):
+        for card, guess in estimated(desk, every):
             done = say_side(desk, [card], guess.side, {**evidence, "estimated": _told(guess)})
             if done is not None:
                 evidence.setdefault("follows", done.number)
@@ -94,7 +93,7 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
     @app.post("/sides")
     def side(request: Request, given: Annotated[Mapping[str, str], Depends(form)]) -> Response:
         """Of one photo: the page stays as it is, for its control shows what was chosen. Of several: the page again."""
-        page = urlsplit(request.headers.get("hx-current-url", "")).path
+        page = page_before(request)
         page = UNSIDED_PAGE if page == "/catalogue" else page
         known = PAGE.fullmatch(page) is not None
         said = say(desk, given, {"page": page} if known else {})

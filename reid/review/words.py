@@ -40,6 +40,8 @@ def sentence(one: Decision, book: Book) -> str:
     if one.evidence.get("blind"):
         return f"The pair: {SAID.get(one.kind, KINDS[one.kind])}."
     if one.kind is Kind.SIDE:
+        if book.only is not None:  # who judges blind reads no file's name: a folder is called by its animal
+            return f"{'The photo' if len(one.photos) == 1 else 'The photos'}: side {one.value or 'not known'}."
         if len(every := at_once(one, book.effective)) > 1:
             return f"{counted(len(every), 'photo')}: sides as estimated."
         return f"{_photos(one.photos)}: side {one.value or 'not known'}."
@@ -69,6 +71,8 @@ def lines(book: Book, decisions: Iterable[Decision]) -> list[Line]:
         what = f"{KINDS[one.kind]} {one.undoes}" if is_undo else " ".join(filter(None, (KINDS[one.kind], value)))
         undone = not is_undo and one.number not in counting
         photos = [photo.image_id for photo in _renamed(one, book).photos[:4]] + (["…"] if len(one.photos) > 4 else [])
+        if book.only is not None and photos:
+            photos = [counted(len(one.photos), "photo")]
         found.append(Line(one, what, photos, _evidence(one), undone, not is_undo and not undone))
     return found
 

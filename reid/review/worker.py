@@ -76,17 +76,34 @@ class Stopped(Exception):
     """The app is being closed."""
 
 
+class Outdated(Stopped):
+    """The gallery is to be read again."""
+
+
 class Worker:
-    """Answers queries one after the other, but for those that are `known` already. `told` is called with each answer, from the worker's
-    thread."""
+    """Answers queries one after the other, but for those that are `known` already. `told` is called with each answer, and `reopen` to
+    have the gallery read again, which adds the photos again, from the worker's thread."""
 
     def __init__(
-        self, session: Session, progress: Progress, told: Callable[[Query, IdentityRanking], None], known: Callable[[Query], bool]
+        self,
+        session: Session,
+        progress: Progress,
+        told: Callable[[Query, IdentityRanking], None],
+        known: Callable[[Query], bool],
+        reopen: Callable[[], None],
     ) -> None:
-        self.session, self.progress, self.told, self.known = session, progress, told, known
-        self.health: Health | None = None
-        self.is_ready = False  # whether the gallery's features are stored
+        self.session, self.progress, self.told, self.known, self.reopen = session, progress, told, known, reopen
         self.has_photos = False  # whether any were ever given
+        self._more = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
+        self._stop, self._outdated = threading.Event(), threading.Event()
+        self._begin()
+
+    def _begin(self) -> None:
+        """With nothing known of the gallery."""
+        self.references: Sequence[Indexed] = ()  # of the gallery
+        self.is_ready = False  # whether their features are stored
+        self.health: Health | None = None
         self.n_known = 0  # queries that were left out
         self.sides: dict[str, SideEstimate] = {}  # by digest, of photos whose side nobody had said, where it is sure enough
         self.trouble = ""  # why none are estimated, where they could be
@@ -94,13 +111,14 @@ class Worker:
         self._learning: Iterator[None] | None = None  # what tells sides, in steps
         self._asked: list[Indexed] = []  # the photos of the queries
         self._batches: deque[Sequence[PhotoRef]] = deque()
-        self._more = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
-        self._stop = threading.Event()
 
     @property
     def state(self) -> State:
         return self.progress.state
+
+    @property
+    def is_to_reopen(self) -> bool:
+        return self._outdated.is_set()
 
     def start(self) -> None:
         self._thread.start()
@@ -111,6 +129,12 @@ class Worker:
         self._batches.append(photos)
         self._fail(failures)
         self.progress.change(finished=False)
+        self._more.set()
+
+    def read_again(self) -> None:
+        """The gallery is another by now: what was inferred from it is forgotten, and all photos are answered again, from what is stored."""
+        self.progress.change(said="the gallery is read again, once the photo at hand is done", done=0, total=0, left=None, finished=False)
+        self._outdated.set()
         self._more.set()
 
     def stop(self, patience: float = 5.0) -> None:
@@ -128,6 +152,8 @@ class Worker:
             try:
                 self._work()
                 self.progress.change(said="", finished=True)
+            except Outdated:
+                continue
             except Stopped:
                 self.progress.change(said="stopped", finished=True)
             except ReidError as error:
@@ -140,11 +166,16 @@ class Worker:
 
     def _work(self) -> None:
         self.progress.change(finished=False, error=None)
+        if self._outdated.is_set():
+            self._outdated.clear()
+            self._begin()
+            self.progress.change(said="the gallery is read again", failures=(), notes=())
+            self.reopen()
         self.session.ready()
         if not self.is_ready:
             self._fail(self.session.failures)
-        self.is_ready = True
-        self.trouble, known = "", known_sides(self.session.references)
+        self.references, self.is_ready = self.session.references, True
+        self.trouble, known = "", known_sides(self.references)
         self._learning = iter(()) if self._tells_sides else self._learn(known)  # again, where it failed before
         with self._beside():
             if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
@@ -155,7 +186,7 @@ class Worker:
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
-        self._estimate([*self.session.references, *self._asked])
+        self._estimate([*self.references, *self._asked])
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
@@ -224,3 +255,5 @@ class Worker:
     def _check(self) -> None:
         if self._stop.is_set():
             raise Stopped
+        if self._outdated.is_set():
+            raise Outdated

@@ -118,7 +118,7 @@ def apart_from_itself(
         found.append(replace(query, in_gallery=tuple(own.values()), set_aside=tuple(aside)))
         named |= {item.ref.image_id: same[0].ref.image_id for item in query.photos if (same := copies.get(of.get(item.ref.path)))}
     if named:
-        which = some([f"{photo} = {other}" for photo, other in named.items()])
+        which = some([photo if photo == other else f"{photo} = {other}" for photo, other in named.items()])
         what = counted(len(named), "photo is", "photos are")
         itself = "itself" if len(named) == 1 else "themselves"
         nor = ", nor with unnamed photos of the same encounter" if n_aside else ""
