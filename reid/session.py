@@ -137,9 +137,10 @@ class Session(AbstractContextManager["Session"]):
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
         items, failures = self.read(self.gallery.references, check)
-        self.work.tidy()
         stages.tell_names(items, self.work.listener)
         items, failed, n = self.extract_all(items, len(items), check)
+        if n or check:
+            self.work.tidy()
         return items, (*failures, *failed), n
 
     def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:

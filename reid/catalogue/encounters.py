@@ -34,7 +34,7 @@ class Sighting:
 
     image_id: str
     identity: str | None
-    folder: str  # its whole path, since two may have one name
+    folder: str  # of an animal without a name; its whole path, since two may have one name
     given: str | None  # the table's encounter
     when: When | None
     way: str  # TABLE, EXIF or NAME, where `when` is known
@@ -127,23 +127,27 @@ class _Union:
 
 def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]]:
     """Photos of one animal, or unnamed ones of one folder, in encounters."""
-    union = _Union(places)
     dated = [(place, when) for place in places if (when := photos[place].when) is not None]
     clocks = sorted((clock, place) for place, when in dated if (clock := _clock(when)) is not None)
-    for (before, one), (after, other) in pairwise(clocks):
-        if after - before <= APART:
-            union.unite((one, other))
     days: dict[tuple[date, date], list[int]] = {}
+    timed: list[tuple[int, When]] = []
     for place, when in dated:
         if when.moment is None or (photos[place].way != EXIF and photos[place].identity is not None):
             days.setdefault((when.first, when.last), []).append(place)
+        else:
+            timed.append((place, when))
+    if not clocks and all(first == last for first, last in days) and sum(map(len, days.values())) == len(places):
+        return list(days.values())  # whole days and nothing else
+    union = _Union(places)
+    for (before, one), (after, other) in pairwise(clocks):
+        if after - before <= APART:
+            union.unite((one, other))
     for (first, last), alike in days.items():
         union.unite(alike)
         if first != last:  # a month or a year
             union.unite([alike[0], *(place for place, when in dated if when.first <= last and first <= when.last)])
-    for place, when in dated:
-        same_day = days.get((when.first, when.last))
-        if same_day:
+    for place, when in timed:
+        if same_day := days.get((when.first, when.last)):
             union.unite((same_day[0], place))
     undated = [place for place in places if photos[place].when is None]
     if undated:

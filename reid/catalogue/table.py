@@ -87,7 +87,9 @@ def filled(rows: Iterator[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str,
 
 def _csv(source: Path) -> Table:
     written = read_csv(source)
-    rows = [(f"line {line}", [rearmed(cell.strip()) for cell in cells]) for line, cells in written.rows]
+    rows = [
+        (f"line {line}", [rearmed(cell) if cell[:1] == "'" else cell for cell in map(str.strip, cells)]) for line, cells in written.rows
+    ]
     return _table(source.name, rows, () if written.told is None else (f"{source.name} {written.told}",))
 
 
