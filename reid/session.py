@@ -62,9 +62,8 @@ def open(
     by an `engine`, in this process or, as `engines.ray` says, on a cluster.
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
-    root = Path(gallery)
+    root, chosen, told = Path(gallery), settings or Settings(), listener or Listener()
     catalogue.check_folder(root)
-    chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
     stages.tell_preparation(work)

@@ -50,7 +50,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
     for place, photo in enumerate(photos):
         owners.setdefault((photo.identity is not None, photo.identity or photo.folder), []).append(place)
     for (is_animal, owner), places in owners.items():
-        given = _Given([photos[place] for place in places])
+        given = _Given([photos[place] for place in places]) if counts[COLUMN] else None
         waiting: list[int] = []
         for place in places:
             photo = photos[place]
@@ -59,7 +59,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
             if photo.when is None and (photo.is_query or not is_animal):
                 encounters[place] = free_name(photo.image_id, taken)
                 counts[ALONE] += 1
-            elif found := given.of(photo):
+            elif given and (found := given.of(photo)):
                 encounters[place] = found
             else:
                 waiting.append(place)
@@ -163,7 +163,11 @@ def _clock(when: When) -> datetime | None:
 def _name(owner: str, photos: Sequence[Sighting]) -> tuple[str, str]:
     """For people: the animal or folder and the first day, with the time where it is known; and how that is known."""
     owner = owner or "unnamed"
-    dated = [(when.first, _clock(when) or datetime.min, when.last, photo.way) for photo in photos if (when := photo.when) is not None]
+    dated = [
+        (when.first, datetime.min if when.moment is None else when.moment.replace(tzinfo=None), when.last, photo.way)
+        for photo in photos
+        if (when := photo.when) is not None
+    ]
     if len(dated) < len(photos):
         return f"{owner}, undated", NOTHING
     first, clock, last, way = min(dated)
