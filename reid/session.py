@@ -63,9 +63,8 @@ def open(
     by an `engine`, in this process or, as `engines.ray` says, on a cluster. `features` is a URL where features are kept, too.
 
     Raises SettingsError, StoreError; GalleryError for what is no folder, and for other faults when the gallery is first read."""
-    root = Path(gallery)
+    root, chosen, told = Path(gallery), settings or Settings(), listener or Listener()
     catalogue.check_folder(root)
-    chosen, told = settings or Settings(), listener or Listener()
     work = Workspace(chosen, Path(cache) if cache is not None else root / catalogue.FOLDER, told, features)
     options = ReadOptions(skip_bad, dict(join or {}), names_as_written)
     stages.tell_preparation(work)
@@ -138,9 +137,10 @@ class Session(AbstractContextManager["Session"]):
 
     def _extract_gallery(self, check: bool) -> tuple[list[Indexed], tuple[Failure, ...], int]:
         items, failures = self.read(self.gallery.references, check)
-        self.work.tidy()
         stages.tell_names(items, self.work.listener)
         items, failed, n = self.extract_all(items, len(items), check)
+        if n or check:
+            self.work.tidy()
         return items, (*failures, *failed), n
 
     def read(self, refs: Sequence[PhotoRef], check: bool = False) -> tuple[list[Indexed], list[Failure]]:

@@ -1,5 +1,6 @@
 """Galleries as people keep them: folders, names, sides, and parts of a gallery."""
 
+import gc
 import unicodedata
 from collections import Counter
 
@@ -168,3 +169,15 @@ def test_a_gallery_opened_one_folder_too_high(tmp_path):
     for name in ("amber", "basil"):
         photo(tmp_path / "images" / name / "1.png")
     assert any(f"open {tmp_path / 'images'}" in note for note in read(tmp_path).notes)
+
+
+def test_garbage_is_collected_again_after_a_gallery_was_read(tmp_path):
+    gc.collect()
+    with catalogue.nothing_collected():
+        assert not gc.isenabled()
+        kept = [[number] for number in range(5000)]
+    assert gc.isenabled() and not gc.get_freeze_count()
+    assert any(one is kept for one in gc.get_objects(generation=2))  # the oldest
+    with pytest.raises(GalleryError, match="holds no photos"):
+        catalogue.read(tmp_path, lambda _: pytest.fail("no photo"))
+    assert gc.isenabled()

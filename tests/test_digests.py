@@ -231,3 +231,24 @@ def test_many_photos_are_asked_for_together_and_each_is_looked_at(tmp_path, monk
     assert [one for one, other in zip(found, first) if one != other] == [found[3], found[4]]
     monkeypatch.setattr(Digests, "of_file", lambda *_: pytest.fail("asked for by itself"))
     assert list(Digests(tmp_path / "cache").of_all(refs[:9])) == found[:9]
+
+
+def test_photos_are_found_where_the_working_folder_is_gone(tmp_path, monkeypatch):
+    paths, wanted = files(tmp_path, 3)
+    digests = Digests(tmp_path / "cache")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    first, *others = digests.of_all([ref(Path("a.jpg")), *map(ref, paths)])
+    assert isinstance(first, PhotoError) and others == wanted
+
+
+def test_many_photos_below_the_working_folder_are_its_own_in_every_working_folder(tmp_path, monkeypatch):
+    digests = Digests(tmp_path / "cache")
+    for name in ("one", "two"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        (tmp_path / name / "photos" / "a.jpg").write_bytes(name.encode())
+        os.utime(tmp_path / name / "photos" / "a.jpg", ns=(0, 0))
+        monkeypatch.chdir(tmp_path / name)
+        for _ in range(2):
+            assert list(digests.of_all([ref(Path("photos/a.jpg"))])) == [hashlib.sha256(name.encode()).hexdigest()]

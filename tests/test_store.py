@@ -11,7 +11,7 @@ from test_records import features
 
 from reid.errors import PhotoError, StoreError
 from reid.records import PhotoRef
-from reid.store import CoarseStore, DamagedFile, Digests, FeatureStore, MatchStore, remove_leftovers, write_atomically
+from reid.store import CoarseStore, DamagedFile, Digests, FeatureStore, MatchStore, lacking, remove_leftovers, write_atomically
 
 DIGEST = "ab" * 32
 
@@ -176,12 +176,12 @@ def test_what_is_lacking_is_found_without_a_look_at_any_file(store, monkeypatch)
     for digest in kept[:2]:
         store.save(digest, features(2))
     monkeypatch.setattr(os, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
-    assert store.lacking(kept) == set(kept[2:])
-    assert store.lacking([]) == set()
+    assert lacking(kept, [store]) == set(kept[2:])
+    assert lacking([], [store]) == set()
 
 
 def test_where_a_folder_of_the_store_cannot_be_listed_its_photos_are_lacking(store):
     digest = "ab" * 32
     store.folder.mkdir(parents=True, exist_ok=True)
     (store.folder / digest[:2]).write_text("a file where a folder should be")
-    assert store.lacking([digest]) == {digest}
+    assert lacking([digest], [store]) == {digest}

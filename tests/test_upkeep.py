@@ -247,7 +247,14 @@ def test_leftovers_of_killed_runs_go_after_an_hour(world):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
     with reid.open(world / "gallery", SETTINGS) as opened:
+        assert opened.references and old.exists()  # nothing is looked for where nothing is stored
         assert opened.collect() == {"leftovers": (1, 4)}
+    assert young.exists() and not old.exists()
+    old.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    next((store / "features").glob("*/*/*.safetensors")).unlink()
+    with reid.open(world / "gallery", SETTINGS) as opened:
+        assert opened.references
     assert young.exists() and not old.exists()
 
 

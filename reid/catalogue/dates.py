@@ -62,7 +62,10 @@ class When:
 
 def read_dates(column: str, cells: Sequence[tuple[str, str]]) -> tuple[dict[str, When], list[str]]:
     """(where, text) of a column -> what each readable text says, and notes: how day and month were told apart, what cannot be read."""
-    counts = Counter(text for _, text in cells if is_given(text) and not ZEROS.fullmatch(text) and not text.startswith("1899-12-30"))
+    counts = Counter(text for _, text in cells)
+    for text in list(counts):
+        if not is_given(text) or ZEROS.fullmatch(text) or text.startswith("1899-12-30"):
+            del counts[text]
     matches = {text: next((match for form in FORMS if (match := form.fullmatch(text))), None) for text in counts}
     numeric = {text: match for text, match in matches.items() if match is not None and "a" in match.groupdict()}
     orders, notes = _orders(column, numeric, counts)
@@ -86,8 +89,8 @@ def read_dates(column: str, cells: Sequence[tuple[str, str]]) -> tuple[dict[str,
         n = sum(counts[text] for text in serials)
         what = counted(n, "value is a day number of a spreadsheet", "values are day numbers of a spreadsheet")
         notes.append(f"{column}: {what} ({serials[0]} is {found[serials[0]].first})")
-    unread = [(where, text) for where, text in cells if text in counts and text not in found]
-    if unread:
+    if len(found) < len(counts):
+        unread = [(where, text) for where, text in cells if text in counts and text not in found]
         what = counted(len(unread), "date cannot be read and counts", "dates cannot be read and count")
         notes.append(f"{column}: {what} as none ({some([f'{text!r} in {where}' for where, text in unread])}); write dates as 2024-07-31")
     return found, notes

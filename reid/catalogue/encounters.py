@@ -34,7 +34,7 @@ class Sighting:
 
     image_id: str
     identity: str | None
-    folder: str  # its whole path, since two may have one name
+    folder: str  # of an animal without a name; its whole path, since two may have one name
     given: str | None  # the table's encounter
     when: When | None
     way: str  # TABLE, EXIF or NAME, where `when` is known
@@ -50,7 +50,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
     for place, photo in enumerate(photos):
         owners.setdefault((photo.identity is not None, photo.identity or photo.folder), []).append(place)
     for (is_animal, owner), places in owners.items():
-        given = _Given([photos[place] for place in places])
+        given = _Given([photos[place] for place in places]) if counts[COLUMN] else None
         waiting: list[int] = []
         for place in places:
             photo = photos[place]
@@ -59,7 +59,7 @@ def derive(photos: Sequence[Sighting]) -> tuple[list[str], list[str]]:
             if photo.when is None and (photo.is_query or not is_animal):
                 encounters[place] = free_name(photo.image_id, taken)
                 counts[ALONE] += 1
-            elif found := given.of(photo):
+            elif given and (found := given.of(photo)):
                 encounters[place] = found
             else:
                 waiting.append(place)
@@ -127,23 +127,27 @@ class _Union:
 
 def _groups(photos: Sequence[Sighting], places: Sequence[int]) -> list[list[int]]:
     """Photos of one animal, or unnamed ones of one folder, in encounters."""
-    union = _Union(places)
     dated = [(place, when) for place in places if (when := photos[place].when) is not None]
     clocks = sorted((clock, place) for place, when in dated if (clock := _clock(when)) is not None)
-    for (before, one), (after, other) in pairwise(clocks):
-        if after - before <= APART:
-            union.unite((one, other))
     days: dict[tuple[date, date], list[int]] = {}
+    timed: list[tuple[int, When]] = []
     for place, when in dated:
         if when.moment is None or (photos[place].way != EXIF and photos[place].identity is not None):
             days.setdefault((when.first, when.last), []).append(place)
+        else:
+            timed.append((place, when))
+    if not clocks and all(first == last for first, last in days) and sum(map(len, days.values())) == len(places):
+        return list(days.values())  # whole days and nothing else
+    union = _Union(places)
+    for (before, one), (after, other) in pairwise(clocks):
+        if after - before <= APART:
+            union.unite((one, other))
     for (first, last), alike in days.items():
         union.unite(alike)
         if first != last:  # a month or a year
             union.unite([alike[0], *(place for place, when in dated if when.first <= last and first <= when.last)])
-    for place, when in dated:
-        same_day = days.get((when.first, when.last))
-        if same_day:
+    for place, when in timed:
+        if same_day := days.get((when.first, when.last)):
             union.unite((same_day[0], place))
     undated = [place for place in places if photos[place].when is None]
     if undated:
@@ -159,7 +163,11 @@ def _clock(when: When) -> datetime | None:
 def _name(owner: str, photos: Sequence[Sighting]) -> tuple[str, str]:
     """For people: the animal or folder and the first day, with the time where it is known; and how that is known."""
     owner = owner or "unnamed"
-    dated = [(when.first, _clock(when) or datetime.min, when.last, photo.way) for photo in photos if (when := photo.when) is not None]
+    dated = [
+        (when.first, datetime.min if when.moment is None else when.moment.replace(tzinfo=None), when.last, photo.way)
+        for photo in photos
+        if (when := photo.when) is not None
+    ]
     if len(dated) < len(photos):
         return f"{owner}, undated", NOTHING
     first, clock, last, way = min(dated)

@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,59 +20,68 @@ class Missing(Exception):
     """A file that is not there; the message says what may be meant."""
 
 
+@dataclass(slots=True)
+class Folder:
+    any_file: Path  # by way of the root; its `with_name` is the quickest way to another
+    real: str  # where the folder leads to, with a stroke behind it
+    names: dict[str, bool]  # that it holds, and whether each is a link
+
+
+@dataclass(slots=True)
+class Found:
+    """A file that is there."""
+
+    spelt: str  # below the root, as on disk
+    path: Path  # by way of the root
+    key: str  # the same for every way to the same file
+
+
 class Files:
     """The files below `root`, by the paths of a table."""
 
     def __init__(self, root: Path):
         self.root = root
-        self._folders: dict[str, dict[str, bool] | None] = {}  # what a folder holds, and whether it is a link
-        self._real: dict[str, str] = {}
+        self._folders: dict[str, Folder | None] = {}
         self._folded: dict[str, dict[str, list[str]]] = {}
         self._anywhere: dict[str, list[str]] | None = None
 
-    def find(self, text: str) -> tuple[str, bool]:
-        """(path below the root as it is spelt on disk, whether the table spells it otherwise). Raises Missing."""
-        if self._holds(text):
-            return text, False
+    def find(self, text: str) -> Found:
+        """In another spelling where there is no such file. Raises Missing."""
+        if found := self._held(text):
+            return found
         plain = text.replace("\\", "/")
-        spelt = next((found for way in self._ways(plain) if (found := self._other_spelling(way)) is not None), None)
-        if spelt is None:
-            raise Missing(self._meant(plain))
-        return spelt, True
+        for way in self._ways(plain):
+            if found := self._other_spelling(way):
+                return found
+        raise Missing(self._meant(plain))
 
-    def key(self, spelt: str) -> str:
-        """The same for every way to the same file."""
-        head, _, name = spelt.rpartition("/")
-        listing = self._listing(head)
-        if listing is None or listing.get(name, True):  # a link
-            return os.path.realpath(os.path.join(self.root, spelt))
-        return os.path.join(self._real_folder(head), name)
-
-    def _real_folder(self, folder: str) -> str:
-        if folder not in self._real:
-            above, _, name = folder.rpartition("/")
-            listing = self._listing(above) if name and not folder.startswith("/") else None
-            if listing is not None and not listing.get(name, True):  # no link
-                self._real[folder] = os.path.join(self._real_folder(above), name)
-            else:
-                self._real[folder] = os.path.realpath(os.path.join(self.root, folder or "."))
-        return self._real[folder]
-
-    def _holds(self, text: str) -> bool:
+    def _held(self, text: str) -> Found | None:
         head, slash, name = text.rpartition("/")
-        listing = self._listing(head if head or not slash else "/")
-        if listing is None or name not in listing:
-            return False
-        return not listing[name] or os.path.exists(os.path.join(self.root, text))
+        folder = self._folder(head if head or not slash else "/")
+        if folder is None or name not in folder.names:
+            return None
+        path, is_link = folder.any_file.with_name(name), folder.names[name]
+        if is_link and not os.path.exists(path):
+            return None
+        return Found(text, path, os.path.realpath(path) if is_link else folder.real + name)
 
-    def _listing(self, folder: str) -> dict[str, bool] | None:
+    def _folder(self, folder: str) -> Folder | None:
         if folder not in self._folders:
+            path = os.path.join(self.root, folder)
             try:
-                with os.scandir(os.path.join(self.root, folder)) as entries:
-                    self._folders[folder] = {entry.name: entry.is_symlink() for entry in entries}
+                with os.scandir(path) as entries:
+                    names = {entry.name: entry.is_symlink() for entry in entries}
+                self._folders[folder] = Folder(Path(path, "any"), os.path.join(self._real(folder), ""), names)
             except (OSError, ValueError):  # no folder, or a name that no file system takes
                 self._folders[folder] = None
         return self._folders[folder]
+
+    def _real(self, folder: str) -> str:
+        above, _, name = folder.rpartition("/")
+        outer = self._folder(above) if name and not folder.startswith("/") else None
+        if outer is not None and not outer.names.get(name, True):  # no link
+            return outer.real + name
+        return os.path.realpath(os.path.join(self.root, folder or "."))
 
     def _ways(self, plain: str) -> list[str]:
         """The path itself; then, of one that begins elsewhere (C:/photos/turtles/amber/1.jpg), what it ends with."""
@@ -79,19 +89,19 @@ class Files:
         begins_elsewhere = plain.startswith("/") or (parts[:1] and (parts[0].endswith(":") or parts[0] == self.root.resolve().name))
         return [plain, *("/".join(parts[start:]) for start in range(1, len(parts)))] if begins_elsewhere else [plain]
 
-    def _other_spelling(self, way: str) -> str | None:
+    def _other_spelling(self, way: str) -> Found | None:
         """With other capitals, composed or decomposed letters, blanks around names. Raises Missing where it may mean two files."""
         spelt = ""
         parts = [part for part in way.split("/") if part not in ("", ".")]
         for part in parts:
             here = f"{spelt}/" if spelt else ""
-            listing = self._listing(spelt)
-            if listing is None:
+            folder = self._folder(spelt)
+            if folder is None:
                 return None
-            if part != ".." and part not in listing:
+            if part != ".." and part not in folder.names:
                 if spelt not in self._folded:
                     self._folded[spelt] = defaultdict(list)
-                    for name in listing:
+                    for name in folder.names:
                         self._folded[spelt][_folded(name)].append(name)
                 alike = self._folded[spelt].get(_folded(part), [])
                 if len(alike) > 1:
@@ -100,7 +110,7 @@ class Files:
                     return None
                 (part,) = alike
             spelt = here + part
-        return spelt if parts and self._holds(spelt) else None
+        return self._held(spelt) if parts else None
 
     def _meant(self, plain: str) -> str:
         """Photos of the same name in other folders, or with another ending; of the first names, for it is a hint and no more."""

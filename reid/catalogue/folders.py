@@ -129,6 +129,8 @@ def photos_in(folder: Path) -> tuple[list[Path], list[Path]]:
 def readable(path: Path | str) -> str:
     """The path as text that can be printed and written, whatever bytes the file system holds; with / between names."""
     text = path.replace(os.sep, "/") if isinstance(path, str) else path.as_posix()
+    if text.isascii() and text.isprintable():
+        return text
     text = CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 

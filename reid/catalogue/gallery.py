@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,22 @@ class Gallery:
         return sorted({ref.identity for ref in self.references if ref.identity})
 
 
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Garbage collection looks through what is read again and again, a quarter of the time; all of it stays, and is old at once."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()  # into the oldest generation
+        if before:
+            gc.enable()
+
+
+@nothing_collected()
 def read(
     root: Path,
     facts: Callable[[Path], PhotoFacts],
@@ -87,24 +103,11 @@ def read(
     if table is None:
         table = find_table(root)
     facts = cache(facts)  # two animals in one photo are asked about once
-    with _nothing_collected():
-        if table is None:
-            drafts, notes, derived = read_folders(root, names_as_written)
-        else:
-            (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
-        return assemble(root, drafts, facts, notes, join, names_as_written, decisions, digest, derived)
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Garbage collection looks through all that has been read again and again, a quarter of the time; all of it stays."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    if table is None:
+        drafts, notes, derived = read_folders(root, names_as_written)
+    else:
+        (drafts, notes), derived = _read_table(root, table, facts, skip_bad), []
+    return assemble(root, drafts, facts, notes, join, names_as_written, decisions, digest, derived)
 
 
 def assemble(
@@ -232,16 +235,16 @@ def _now(photo: PhotoKey, since: Mapping[str, str]) -> PhotoKey:
 def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:
     """With dates and encounters; a note says how the encounters were found."""
     sightings: list[Sighting] = []
-    dates: list[tuple[date | None, datetime | None]] = []
+    whens: list[When | None] = []
     for draft, name in zip(drafts, names, strict=True):
         when, way = draft.when, TABLE
         if when is None:
             taken = taken_at(draft.path, facts)
             when, way = None if taken is None else When(taken.date(), taken.date(), taken), EXIF
-        dates.append((None, None) if when is None else (when.first, when.moment))
+        whens.append(when)
         if when is None and draft.encounter is None:  # a name is no proof of a date, but of what belongs together
             when, way = date_in_name(draft.path.stem) or date_in_name(draft.path.parent.name), NAME
-        folder = os.path.dirname(draft.path)
+        folder = "" if name else os.path.dirname(draft.path)
         sightings.append(Sighting(draft.image_id, name, folder, draft.encounter, when, way, draft.is_query))
     encounters, told = derive(sightings)
     refs = [
@@ -251,13 +254,13 @@ def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callabl
             identity=name,
             orientation=draft.orientation,
             encounter=encounter,
-            date=day,
-            taken=moment,
+            date=None if when is None else when.first,
+            taken=None if when is None else when.moment,
             crop=draft.crop,
             mask=draft.mask,
             columns=draft.columns,
         )
-        for draft, name, encounter, (day, moment) in zip(drafts, names, encounters, dates, strict=True)
+        for draft, name, encounter, when in zip(drafts, names, encounters, whens, strict=True)
     ]
     return refs, told
 
@@ -270,9 +273,11 @@ def taken_at(path: Path, facts: Callable[[Path], PhotoFacts]) -> datetime | None
         return None
 
 
-def _unique_ids(refs: Sequence[PhotoRef]) -> list[PhotoRef]:
+def _unique_ids(refs: list[PhotoRef]) -> list[PhotoRef]:
     """What shares its id with a photo before it gets a number, one that makes an id that no photo has."""
     written = {ref.image_id for ref in refs}
+    if len(written) == len(refs):
+        return refs
     taken: set[str] = set()
     unique: list[PhotoRef] = []
     for ref in refs:

@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -169,16 +169,16 @@ def _one_letter_apart(names: Iterable[str]) -> list[tuple[str, str]]:
         total += 1
         plain = _plain(name)
         of_digits.setdefault(tuple(re.findall(r"\d+", plain)), []).append((re.sub(r"\d", " ", plain), name))
-    places: dict[tuple[str, ...], list[str]] = {}
-    for digits, alike in of_digits.items():  # another number is another animal
+    pairs = set()
+    for alike in of_digits.values():  # another number is another animal
+        places: defaultdict[str, list[str]] = defaultdict(list)
         for letters, name in alike if len(alike) > 1 else ():
             for place in range(len(letters) + 1):  # the last leaves nothing out
-                places.setdefault((*digits, letters[:place] + letters[place + 1 :]), []).append(name)
-    pairs = set()
-    for pattern in places.values():
-        near = sorted(set(pattern))
-        if 2 <= len(near) <= MOST_OF_ONE_PATTERN:
-            pairs |= {(a, b) for i, a in enumerate(near) for b in near[i + 1 :] if _slip(a, b)}
+                places[letters[:place] + letters[place + 1 :]].append(name)
+        for pattern in filter(lambda names: len(names) > 1, places.values()):
+            near = sorted(set(pattern))
+            if 2 <= len(near) <= MOST_OF_ONE_PATTERN:
+                pairs |= {(a, b) for i, a in enumerate(near) for b in near[i + 1 :] if _slip(a, b)}
     involved = {name for pair in pairs for name in pair}
     return sorted(pairs) if len(involved) <= max(20, total // 10) else []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 from ..errors import PhotoError
@@ -13,7 +14,7 @@ from ..records import Box, PhotoFacts
 from .columns import Columns
 from .dates import When, read_dates
 from .draft import Draft
-from .files import Files, Missing
+from .files import Files, Found, Missing
 from .folders import readable
 from .outlines import outline_fault
 from .sides import is_contradictory, is_side, side
@@ -36,176 +37,199 @@ class Read:
     notes: list[str] = field(default_factory=list)
 
 
-class _Row:
-    """One row's cells, one for each column at the least, by meaning; what is wrong with them is gathered."""
-
-    __slots__ = ("cells", "columns", "wrong")
-
-    def __init__(self, columns: Columns, cells: tuple[str, ...]):
-        self.columns, self.cells = columns, cells
-        self.wrong: list[tuple[str, str]] = []
-
-    def cell(self, meaning: str) -> str:
-        place = self.columns.of.get(meaning)
-        return "" if place is None else self.cells[place]
-
-    def given(self, meaning: str) -> str:
-        """Nothing where the cell says that nothing is known."""
-        text = self.cell(meaning)
-        return text if text and is_given(text) else ""
-
-    def problem(self, kind: str, meaning: str, text: str) -> None:
-        column = self.columns.name(meaning) if meaning in self.columns.of else meaning
-        self.wrong.append((kind, text if column in text else f"{text} (column {column})"))
-
-
 def read_rows(root: Path, table: Table, columns: Columns, facts: Callable[[Path], PhotoFacts]) -> Read:
     """Every row that holds anything, in order."""
-    found, reader = Read(), _Reader(root, facts)
-    dates: dict[str, When] = {}
-    if "date" in columns.of:
-        place = columns.of["date"]
-        written = [(where, row[place]) for where, row in table.rows if place < len(row)]
-        dates, notes = read_dates(columns.names[place], written)
-        found.notes += notes
-    ids: Counter[str] = Counter()
-    n_columns = len(columns.names)
-    for where, cells in table.rows:
-        row = _Row(columns, cells if len(cells) >= n_columns else (*cells, *[""] * (n_columns - len(cells))))
-        draft = reader.draft(row, where)
-        if len(cells) > n_columns and any(cells[n_columns:]):
-            row.wrong.append(("cells", f"{len(cells)} cells, but {n_columns} columns; put a value that holds a comma in quotes"))
-        found.problems += [(kind, where, text) for kind, text in row.wrong]
-        if draft is not None and not row.wrong:
-            draft.when = dates.get(row.cell("date"))
-            draft.columns = _by_name(columns, row.cells)
-            ids[row.given("image_id")] += 1
-            found.drafts.append(draft)
-            found.rows.append((where, cells))
-    found.notes += reader.notes(table)
-    doubled = [name for name, n in ids.items() if n > 1 and name]
-    if doubled:
-        found.notes.append(
-            f"{counted(len(doubled), 'image_id stands', 'image_ids stand')} more than once ({some(doubled)}) and were numbered"
-        )
-    return found
-
-
-def _by_name(columns: Columns, cells: tuple[str, ...]) -> dict[str, str]:
-    """Every column as the table names it, and those that mean something by that name, too."""
-    named = dict(zip(columns.names, cells))
-    for meaning, place in columns.of.items():
-        if columns.names[place] != meaning:
-            named.setdefault(meaning, cells[place])
-    return named
+    return _Reader(root, table, columns, facts).read()
 
 
 class _Reader:
-    """Reads rows one by one and counts what it had to take in another way than it is written."""
+    """Reads column by column. What is wrong is gathered by rows, and counted what had to be taken in another way than it is written."""
 
-    def __init__(self, root: Path, facts: Callable[[Path], PhotoFacts]):
-        self.root, self.facts, self.files = root, facts, Files(root)
-        self.seen: dict[tuple[str, Box | None], str] = {}
-        self.respelt: list[str] = []
+    def __init__(self, root: Path, table: Table, columns: Columns, facts: Callable[[Path], PhotoFacts]):
+        self.root, self.table, self.columns, self.facts, self.files = root, table, columns, facts, Files(root)
+        n_columns = len(columns.names)
+        self.rows = [cells if len(cells) >= n_columns else (*cells, *[""] * (n_columns - len(cells))) for _, cells in table.rows]
+        self.wrong: dict[int, list[tuple[str, str]]] = {}  # kind and what, by the row's number
+        self.respelt: list[tuple[int, str]] = []
         self.fractions = 0
         self.opposed: list[str] = []
         self.odd: list[str] = []
 
-    def notes(self, table: Table) -> list[str]:
-        notes = []
+    def read(self) -> Read:
+        dates, notes = self._dates()
+        texts = self._cells("path")
+        files = [self._file(row, text) for row, text in enumerate(texts)]
+        splits = self._splits(texts)
+        crops = self._boxes(texts, files)
+        masks = self._masks(texts)
+        self._look_twice(files, crops)
+        sides = self._sides(files)
+        self._count_cells()
+        problems = [(kind, self._at(row), text) for row in sorted(self.wrong) for kind, text in self.wrong[row]]
+        found = Read(problems=problems, notes=[*notes, *self._notes()])
+        names, days, ids, encounters = self._cells("identity"), self._cells("date"), self._given("image_id"), self._given("encounter")
+        others = [(meaning, place) for meaning, place in self.columns.of.items() if self.columns.names[place] != meaning]
+        good = [row for row, file in enumerate(files) if file is not None and row not in self.wrong]
+        for row in good:
+            file = files[row]
+            assert file is not None
+            cells = dict(zip(self.columns.names, self.rows[row]))  # every column as the table names it, and
+            for meaning, place in others:  # those that mean something by that name, too
+                cells.setdefault(meaning, self.rows[row][place])
+            draft = Draft(
+                image_id=ids[row] or _image_id(file.spelt),
+                path=file.path,
+                name=names[row],
+                orientation=sides[row],
+                encounter=encounters[row] or None,
+                when=dates.get(days[row]),
+                crop=crops[row],
+                mask=masks[row],
+                columns=cells,
+                is_query=splits[row] in QUERY_SPLITS,
+            )
+            found.drafts.append(draft)
+            found.rows.append(self.table.rows[row])
+        doubled = [name for name, n in Counter(ids[row] for row in good).items() if n > 1 and name]
+        if doubled:
+            n = counted(len(doubled), "image_id stands", "image_ids stand")
+            found.notes.append(f"{n} more than once ({some(doubled)}) and were numbered")
+        return found
+
+    def _cells(self, meaning: str) -> list[str]:
+        place = self.columns.of.get(meaning)
+        return [""] * len(self.rows) if place is None else [cells[place] for cells in self.rows]
+
+    def _given(self, meaning: str) -> list[str]:
+        """Nothing where a cell says that nothing is known."""
+        cells = self._cells(meaning)
+        nothing = {text for text in set(cells) if not is_given(text)}
+        return ["" if text in nothing else text for text in cells] if nothing - {""} else cells
+
+    def _at(self, row: int) -> str:
+        return self.table.rows[row][0]
+
+    def _problem(self, row: int, kind: str, meaning: str, text: str) -> None:
+        column = self.columns.name(meaning) if meaning in self.columns.of else meaning
+        self.wrong.setdefault(row, []).append((kind, text if column in text else f"{text} (column {column})"))
+
+    def _notes(self) -> list[str]:
+        name, notes = self.table.name, []
         if self.respelt:
             n = counted(len(self.respelt), "path is", "paths are")
-            notes.append(f"{table.name}: {n} spelt otherwise than the files and were found all the same ({some(self.respelt, most=2)})")
+            respelt = [text for _, text in sorted(self.respelt, key=itemgetter(0))]
+            notes.append(f"{name}: {n} spelt otherwise than the files and were found all the same ({some(respelt, most=2)})")
         if self.fractions:
             n = counted(self.fractions, "box is", "boxes are")
-            notes.append(f"{table.name}: {n} taken as fractions of the photo, since no number is above 1")
+            notes.append(f"{name}: {n} taken as fractions of the photo, since no number is above 1")
         if self.opposed:
             n = counted(len(self.opposed), "photo has", "photos have")
-            notes.append(f"{table.name}: {n} two opposite sides ({some(self.opposed)}), which counts as none; write the one that it shows")
+            notes.append(f"{name}: {n} two opposite sides ({some(self.opposed)}), which counts as none; write the one that it shows")
         if self.odd:
             n = counted(len(self.odd), "photo has", "photos have")
             words = some([repr(word) for word in dict.fromkeys(self.odd)])
-            notes.append(f"{table.name}: {n} a side that is not known here ({words}); it stays as it is, and is compared with every side")
+            notes.append(f"{name}: {n} a side that is not known here ({words}); it stays as it is, and is compared with every side")
         return notes
 
-    def draft(self, row: _Row, where: str) -> Draft | None:
-        text = row.cell("path")
-        if not text:
-            row.problem("path", "path", "no path")
-            return None
-        spelt = self._find(row, "path", text)
-        split = row.given("split").lower()
-        if split and split not in REFERENCE_SPLITS + QUERY_SPLITS:
-            row.problem("split", "split", f"unknown split {row.cell('split')!r}; known: {', '.join(REFERENCE_SPLITS + QUERY_SPLITS)}")
-        path = self.root / spelt if spelt is not None else self.root
-        crop = self._box(row)
-        if crop is not None and spelt is not None:
-            crop = self._on_photo(crop, path, row)
-        mask = self._mask(row)
-        if spelt is None:
-            return None
-        first = self.seen.setdefault((self.files.key(spelt), crop), where)
-        if first != where:  # one photo may show two animals, each in its box
-            row.problem("twice", "path", f"path {text!r} stands in {first} already")
-        written = row.given("orientation")
-        if is_contradictory(written):
-            self.opposed.append(f"{written!r} in {where}")
-        elif written and not is_side(written):
-            self.odd.append(written)
-        return Draft(
-            image_id=row.given("image_id") or readable(spelt if spelt[0] not in "./" and "/." not in spelt else Path(spelt)),
-            path=path,
-            name=row.cell("identity"),
-            orientation=side(written),
-            encounter=row.given("encounter") or None,
-            crop=crop,
-            mask=mask,
-            is_query=split in QUERY_SPLITS,
-        )
+    def _dates(self) -> tuple[dict[str, When], list[str]]:
+        place = self.columns.of.get("date")
+        if place is None:
+            return {}, []
+        return read_dates(self.columns.names[place], [(where, cells[place]) for where, cells in self.table.rows if place < len(cells)])
 
-    def _find(self, row: _Row, meaning: str, text: str) -> str | None:
-        what = "file" if meaning == "path" else "mask file"
+    def _file(self, row: int, text: str) -> Found | None:
+        if text:
+            return self._find(row, "path", text)
+        self._problem(row, "path", "path", "no path")
+        return None
+
+    def _find(self, row: int, meaning: str, text: str) -> Found | None:
         try:
-            spelt, other = self.files.find(text)
+            found = self.files.find(text)
         except Missing as missing:
-            row.problem(what, meaning, f"{what} {text!r} is missing{missing}")
+            what = "file" if meaning == "path" else "mask file"
+            self._problem(row, what, meaning, f"{what} {text!r} is missing{missing}")
             return None
-        if other:
-            self.respelt.append(f"{text!r} is {spelt}")
-        return spelt
+        if found.spelt != text:
+            self.respelt.append((row, f"{text!r} is {found.spelt}"))
+        return found
 
-    def _box(self, row: _Row) -> Box | None:
-        """As it is written, but two corners in four columns become a corner and a size."""
-        columns = row.columns
-        if columns.box:
-            cells = [row.cells[place] for place in columns.box]
-            text = "" if not any(map(is_given, cells)) else f"[{', '.join(cell if is_given(cell) else 'nan' for cell in cells)}]"
-            header = "bbox" if "bbox" in columns.of else " ".join(columns.names[place] for place in columns.box)
-        else:
-            text, header = row.given("bbox"), "bbox"
-        if not text:
-            return None
+    def _splits(self, paths: Sequence[str]) -> list[str]:
+        splits = [split.lower() for split in self._given("split")]
+        unknown = set(splits).difference(("",), REFERENCE_SPLITS, QUERY_SPLITS)
+        for row, (path, split) in enumerate(zip(paths, splits)) if unknown else ():
+            if path and split in unknown:
+                written, known = self.rows[row][self.columns.of["split"]], ", ".join(REFERENCE_SPLITS + QUERY_SPLITS)
+                self._problem(row, "split", "split", f"unknown split {written!r}; known: {known}")
+        return splits
+
+    def _look_twice(self, files: Sequence[Found | None], crops: Sequence[Box | None]) -> None:
+        """One photo may show two animals, each in its box."""
+        seen: dict[tuple[str, Box | None], int] = {}
+        for row, (file, crop) in enumerate(zip(files, crops)):
+            if file is not None and (first := seen.setdefault((file.key, crop), row)) != row:
+                text = self.rows[row][self.columns.of["path"]]
+                self._problem(row, "twice", "path", f"path {text!r} stands in {self._at(first)} already")
+
+    def _sides(self, files: Sequence[Found | None]) -> list[str | None]:
+        written = self._given("orientation")
+        for row, text in enumerate(written):
+            if text and files[row] is not None:
+                if is_contradictory(text):
+                    self.opposed.append(f"{text!r} in {self._at(row)}")
+                elif not is_side(text):
+                    self.odd.append(text)
+        return [side(text) if text else None for text in written]
+
+    def _count_cells(self) -> None:
+        n_columns = len(self.columns.names)
+        for row, cells in enumerate(self.rows):
+            if len(cells) > n_columns and any(cells[n_columns:]):
+                text = f"{len(cells)} cells, but {n_columns} columns; put a value that holds a comma in quotes"
+                self.wrong.setdefault(row, []).append(("cells", text))
+
+    def _boxes(self, paths: Sequence[str], files: Sequence[Found | None]) -> list[Box | None]:
+        """In pixels; two corners in four columns become a corner and a size."""
+        crops: list[Box | None] = [None] * len(paths)
+        header, texts = self._written_boxes()
+        for row, text in enumerate(texts):
+            if text and paths[row] and (crop := self._box(row, text, header)) is not None:
+                file = files[row]
+                crops[row] = crop if file is None else self._on_photo(row, crop, file.path)
+        return crops
+
+    def _written_boxes(self) -> tuple[str, list[str]]:
+        """The column, or columns, that hold them, and the box of each row as text."""
+        columns = self.columns
+        if not columns.box:
+            return "bbox", self._given("bbox")
+        parts = [[cells[place] for place in columns.box] for cells in self.rows]
+        texts = [f"[{', '.join(cell if is_given(cell) else 'nan' for cell in four)}]" if any(map(is_given, four)) else "" for four in parts]
+        return "bbox" if "bbox" in columns.of else " ".join(columns.names[place] for place in columns.box), texts
+
+    def _box(self, row: int, text: str, header: str) -> Box | None:
         try:
             found = box(text)
         except ValueError:
-            row.problem("unreadable box", header, f"unreadable bbox {text!r}; write [x, y, width, height] in pixels of the upright photo")
+            wanted = "write [x, y, width, height] in pixels of the upright photo"
+            self._problem(row, "unreadable box", header, f"unreadable bbox {text!r}; {wanted}")
             return None
         if found is None:
             return None
         x, y, width, height = found
-        if columns.corners:
+        if self.columns.corners:
             width, height = width - x, height - y
         if not (0 < width < float("inf") and 0 < height < float("inf") and abs(x) + abs(y) < float("inf")):
-            row.problem("box without area", header, f"bbox {text!r} has no area")
+            self._problem(row, "box without area", header, f"bbox {text!r} has no area")
             return None
         return x, y, width, height
 
-    def _on_photo(self, crop: Box, path: Path, row: _Row) -> Box | None:
+    def _on_photo(self, row: int, crop: Box, path: Path) -> Box | None:
         """In pixels; what lies outside the photo is a problem."""
         try:
             width, height = self.facts(path).size
         except PhotoError as error:
-            row.problem("photo", "path", str(error))
+            self._problem(row, "photo", "path", str(error))
             return None
         x, y, w, h = crop
         written = list(crop)
@@ -223,18 +247,28 @@ class _Reader:
         if not outside:
             return crop
         corner = f"; its last two numbers look like a corner, not a size: write {as_sizes}" if is_corner else ""
-        row.problem("corner" if is_corner else "outside", "bbox", f"bbox {written} lies outside {sizes}{corner}")
+        self._problem(row, "corner" if is_corner else "outside", "bbox", f"bbox {written} lies outside {sizes}{corner}")
         return None
 
-    def _mask(self, row: _Row) -> str | None:
-        for meaning in ("segmentation", "mask"):
-            text = row.given(meaning)
+    def _masks(self, paths: Sequence[str]) -> list[str | None]:
+        masks: list[str | None] = [None] * len(paths)
+        for row, texts in enumerate(zip(self._given("segmentation"), self._given("mask"))):
+            if any(texts) and paths[row]:
+                masks[row] = self._mask(row, *texts)
+        return masks
+
+    def _mask(self, row: int, *texts: str) -> str | None:
+        for meaning, text in zip(("segmentation", "mask"), texts):
             if not text or text.replace(" ", "") in EMPTY_MASKS:
                 continue
             if text.startswith(("[", "{")):
                 if fault := outline_fault(text):
-                    row.problem("outline", meaning, f"{meaning} {fault}")
+                    self._problem(row, "outline", meaning, f"{meaning} {fault}")
                 return text
-            spelt = self._find(row, meaning, text)
-            return None if spelt is None else os.path.join(self.root, spelt)
+            found = self._find(row, meaning, text)
+            return None if found is None else os.path.join(self.root, found.spelt)
         return None
+
+
+def _image_id(spelt: str) -> str:
+    return readable(spelt if spelt[0] not in "./" and "/." not in spelt else Path(spelt))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ class Separated:
 def find_table(root: Path) -> Path | None:
     """The table of a gallery, whatever its capitals; None where it has none. Raises GalleryError where it has two."""
     try:
-        found = sorted(path for path in root.iterdir() if path.name.lower() in TABLES and path.is_file())
+        named = sorted(root / name for name in os.listdir(root) if name.lower() in TABLES)
+        found = [path for path in named if path.is_file()]
     except OSError as error:
         raise GalleryError(f"{root} cannot be read: {error.strerror}") from error
     if len(found) > 1:
@@ -87,7 +89,9 @@ def filled(rows: Iterator[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str,
 
 def _csv(source: Path) -> Table:
     written = read_csv(source)
-    rows = [(f"line {line}", [rearmed(cell.strip()) for cell in cells]) for line, cells in written.rows]
+    rows = [
+        (f"line {line}", [rearmed(cell) if cell[:1] == "'" else cell for cell in map(str.strip, cells)]) for line, cells in written.rows
+    ]
     return _table(source.name, rows, () if written.told is None else (f"{source.name} {written.told}",))
 
 

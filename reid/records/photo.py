@@ -42,7 +42,7 @@ class PhotoRef:
     def __post_init__(self) -> None:
         if self.crop is not None and (len(self.crop) != 4 or self.crop[2] <= 0 or self.crop[3] <= 0):
             raise ValueError(f"PhotoRef.crop is {self.crop}, not (x, y, width, height) with a positive width and height")
-        if self.quarters not in range(4):
+        if self.quarters not in (0, 1, 2, 3):
             raise ValueError(f"PhotoRef.quarters is {self.quarters}, not 0 to 3")
 
 

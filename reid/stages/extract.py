@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import store
+from ..catalogue import nothing_collected
 from ..errors import PhotoError
 from ..listener import Listener
 from ..records import UNKNOWN, Failure, Features, Indexed, Photo, PhotoRef
@@ -35,12 +36,13 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
     items: list[Indexed] = []
     failures: list[Failure] = []
     digests.look_again()
-    for done, (ref, digest) in enumerate(zip(refs, digests.of_all(refs, check))):
-        listener.progress("photos checked", done, len(refs))
-        if isinstance(digest, PhotoError):
-            failures.append(Failure(ref.image_id, str(digest)))
-        else:
-            items.append(Indexed(ref, digest))
+    with nothing_collected():
+        for done, (ref, digest) in enumerate(zip(refs, digests.of_all(refs, check))):
+            listener.progress("photos checked", done, len(refs))
+            if isinstance(digest, PhotoError):
+                failures.append(Failure(ref.image_id, str(digest)))
+            else:
+                items.append(Indexed(ref, digest))
     listener.progress("photos checked", len(refs), len(refs))
     return items, failures
 
@@ -82,7 +84,7 @@ def extract(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> tuple[li
 def missing(items: Sequence[Indexed], pipelines: Sequence[Pipeline]) -> list[Indexed]:
     """The photos whose features some pipeline has not stored."""
     stores = {pipeline.features.folder: pipeline.features for pipeline in pipelines}  # several matchers share an extractor's
-    lacking = set().union(*(store.lacking(item.digest for item in items) for store in stores.values()))
+    lacking = store.lacking((item.digest for item in items), list(stores.values()))
     return [item for item in items if item.digest in lacking]
 
 

@@ -8,12 +8,13 @@ Usable from any thread and process: each thread has its own connection, writers 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from stat import S_ISLNK
@@ -30,6 +31,7 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {DIGESTS} (path BLOB PRIMARY KEY, size INT, changed INT, digest TEXT, checksum INT)",
     f"CREATE TABLE IF NOT EXISTS {FACTS} (path BLOB PRIMARY KEY, size INT, changed INT, width INT, height INT, taken TEXT, checksum INT)",
 )
+State = tuple[bytes, int, int]  # the file that a path leads to, its size, its time of change
 Seen = tuple[bytes, int, int, str]  # the file that a path leads to, its size, its time of change, its sha256
 
 
@@ -39,7 +41,7 @@ class Digests:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._folders: dict[str, str] = {}  # where folders lead to
+        self._ways: dict[str, dict[str, str]] = {}  # where folders lead to, by the working folder
         self._own = threading.local()
         self._open: list[tuple[int, sqlite3.Connection]] = []  # with the process that opened it
         self._lock = threading.Lock()
@@ -48,17 +50,17 @@ class Digests:
         """`of` each photo, or what it raises."""
         for start in range(0, len(refs), AT_ONCE):
             some = refs[start : start + AT_ONCE]
-            known = {} if check else self._known({ref.path for ref in some})
-            for ref in some:
+            known = itertools.repeat(None) if check else self._known([ref.path for ref in some])
+            for ref, digest in zip(some, known):
                 try:
-                    yield self.of(ref, check, known)
+                    yield self.of(ref, check, digest)
                 except PhotoError as error:
                     yield error
 
-    def of(self, ref: PhotoRef, check: bool = False, known: Mapping[Path, str] = {}) -> str:
+    def of(self, ref: PhotoRef, check: bool = False, known: str | None = None) -> str:
         """64 hex digits that name what the features of `ref` depend on; with `check` its files are read, whatever their size and time of
-        change say. The sha256 of files that are `known` is not looked up. Raises PhotoError."""
-        parts = [known.get(ref.path) or self.of_file(ref.path, check)]
+        change say. Where the sha256 of the photo's file is `known`, it is not looked up. Raises PhotoError."""
+        parts = [known or self.of_file(ref.path, check)]
         if ref.crop is not None:
             parts.append(f"crop {[float(value) for value in ref.crop]}")
         if ref.mask is not None:
@@ -93,7 +95,15 @@ class Digests:
 
     def look_again(self) -> None:
         """Forget where folders lead to, for links may be put elsewhere."""
-        self._folders = {}
+        self._ways = {}
+
+    @property
+    def _folders(self) -> dict[str, str]:
+        try:
+            here = os.getcwd()
+        except OSError:  # it is gone, and so is all below it
+            here = ""
+        return self._ways.setdefault(here, {})
 
     def learn(self, seen: Seen) -> None:
         """What another process has read."""
@@ -123,16 +133,19 @@ class Digests:
             self._all(f"DELETE FROM {FACTS} WHERE path = ?", key)
         return digest
 
-    def _known(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """The sha256 of those whose size and time of change are as they were, asked for together."""
-        states: dict[Path, tuple[bytes, int, int]] = {}
+    def _known(self, paths: Iterable[Path]) -> list[str | None]:
+        """The sha256 of each whose size and time of change are as they were, asked for together."""
+        states: list[State | None] = []
+        folders = self._folders
         for path in paths:
-            with suppress(PhotoError):  # whoever asks for it by itself is told
-                states[path] = _state(path, self._folders)
-        keys = [key for key, _, _ in states.values()]
+            try:
+                states.append(_state(path, folders))
+            except PhotoError:  # whoever asks for it by itself is told
+                states.append(None)
+        keys = [state[0] for state in states if state]
         rows = self._all(f"SELECT * FROM {DIGESTS} WHERE path IN ({', '.join('?' * len(keys))})", *keys)
-        digests = {row[:3]: str(row[3]) for row in rows if row[-1] == _checksum(row[:-1])}
-        return {path: digests[state] for path, state in states.items() if state in digests}
+        digests: dict[State, str] = {row[:3]: row[3] for row in rows if row[-1] == _checksum(row[:-1])}
+        return [digests.get(state) if state else None for state in states]
 
     def _row(self, table: str, key: bytes) -> tuple[Any, ...]:
         """What is known of a file; nothing where the row is not what was written."""
@@ -271,27 +284,27 @@ def _checksum(row: tuple[object, ...]) -> int:
     return zlib.crc32(repr(row).encode())
 
 
-def _state(path: Path, folders: dict[str, str]) -> tuple[bytes, int, int]:
+def _state(path: Path, folders: dict[str, str]) -> State:
     """The file that the path leads to, its size and its time of change; where folders lead to is looked up once. Raises PhotoError."""
     try:
-        stat = os.lstat(path)
+        text = str(path)
+        stat = os.lstat(text)
         if S_ISLNK(stat.st_mode):
-            stat, real = os.stat(path), os.path.realpath(path)
+            stat, real = os.stat(text), os.path.realpath(text)
         else:  # one look at the file
-            folder, name = os.path.split(path)
-            folder = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
-            real = os.path.join(_real(folder, folders), name)
+            folder, name = os.path.split(text)
+            real = (folders.get(folder) or _real(folder, folders)) + name
         return os.fsencode(real), stat.st_size, stat.st_mtime_ns
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise PhotoError(_unreadable(path, error)) from error
 
 
 def _real(folder: str, folders: dict[str, str]) -> str:
-    """Where an absolute path of a folder leads to: one look at each folder on the way, once."""
+    """Where a folder leads to, with a stroke behind it: one look at each folder on the way, once."""
     if folder not in folders:
         above, name = os.path.split(folder)
         plain = name not in ("", ".", "..") and not os.path.islink(folder)
-        folders[folder] = os.path.join(_real(above, folders), name) if plain else os.path.realpath(folder)
+        folders[folder] = os.path.join(_real(above, folders) + name if plain else os.path.realpath(folder), "")
     return folders[folder]
 
 

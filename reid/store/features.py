@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,9 @@ class FeatureStore(ByPhoto):
     def __contains__(self, digest: str) -> bool:
         return super().__contains__(digest) or (self._remote is not None and self._name(digest) in self._remote)
 
-    def lacking(self, digests: Iterable[str]) -> set[str]:
-        found = super().lacking(digests)
-        if self._remote is None:
-            return found
-        there = set().union(*map(self._remote.names, sorted({f"{self._fingerprint}/{digest[:2]}" for digest in found})))
-        return {digest for digest in found if f"{digest}.safetensors" not in there}
+    def lacking(self, start: str, names: set[str]) -> set[str]:
+        found = super().lacking(start, names)
+        return found.difference(self._remote.names(f"{self._fingerprint}/{start}")) if found and self._remote is not None else found
 
     def _read(self, digest: str) -> tuple[Tensors, dict[str, Any]]:
         try:

@@ -10,8 +10,10 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +134,22 @@ class ByPhoto:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
 
-    def lacking(self, digests: Iterable[str]) -> set[str]:
-        """Those that have no file: folders are listed, no file is looked at by itself."""
-        wanted = {f"{digest}.safetensors": digest for digest in digests}
-        for folder in {digest[:2] for digest in wanted.values()}:
-            try:
-                for name in os.listdir(self.folder / folder):
-                    wanted.pop(name, None)
-            except OSError:  # none yet, or none that can be read: who writes there says why
-                continue
-        return set(wanted.values())
+    def lacking(self, start: str, names: set[str]) -> set[str]:
+        """Of the names of these files, whose digests begin so, those that are not here."""
+        try:
+            return names.difference(os.listdir(self.folder / start))
+        except OSError:  # none yet, or none that can be read: who writes there says why
+            return names
+
+
+def lacking(digests: Iterable[str], stores: Sequence[ByPhoto]) -> set[str]:
+    """Those of which one of the stores has no file: folders are listed, no file is looked at by itself."""
+    found: set[str] = set()
+    for start, those in groupby(sorted(digests), key=itemgetter(slice(2))):
+        wanted = {f"{digest}.safetensors" for digest in those}
+        for store in stores:
+            found |= store.lacking(start, wanted)
+    return {name.removesuffix(".safetensors") for name in found}
 
 
 def _bytes(path: Path) -> bytes:
