@@ -15,7 +15,7 @@ from test_upkeep import age
 import reid
 from reid.errors import StoreError
 from reid.settings import Settings
-from reid.store import DamagedFile, FeatureStore, Remote
+from reid.store import DamagedFile, FeatureStore, Remote, lacking
 
 SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", embedding="none", max_keypoints=60, resize=160, shortlist=4)
 WORDS = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", 60, "--resize", 160]
@@ -44,14 +44,19 @@ def test_what_is_saved_is_there_and_is_read_where_it_is_not(url, tmp_path):
         FeatureStore(tmp_path / name, PRINT, remote) for name, remote in (("a", Remote(url)), ("b", Remote(url)), ("c", None))
     )
     given = features(7, keypoints=np.random.default_rng(0).random((7, 2)) * 19)
-    assert DIGEST not in second and second.load(DIGEST) is None and second.lacking([DIGEST, OTHER]) == {DIGEST, OTHER}
+    assert DIGEST not in second and second.load(DIGEST) is None and lacking([DIGEST, OTHER], [second]) == {DIGEST, OTHER}
     first.save(DIGEST, given)
     assert there(url) == {NAME: first.path(DIGEST).read_bytes()}
-    assert DIGEST in second and DIGEST not in alone and second.lacking([DIGEST, OTHER]) == {OTHER} and alone.lacking([DIGEST]) == {DIGEST}
+    assert (
+        DIGEST in second
+        and DIGEST not in alone
+        and lacking([DIGEST, OTHER], [second]) == {OTHER}
+        and lacking([DIGEST], [alone]) == {DIGEST}
+    )
     assert np.array_equal(second.load(DIGEST).keypoints, given.keypoints)
     assert second.path(DIGEST).read_bytes() == first.path(DIGEST).read_bytes()
     fsspec.url_to_fs(url)[0].rm(fsspec.url_to_fs(url)[1], recursive=True)
-    assert len(second.load(DIGEST)) == 7 and second.lacking([DIGEST]) == set()  # the copy is looked at first
+    assert len(second.load(DIGEST)) == 7 and lacking([DIGEST], [second]) == set()  # the copy is looked at first
 
 
 def test_copies_may_be_kept_elsewhere(bucket, tmp_path):
@@ -83,7 +88,7 @@ def test_a_disk_that_writes_in_pieces_is_written_beside_the_place(tmp_path, monk
         store.save(DIGEST, features())
     monkeypatch.undo()
     [part] = (tmp_path / "far").rglob("*.part")
-    assert DIGEST not in store and store.load(DIGEST) is None and store.lacking([DIGEST]) == {DIGEST}
+    assert DIGEST not in store and store.load(DIGEST) is None and lacking([DIGEST], [store]) == {DIGEST}
     store.save(DIGEST, features())
     assert there(f"file://{tmp_path}/far").keys() == {NAME, str(part.relative_to(tmp_path / "far"))}
 

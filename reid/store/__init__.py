@@ -29,7 +29,7 @@ from .values import JsonStore
 
 __all__ = [
     "FORMAT", "LEFTOVER_AGE", "SAVE_EVERY", "AnswerFingerprints", "CoarseStore", "DamagedFile", "Digests", "FeatureStore", "Fingerprints",
-    "JsonStore", "LayoutStore", "MatchStore", "Remote", "SecondStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound", "lacking",
-    "leftovers", "read_json", "read_tensors", "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically",
+    "JsonStore", "LayoutStore", "MatchStore", "Remote", "SecondStore", "Seen", "checksum_of", "fingerprint", "is_old", "is_sound",
+    "lacking", "leftovers", "read_json", "read_tensors", "remove", "remove_leftovers", "seen", "sha256_of", "used", "write_atomically",
     "write_tensors",
 ]  # fmt: skip
