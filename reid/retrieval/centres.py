@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 MANY = 2**12  # lists; for more than these two steps are worth it
 LOOKED_IN = 3  # groups of centres in which a descriptor's nearest is looked for
-PRODUCTS = 128_000  # numbers
 STEPS = 10  # of k-means, as FAISS has it for lists
 Rows = NDArray[np.floating[Any]]
 
@@ -43,9 +42,8 @@ def _means(rows: NDArray[np.float32], n: int) -> NDArray[np.float32]:
 
 def probed(quantizer: Any, rows: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(K, n) similarities of each row to its nearest centres, best first, and their numbers."""
-    again = -(-PRODUCTS // rows.size) if quantizer.ntotal > MANY else 1  # of so many numbers on FAISS takes products of matrices
-    similarity, lists = quantizer.search(np.tile(rows, (again, 1)), n)
-    return similarity[: len(rows)], lists[: len(rows)]
+    similarity, lists = quantizer.search(rows, n)
+    return similarity, lists
 
 
 def nearest(quantizer: Any) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:

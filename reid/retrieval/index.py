@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ..store import DamagedFile, checksum_of, read_tensors
 from . import centres
-from .lists import Found, Mapped, Whole
+from .lists import Found, Mapped, Wanted, Whole
 from .projection import Projection
 
 KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
-HELD = 2**30  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
+HELD = 2**29  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
 PHOTOS = "photos.safetensors"
 
 
@@ -95,11 +95,11 @@ class Index:
         mapped = (Mapped(trained, {self.folder / part.name: part.first for part in group}, lets_go) for group in groups)
         return replace(self, trained=trained, opened=tuple(mapped))
 
-    def nearest(self, rows: NDArray[np.floating[Any]], n: int, n_probed: int, among: Mapping[str, Any]) -> Found:
-        """Each row's nearest neighbours in all parts; -1: there are no more. Raises DamagedFile."""
+    def nearest(self, rows: NDArray[np.floating[Any]], n: int, n_probed: int, wanted: Wanted) -> Found:
+        """Each row's nearest neighbours in all parts, among the photos that are wanted; -1: there are no more. Raises DamagedFile."""
         rows = rows.astype(np.float32) if self.projection is None else self.projection(rows)
         probed = None if self.trained is None else centres.probed(self.trained.quantizer, rows, min(n_probed, self.trained.nlist))
-        found = [part.search(rows, n, probed, among) for part in self.opened]
+        found = [part.search(rows, n, probed, wanted) for part in self.opened]
         similarity, photo = (np.concatenate(each, axis=1) for each in zip(*found))
         first = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
         return np.take_along_axis(similarity, first, axis=1), np.take_along_axis(photo, first, axis=1)

@@ -20,6 +20,7 @@ from ..store import DamagedFile
 from . import centres
 
 Probed = tuple[NDArray[np.float32], NDArray[np.int64]]  # (K, P) similarities of each row to centres, and the numbers of their lists
+Wanted = NDArray[np.bool_] | None  # which are looked for, by their numbers; none: all
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]  # (K, n) similarities of each row's nearest neighbours, best first, and their photos
 
 TRAINING = 64  # descriptors for each list, to find its centre
@@ -31,7 +32,7 @@ AT_ONCE = 2**16  # blocks that are packed at a time
 PER_HEADER = 4 + 4  # bytes of each list in the header of a file
 PER_PHOTO = 2  # bytes of the number of a photo
 PHOTOS = 2**16  # photos that a file can number
-ALIGNED = 64  # bytes: where the numbers of a list begin that FAISS is given is a multiple of what a code takes
+ALIGNED = 64  # bytes: the numbers that FAISS is given begin where they are whole codes from those of any list
 
 
 def how_many(n: float) -> int:
@@ -99,6 +100,9 @@ def _bounds(content: NDArray[np.uint8], trained: Any) -> NDArray[np.int64]:
     """(n_lists + 1,) where each list begins, and the last ends."""
     bounds: NDArray[np.int64] = PER_HEADER * trained.nlist + BLOCK * (trained.pq.code_size + PER_PHOTO) * _starts(_sizes(content, trained))
     return bounds
+
+
+_counted = [np.zeros(0, np.int64)]
 
 
 class Checked:
@@ -215,9 +219,10 @@ class Whole:
     def write(self, file: Path) -> None:
         write_index(self.faiss, file)
 
-    def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, among: Mapping[str, Any]) -> Found:
+    def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, wanted: Wanted) -> Found:
         import faiss
 
+        among = {} if wanted is None else {"sel": _selector(wanted)}
         similarity, photo = np.empty((len(rows), n), np.float32), np.empty((len(rows), n), np.int64)
         self.faiss.search(rows, n, params=faiss.SearchParameters(**among), D=similarity, I=photo)
         return similarity, photo
@@ -242,59 +247,68 @@ class Mapped:
         self._sizes, self._starts = sizes.ravel(), bounds[:, :-1].ravel()
         self._rooms = np.diff(bounds).ravel() // (trained.pq.code_size + PER_PHOTO)  # of codes, to whole blocks
         if not self._maps:
-            everything = np.arange(len(self._sizes))
-            self._lists = _in_memory(self._taken(everything), self._sizes, self._numbered(everything), trained)
+            codes = [content[start:] for content, starts in zip(self._contents, bounds[:, :-1].tolist()) for start in starts]
+            self._lists = _in_memory(codes, self._sizes, trained)
 
-    def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, among: Mapping[str, Any]) -> Found:
+    def search(self, rows: NDArray[np.float32], n: int, probed: Probed | None, wanted: Wanted) -> Found:
+        """FAISS numbers the codes of the lists that are probed; the photos of what it finds are looked up afterwards."""
         assert probed is not None
         similarity, lists = probed
         n_files = len(self._firsts)
         places = (lists[:, None] + self._trained.nlist * np.arange(n_files)[:, None]).reshape(len(rows), -1)
-        used, own = np.unique(places, return_inverse=True)
+        used = np.unique(places)
         self._checked.look_at(used)
-        given, numbers = self._lists, None
-        if given is None:
-            numbers, own = self._numbered(used), own.reshape(places.shape)
-            given, places = self._at(used, numbers), own
-        found = _search(_over(self._trained, given), rows, n, (np.tile(similarity, n_files), places), among)
+        if self._lists is None:
+            places, counting = np.searchsorted(used, places), _counting(int(self._rooms[used].sum()))
+            given = self._at(used, counting)
+        else:
+            used, given = np.arange(len(self._sizes)), self._lists
+        among = None if wanted is None else self._all_wanted(used, wanted)
+        similarity, codes = _search(_over(self._trained, given), rows, n, (np.tile(similarity, n_files), places), among)
+        found = similarity, self._photos(used, codes)
         for one in self._maps if self._lets_go else ():
             one.madvise(mmap.MADV_DONTNEED)
         return found
 
-    def _taken(self, used: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        """The codes of these lists, numbered through all files."""
-        files, size = used // self._trained.nlist, self._trained.pq.code_size
-        starts = self._starts[used]
-        in_turn = zip(files.tolist(), starts.tolist(), (starts + size * self._rooms[used]).tolist())
-        return [self._contents[file][start:end] for file, start, end in in_turn]
+    def _numbers(self, used: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each list, numbered through all files: its file, and where the numbers of its photos begin there, in steps of two bytes."""
+        starts = self._starts[used] + self._trained.pq.code_size * self._rooms[used]
+        return used // self._trained.nlist, starts // PER_PHOTO  # before it are headers of 8 bytes and blocks of codes: an even number
 
-    def _numbered(self, used: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The photos of all codes of these lists, which are in order, with their room."""
-        size, n_lists = self._trained.pq.code_size, self._trained.nlist
-        rooms = self._rooms[used]
-        bounds = np.concatenate([[0], np.cumsum(rooms)])
-        room = np.empty(bounds[-1] + ALIGNED // 8, np.int64)
-        begin = -room.ctypes.data % ALIGNED // 8
-        numbers = room[begin : begin + bounds[-1]]
-        starts = (self._starts[used] + size * rooms) // PER_PHOTO  # an even number: a block of codes before it, headers of 8 bytes
+    def _all_wanted(self, used: NDArray[np.int64], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Of each code of these lists, which are in order, with their room: whether its photo is wanted."""
+        files, starts = self._numbers(used)
+        ends, found = starts + self._rooms[used], []
         for file, (content, first) in enumerate(zip(self._contents, self._firsts)):
-            low, high = np.searchsorted(used, (file * n_lists, (file + 1) * n_lists))
+            low, high = np.searchsorted(files, (file, file + 1))
             if low < high:
-                own = content.view(np.uint16)
-                in_turn = zip(starts[low:high].tolist(), (starts[low:high] + rooms[low:high]).tolist())
-                np.concatenate([own[start:end] for start, end in in_turn], out=numbers[bounds[low] : bounds[high]])
-                numbers[bounds[low] : bounds[high]] += first
-        return numbers
+                own, here = content.view(np.uint16), np.zeros(PHOTOS, bool)
+                here[: len(wanted) - first] = wanted[first : first + PHOTOS]
+                in_turn = zip(starts[low:high].tolist(), ends[low:high].tolist())
+                found.append(here[np.concatenate([own[start:end] for start, end in in_turn])])
+        return np.concatenate(found)
 
-    def _at(self, used: NDArray[np.int64], numbers: NDArray[np.int64]) -> Any:
-        """FAISS's lists on disk, of a file that begins at no address, so that what it takes for places in it are addresses. It looks for
-        the numbers of photos behind the room that a list has for codes: the room is such that they are where they are."""
+    def _photos(self, used: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The photos of codes of these lists; -1 of -1."""
+        files, starts = self._numbers(used)
+        bounds = np.cumsum(self._rooms[used])
+        found = np.full(codes.shape, -1)
+        place = np.searchsorted(bounds, codes, side="right")
+        for file, (content, first) in enumerate(zip(self._contents, self._firsts)):
+            own = (codes >= 0) & (files[place] == file)
+            at = place[own]
+            found[own] = content.view(np.uint16)[starts[at] + codes[own] - bounds[at] + self._rooms[used[at]]].astype(np.int64) + first
+        return found
+
+    def _at(self, used: NDArray[np.int64], counting: NDArray[np.int64]) -> Any:
+        """FAISS's lists on disk, of a file that begins at no address, so that what it takes for places in it are addresses. Numbers of
+        codes it looks for behind the room that a list has: the room is such that it finds them in `counting`, which all have in common."""
         import faiss
 
-        size = self._trained.pq.code_size
+        size, bounds = self._trained.pq.code_size, np.cumsum(self._rooms[used])
         codes = np.array([one.ctypes.data for one in self._contents])[used // self._trained.nlist] + self._starts[used]
-        photos = numbers.ctypes.data + 8 * (np.cumsum(self._rooms[used]) - self._rooms[used])
-        table = np.ascontiguousarray(np.stack([self._sizes[used], (photos - codes) // size, codes], axis=1))
+        numbers = counting.ctypes.data + 8 * (bounds - self._rooms[used])
+        table = np.ascontiguousarray(np.stack([self._sizes[used], (numbers - codes) // size, codes], axis=1))
         lists = faiss.OnDiskInvertedLists()
         lists.nlist, lists.code_size, lists.read_only = len(table), size, True
         lists.lists.resize(len(table))
@@ -313,9 +327,28 @@ def _over(trained: Any, lists: Any) -> Any:
     return index
 
 
-def _search(index: Any, rows: NDArray[np.float32], n: int, probed: Probed, among: Mapping[str, Any]) -> Found:
+def _counting(n: int) -> NDArray[np.int64]:
+    """0, 1, ... to n at the least; always the same, until there are more."""
+    if len(_counted[0]) < n:
+        whole = -(-n // 2**20) * 2**20
+        room = np.empty(whole + ALIGNED // 8, np.int64)
+        begin = -room.ctypes.data % ALIGNED // 8
+        numbers = room[begin : begin + whole]
+        numbers[:] = np.arange(whole)
+        _counted[0] = numbers
+    return _counted[0]
+
+
+def _selector(wanted: NDArray[np.bool_]) -> Any:
     import faiss
 
+    return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+
+
+def _search(index: Any, rows: NDArray[np.float32], n: int, probed: Probed, wanted: Wanted) -> Found:
+    import faiss
+
+    among = {} if wanted is None else {"sel": _selector(wanted)}
     to_lists, lists = map(np.ascontiguousarray, probed)
     similarity, photo = np.empty((len(rows), n), np.float32), np.empty((len(rows), n), np.int64)
     how = faiss.SearchParametersIVF(nprobe=lists.shape[1], **among)
@@ -338,7 +371,7 @@ def _mapped(file: Path) -> mmap.mmap:
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _in_memory(codes: Sequence[NDArray[np.uint8]], sizes: NDArray[np.int64], numbers: NDArray[np.int64], trained: Any) -> Any:
+def _in_memory(codes: Sequence[NDArray[np.uint8]], sizes: NDArray[np.int64], trained: Any) -> Any:
     """The same where FAISS has no lists on disk: on Windows."""
     import faiss
 
@@ -346,6 +379,7 @@ def _in_memory(codes: Sequence[NDArray[np.uint8]], sizes: NDArray[np.int64], num
     packer.this.disown()
     lists = faiss.BlockInvertedLists(len(sizes), packer)
     starts = BLOCK * _starts(sizes)
+    numbers = _counting(int(starts[-1]))
     for number, (n, own) in enumerate(zip(sizes.tolist(), codes)):
         if n:
             lists.add_entries(number, n, *map(faiss.swig_ptr, (numbers[starts[number] :], own)))

@@ -159,16 +159,13 @@ class Shortlist:
 
     def _counted(self, index: Index, query: Features, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """(R,) votes for the photos of these numbers. Raises DamagedFile."""
-        import faiss
-
         votes = np.zeros(len(index.numbers), np.float32)
         if not index.parts:
             return votes[numbers]
         wanted = np.zeros(len(votes), bool)
         wanted[numbers] = True
-        among = {} if wanted.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))}
         n_each = NEIGHBOURS if self.of_whole is None else min(self.of_whole, len(numbers))
-        similarity, photo = index.nearest(query.descriptors, n_each, PROBED, among)
+        similarity, photo = index.nearest(query.descriptors, n_each, PROBED, None if wanted.all() else wanted)
         last = similarity.min(axis=1, keepdims=True, initial=1, where=photo >= 0)  # there may be fewer than asked for
         margin = similarity - last
         keypoint = np.repeat(np.arange(len(query)), n_each)
