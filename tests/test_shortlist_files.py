@@ -181,6 +181,26 @@ def test_what_is_added_is_a_part_of_its_own_that_smaller_ones_join(tmp_path, in_
     assert [int(np.argmax(asked(Shortlist(tmp_path, "features"), query, *range(70)))) for query in again] == list(range(70))
 
 
+def test_a_part_that_another_process_replaces_while_this_one_adds_is_not_missed(tmp_path, in_parts):
+    photos, again = crowd(60)
+    filled(tmp_path, *photos[:42])
+    everyone, others = [digest(i) for i in range(60)], []
+
+    def load(name):
+        if not others:
+            others.extend(filled(tmp_path, *photos[:n]) for n in (48, 58))
+            [folder] = others[0].root.glob("*/")
+            for file in set(parts(folder)) - set(named(folder)):
+                file.unlink()  # as the process does that has made it
+        return photos[int(name, 16)]
+
+    index = Shortlist(tmp_path, "features")
+    index.update(everyone, load, silent)
+    assert sorted(index.digests) == everyone
+    assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
+    assert all(map(shortlist.is_whole, index.root.glob("*/")))
+
+
 def test_a_part_has_no_more_photos_than_it_can_number(tmp_path, in_parts, monkeypatch):
     monkeypatch.setattr(shortlist, "SHARD", 2**24)
     monkeypatch.setattr(shortlist.lists, "PHOTOS", 16)

@@ -102,9 +102,11 @@ class Shortlist:
             index = self._index
             if index is None or not wanted.keys() <= index.numbers.keys() or not index.fits(len(wanted)):
                 self._index = self._best(wanted, fitting=True)
-            if self._index is not None and wanted.keys() <= self._index.numbers.keys():
-                return
-            self._extend(list(wanted), load, progress)
+            while self._index is None or not wanted.keys() <= self._index.numbers.keys():
+                try:
+                    self._extend(list(wanted), load, progress)
+                except FileNotFoundError:  # another process adds, too, and has put a part in the place of one
+                    self._index = self._best(wanted, fitting=True)
 
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
