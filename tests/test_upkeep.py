@@ -240,6 +240,17 @@ def test_settings_that_are_used_stay_and_calibrations_always_do(world):
     assert search(world)[0].candidates[0].identity == "animal-3"
 
 
+def test_an_index_of_an_earlier_version_is_not_damaged_and_goes_whole(world, call):
+    store = world / "gallery" / ".reid"
+    [photos] = (store / "shortlist").rglob("photos.safetensors")
+    tensors, about = read_tensors(photos)
+    write_tensors(photos, tensors, {name: value for name, value in about.items() if name != "centres"})
+    assert call("check", "--gallery", world / "gallery")[0] == 0
+    age(store, 1)
+    assert free(world).keys() == {"shortlist"}
+    assert not photos.parent.exists()
+
+
 def test_leftovers_of_killed_runs_go_after_an_hour(world):
     store = world / "gallery" / ".reid"
     old, young = (next((store / "features").glob("*/*/")) / f".{name}.part" for name in ("old", "young"))

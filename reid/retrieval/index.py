@@ -20,6 +20,10 @@ HELD = 2**29  # bytes that are mapped as one, where there are more; a query lets
 PHOTOS = "photos.safetensors"
 
 
+class OfEarlierVersion(DamagedFile):
+    """What an earlier version has written, as it did; this one does not read it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A file of an index, as it was written."""
@@ -106,7 +110,7 @@ class Index:
 
 
 def read(folder: Path) -> Index:
-    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile."""
+    """The index of a folder, not opened. Raises FileNotFoundError, DamagedFile, OfEarlierVersion."""
     tensors, about = read_tensors(folder / PHOTOS)
     try:
         text, n_digits = tensors["digests"].tobytes().hex(), 2 * tensors["digests"].shape[1]
@@ -114,5 +118,5 @@ def read(folder: Path) -> Index:
         projection = Projection(tensors["mean"], tensors["axes"]) if "mean" in tensors else None
         parts, about_centres = tuple(Part(*part) for part in about["parts"]), about["centres"]
         return Index(folder, numbers, about["n_trained"], parts, about_centres and Part(*about_centres), projection)
-    except (KeyError, TypeError) as error:  # of an earlier version
-        raise DamagedFile(folder / PHOTOS) from error
+    except (KeyError, TypeError) as error:
+        raise OfEarlierVersion(folder / PHOTOS) from error

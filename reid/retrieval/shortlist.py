@@ -49,7 +49,7 @@ from ..store import (
     write_tensors,
 )
 from . import lists, projection
-from .index import PHOTOS, Index, Part, read
+from .index import PHOTOS, Index, OfEarlierVersion, Part, read
 from .lists import Coded, Whole, write_index
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
@@ -240,6 +240,8 @@ def is_whole(folder: Path) -> bool:
             return all(part.is_whole(folder) for part in read(folder).files)
         except FileNotFoundError:
             continue
+        except OfEarlierVersion:
+            return True
         except DamagedFile:
             return False
     return not (folder / PHOTOS).exists()
@@ -247,14 +249,14 @@ def is_whole(folder: Path) -> bool:
 
 def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = None) -> Iterator[Path]:
     """Of the indexes under `root` the folders of those that nobody has opened for so many seconds, of those that fit no gallery of the
-    `wanted` photos, and files that were replaced; nothing that was touched in the last hour."""
+    `wanted` photos or cannot be read, and files that were replaced; nothing that was touched in the last hour."""
     for folder in sorted(root.glob("*/")):
         try:
             index = read(folder)
         except (FileNotFoundError, DamagedFile):
             index = None
-        unused = unused_for if wanted is None or index is None or index.fits(index.shared(set(wanted))) else LEFTOVER_AGE
-        if index is not None and is_old(folder / PHOTOS, unused):
+        is_of_use = index is not None and (wanted is None or index.fits(index.shared(set(wanted))))
+        if is_old(folder / PHOTOS, unused_for if is_of_use else LEFTOVER_AGE):
             yield folder
         else:
             named = {part.name for part in index.files} if index is not None else set()
