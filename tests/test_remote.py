@@ -39,6 +39,15 @@ def there(url):
     return {path[len(root.rstrip("/")) + 1 :]: files.cat_file(path) for path in files.find(root)}
 
 
+def test_a_protocol_alone_names_its_root_and_no_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    FeatureStore(tmp_path / "a", PRINT, Remote("memory://")).save(DIGEST, features(7))
+    assert list(MemoryFileSystem.store) == [f"/{NAME}"] and [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(StoreError, match="^cannot use s3://"):
+        Remote("s3://")
+
+
 def test_what_is_saved_is_there_and_is_read_where_it_is_not(url, tmp_path):
     first, second, alone = (
         FeatureStore(tmp_path / name, PRINT, remote) for name, remote in (("a", Remote(url)), ("b", Remote(url)), ("c", None))

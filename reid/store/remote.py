@@ -26,7 +26,8 @@ class Remote:
         except ImportError as error:
             raise StoreError(f"{url} is read by fsspec, which is not installed; `pip install 'animal-reid[remote]'` brings it") from error
         with self._told("use", url):
-            self._files, self._root = fsspec.url_to_fs(self.url)
+            self._files, root = fsspec.url_to_fs(url)  # whose strokes belong to its protocol, where nothing follows
+        self._root = root.rstrip("/")
         protocol = self._files.protocol
         self._is_whole = not WHOLE.isdisjoint([protocol] if isinstance(protocol, str) else protocol)
 
