@@ -119,6 +119,8 @@ def test_a_table_that_changes_while_the_app_is_open_is_told_and_read_again(tmp_p
     with pytest.raises(GalleryError):  # the pages say it, and offer to read it once more
         app.desk.worker._work()
     assert "has changed since it was read" in app.browser.get("/catalogue").text and app.desk.log.effective()
+    assert all(app.browser.get(page).status_code == 200 for page in ("/health", "/review"))
+    assert [task.title for task in app.desk.waiting()] == ["imported.png"]
 
 
 def test_the_table_is_read_again_in_the_midst_of_the_work(tmp_path, monkeypatch):

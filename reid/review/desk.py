@@ -70,11 +70,19 @@ class Desk:
         self._read_table = table
 
     def _reopen(self) -> None:
-        """Called by the worker: the gallery is read again, and its questions are put anew; what was decided is in the log."""
+        """Called by the worker: the gallery is read again, and its questions are put anew; what was decided is in the log.
+
+        Raises GalleryError for a table with faults; then all stays as it was."""
+        try:
+            self.session.labelled(self.log.effective())
+        except GalleryError as error:
+            if error.problems:
+                raise
         self.session.read_again()
         self._open()
         with self._lock:
             self._queries, self._own, self._state = {}, {}, None
+            self.worker.begin()
         given, self._given = self._given, []
         for photos in given:
             with suppress(PhotoError):  # they have gone since

@@ -82,7 +82,7 @@ class Outdated(Stopped):
 
 class Worker:
     """Answers queries one after the other, but for those that are `known` already. `told` is called with each answer, and `reopen` to
-    have the gallery read again, which adds the photos again, from the worker's thread."""
+    have the gallery read again, which begins anew and adds the photos again, from the worker's thread."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class Worker:
         self._more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reid-worker", daemon=True)
         self._stop, self._outdated = threading.Event(), threading.Event()
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
-        """With nothing known of the gallery."""
+    def begin(self) -> None:
+        """With nothing known of the gallery, and no photos."""
         self.references: Sequence[Indexed] = ()  # of the gallery
         self.is_ready = False  # whether their features are stored
         self.health: Health | None = None
@@ -168,7 +168,6 @@ class Worker:
         self.progress.change(finished=False, error=None)
         if self._outdated.is_set():
             self._outdated.clear()
-            self._begin()
             self.progress.change(said="the gallery is read again", failures=(), notes=())
             self.reopen()
         self.session.ready()
