@@ -11,6 +11,7 @@ import pytest
 from test_shortlist import asked, crowd, digest, filled, named, parts, silent
 
 from reid.errors import StoreError
+from reid.records import Features
 from reid.retrieval import index as index_of
 from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
@@ -199,6 +200,18 @@ def test_a_part_that_another_process_replaces_while_this_one_adds_is_not_missed(
     assert sorted(index.digests) == everyone
     assert [int(np.argmax(asked(index, query, *range(60)))) for query in again] == list(range(60))
     assert all(map(shortlist.is_whole, index.root.glob("*/")))
+
+
+@pytest.mark.parametrize("n_keypoints", [30, 100])
+def test_lists_are_no_more_than_what_there_is_to_lay_them_out_for(tmp_path, in_parts, n_keypoints):
+    """The first photos are rich, and all others have no keypoint: how many there are is guessed from the former."""
+    photos, again = crowd(5, n_keypoints)
+    none = np.zeros((0, 16))
+    blank = [Features("test", (100, 80), none[:, :2], none[:, 0], none) for _ in range(3000)]
+    index = filled(tmp_path, *photos, *blank)
+    [file] = parts(index.root)
+    assert file.suffix == (".faiss" if n_keypoints < shortlist.LEAST else ".codes")
+    assert [int(np.argmax(asked(index, query, *range(5)))) for query in again] == list(range(5))
 
 
 def test_a_part_has_no_more_photos_than_it_can_number(tmp_path, in_parts, monkeypatch):

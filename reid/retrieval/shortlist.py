@@ -59,6 +59,7 @@ AXES = 64  # that a descriptor is projected onto where there are lists
 AXES_OF_WHOLE = 256  # that a vector of a whole photo is projected onto
 PER_CODE = 4  # axes that share a code of 4 bits
 EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
+LEAST = 64  # descriptors that lists are laid out for
 SAMPLE = 4096  # vectors of whole photos that axes are learned from
 SHARD = 2**24  # descriptors in a file, at most: 47,000 photos, 0.2 GB
 AT_ONCE = 64  # photos added at a time
@@ -320,7 +321,11 @@ class _Growing:
         if n_lists or self.always:
             least = max(self.sample, lists.TRAINING * n_lists)
             places = np.unique(np.linspace(0, len(digests) - 1, int(least / n_each) + 1).astype(int))
-            sample, n_dims = np.concatenate([_strongest(load(digests[i])) for i in places]), 2 ** int(np.log2(min(n_dims, self.axes)))
+            sample = np.concatenate([_strongest(load(digests[i])) for i in places])
+            most = 2 ** int(np.log2(len(sample) / 2)) if len(sample) >= LEAST else 0  # later photos may have far fewer than the first
+            n_lists = min(n_lists, most)
+        if n_lists or (self.always and len(sample)):
+            n_dims = 2 ** int(np.log2(min(n_dims, self.axes)))
             onto = projection.learned(sample, n_dims)
             self.index = replace(self.index, projection=onto)
             if n_lists:
