@@ -70,7 +70,7 @@ Load = Callable[[str], Features]
 
 def describe() -> dict[str, object]:
     """All that changes votes, features given. JSON-able."""
-    names = "NEIGHBOURS", "PROBED", "STORED", "AXES", "AXES_OF_WHOLE", "PER_CODE", "EXACT_BELOW", "SAMPLE"
+    names = "NEIGHBOURS", "PROBED", "STORED", "AXES", "AXES_OF_WHOLE", "PER_CODE", "EXACT_BELOW", "LEAST", "SAMPLE"
     learned = {"training": lists.TRAINING, "held_back": projection.HELD_BACK}
     return {**{name.lower(): globals()[name] for name in names}, **learned}
 
