@@ -33,7 +33,7 @@ def written(folder, trained, rows, n_files):
     for number, places in enumerate(np.array_split(np.arange(len(rows)), n_files)):
         part = Coded(trained)
         part.add(rows[places], places // 20)
-        files[folder / f"{number}.codes"] = part.photos[0]
+        files[folder / f"{number}.codes"] = part.first
         part.write(list(files)[-1])
     return files
 
@@ -52,7 +52,7 @@ def test_what_is_mapped_is_found_as_faiss_finds_it(tmp_path, coded, monkeypatch,
         monkeypatch.delattr(faiss, "OnDiskInvertedLists")  # as on Windows
     selected = np.arange(100) % 3 > 0 if among else None
     query = drawn(50, trained.d, seed=1)
-    probed = centres.probed(trained.quantizer, query, 6)
+    probed = trained.quantizer.search(query, 6)
     similarity, photo = lists._search(own, query, n, probed, selected)
     for lets_go in (False, True):
         mapped = Mapped(trained, written(tmp_path, trained, rows, 1), lets_go)
@@ -66,12 +66,21 @@ def test_photos_of_later_parts_have_the_numbers_that_their_part_does_not(tmp_pat
     """A file numbers its photos in two bytes; where it begins is no matter."""
     _, trained, rows = coded
     [file] = written(tmp_path, trained, rows, 1)
-    probed = centres.probed(trained.quantizer, rows[:50], 6)
+    probed = trained.quantizer.search(rows[:50], 6)
     similarity, photo = Mapped(trained, {file: 0}, False).search(rows[:50], 4, probed, None)
     assert photo.min() >= 0 and photo.max() > 50
     for first in (65_500, 10**6):
         found = Mapped(trained, {file: first}, False).search(rows[:50], 4, probed, None)
         assert np.array_equal(found[0], similarity) and np.array_equal(found[1], photo + first)
+
+
+def test_numbers_of_codes_are_enough_though_another_thread_replaces_them(monkeypatch):
+    class Replaced(list):
+        def __setitem__(self, place, numbers):
+            super().__setitem__(place, numbers[:0])
+
+    monkeypatch.setattr(lists, "_counted", Replaced([np.zeros(0, np.int64)]))
+    assert lists._counting(5)[:5].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
@@ -81,7 +90,7 @@ def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
     again = Coded(trained)
     again.add(rows[1000:], np.arange(1000, 2000) // 20)
     again.add_before(half, 0)
-    assert len(again) == 2000 and again.photos == (0, 99)
+    assert len(again) == 2000 and again.first == 0
     again.write(tmp_path / "again.codes")
     assert (tmp_path / "again.codes").read_bytes() == file.read_bytes()
 
@@ -130,7 +139,7 @@ def test_almost_every_descriptor_is_put_into_the_list_next_to_it(many):
     quantizer.add(found)
     nearest = (rows @ found.T).argmax(axis=1)
     assert (centres.nearest(quantizer)(rows) == nearest).mean() > 0.9
-    assert np.array_equal(centres.probed(quantizer, rows[:100], 1)[1].ravel(), nearest[:100])
+    assert np.array_equal(quantizer.search(rows[:100], 1)[1].ravel(), nearest[:100])
 
 
 def test_more_lists_than_now_are_for_more_descriptors_than_a_file_holds():

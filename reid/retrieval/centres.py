@@ -1,4 +1,4 @@
-"""Where inverted lists have their centres: found, and looked for, in two steps where they are many. Descriptors have the length of 1."""
+"""Where inverted lists have their centres: found, and those next to many descriptors, in two steps where they are many. Descriptors have the length of 1."""
 
 from __future__ import annotations
 
@@ -38,12 +38,6 @@ def _means(rows: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     clusters.train(rows)
     centres: NDArray[np.float32] = clusters.centroids
     return centres
-
-
-def probed(quantizer: Any, rows: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(K, n) similarities of each row to its nearest centres, best first, and their numbers."""
-    similarity, lists = quantizer.search(rows, n)
-    return similarity, lists
 
 
 def nearest(quantizer: Any) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import DamagedFile, checksum_of, read_tensors
-from . import centres
 from .lists import Found, Mapped, Wanted, Whole
 from .projection import Projection
 
@@ -102,7 +101,7 @@ class Index:
     def nearest(self, rows: NDArray[np.floating[Any]], n: int, n_probed: int, wanted: Wanted) -> Found:
         """Each row's nearest neighbours in all parts, among the photos that are wanted; -1: there are no more. Raises DamagedFile."""
         rows = rows.astype(np.float32) if self.projection is None else self.projection(rows)
-        probed = None if self.trained is None else centres.probed(self.trained.quantizer, rows, min(n_probed, self.trained.nlist))
+        probed = None if self.trained is None else self.trained.quantizer.search(rows, min(n_probed, self.trained.nlist))
         found = [part.search(rows, n, probed, wanted) for part in self.opened]
         similarity, photo = (np.concatenate(each, axis=1) for each in zip(*found))
         first = np.argsort(-similarity, axis=1, kind="stable")[:, :n]

@@ -102,16 +102,12 @@ def _bounds(content: NDArray[np.uint8], trained: Any) -> NDArray[np.int64]:
     return bounds
 
 
-_counted = [np.zeros(0, np.int64)]
-
-
 class Checked:
     """The lists of files, each looked at once. For several threads."""
 
-    def __init__(self, files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], trained: Any):
-        n = trained.nlist
-        self._files, self._contents = files, contents
-        self._bounds = np.stack([_bounds(content, trained) for content in contents])
+    def __init__(self, files: Sequence[Path], contents: Sequence[NDArray[np.uint8]], bounds: NDArray[np.int64]):
+        n = bounds.shape[1] - 1
+        self._files, self._contents, self._bounds = files, contents, bounds
         self._sums = np.stack([content[4 * n : PER_HEADER * n].view(np.uint32) for content in contents])
         self._whole = np.zeros((len(files), n), bool)
 
@@ -168,15 +164,11 @@ class Coded:
         self.clear()
 
     def clear(self) -> None:
+        self.first = 0  # the number of the first photo, once there is one
         self._parts: list[tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int32]]] = []
 
     def __len__(self) -> int:
         return sum(len(lists) for lists, _, _ in self._parts)
-
-    @property
-    def photos(self) -> tuple[int, int]:
-        """Numbers of the first and the last photo. There is one."""
-        return int(self._parts[0][2].min()), int(self._parts[-1][2].max())
 
     @property
     def n_first(self) -> int:
@@ -189,17 +181,20 @@ class Coded:
 
         lists, codes = self._nearest(rows), np.empty((len(rows), self.trained.pq.code_size), np.uint8)
         self.trained.encode_vectors(len(rows), *map(faiss.swig_ptr, (rows, lists, codes)))
+        if not self._parts:
+            self.first = int(photos[0])
         self._parts.append((lists.astype(np.uint16), codes, photos.astype(np.int32)))
 
     def add_before(self, file: Path, first: int) -> None:
         """What a file holds, whose first photo has this number."""
         lists, codes, photos = read(file, self.trained)
         self._parts.insert(0, (lists, codes, photos + np.int32(first)))
+        self.first = first
 
     def write(self, file: Path) -> None:
         lists, codes, photos = map(np.concatenate, zip(*self._parts))
         self._parts = [(lists, codes, photos)]
-        write(file, self.trained, lists, codes, photos - photos.min())
+        write(file, self.trained, lists, codes, photos - self.first)
 
 
 class Whole:
@@ -242,8 +237,8 @@ class Mapped:
             self._contents = [np.frombuffer(one, np.uint8) for one in self._maps]
         else:  # on Windows
             self._contents = [np.fromfile(file, np.uint8) for file in files]
-        self._checked = Checked(list(files), self._contents, trained)
         sizes, bounds = (np.stack([of(content, trained) for content in self._contents]) for of in (_sizes, _bounds))
+        self._checked = Checked(list(files), self._contents, bounds)
         self._sizes, self._starts = sizes.ravel(), bounds[:, :-1].ravel()
         self._rooms = np.diff(bounds).ravel() // (trained.pq.code_size + PER_PHOTO)  # of codes, to whole blocks
         if not self._maps:
@@ -327,16 +322,20 @@ def _over(trained: Any, lists: Any) -> Any:
     return index
 
 
+_counted = [np.zeros(0, np.int64)]
+
+
 def _counting(n: int) -> NDArray[np.int64]:
-    """0, 1, ... to n at the least; always the same, until there are more."""
-    if len(_counted[0]) < n:
+    """0, 1, ... to n at the least; the same for all, until there are more."""
+    numbers = _counted[0]  # which another thread may replace, by fewer, too
+    if len(numbers) < n:
         whole = -(-n // 2**20) * 2**20
         room = np.empty(whole + ALIGNED // 8, np.int64)
         begin = -room.ctypes.data % ALIGNED // 8
         numbers = room[begin : begin + whole]
         numbers[:] = np.arange(whole)
         _counted[0] = numbers
-    return _counted[0]
+    return numbers
 
 
 def _selector(wanted: NDArray[np.bool_]) -> Any:

@@ -294,10 +294,11 @@ class _Growing:
         part = digests[start : start + AT_ONCE]
         descriptors = [_strongest(load(digest)) for digest in part]
         places = np.arange(len(self.index.numbers), len(self.index.numbers) + len(part))
-        if isinstance(self.last, Coded) and len(self.last) and (len(self.last) >= SHARD or self._n_photos(places[-1]) > lists.PHOTOS):
-            self.save()
-            self.stored = self.index.parts
-            self.last.clear()
+        if isinstance(self.last, Coded) and len(self.last):
+            n_photos = int(places[-1]) + 1 - self.last.first
+            if len(self.last) >= SHARD or n_photos > lists.PHOTOS:
+                self.stored = self.save().parts
+                self.last.clear()
         self.index.numbers.update(zip(part, places.tolist()))
         if any(map(len, descriptors)):
             if self.last is None:
@@ -306,11 +307,6 @@ class _Growing:
             rows, onto = np.concatenate(descriptors), self.index.projection
             assert self.last is not None
             self.last.add(rows.astype(np.float32) if onto is None else onto(rows), owners)
-
-    def _n_photos(self, last: int, first: int | None = None) -> int:
-        """Numbers that a part takes whose last photo is this one."""
-        assert isinstance(self.last, Coded)
-        return int(last) + 1 - (self.last.photos[0] if first is None else first)
 
     def _lay_out(self, digests: Sequence[str], load: Load, n_each: float) -> None:
         """Begin an index for these photos of about `n_each` descriptors; its axes and lists are found on photos spread among them."""
@@ -339,7 +335,7 @@ class _Growing:
         while self.stored:
             part, file = self.stored[-1], self.index.folder / self.stored[-1].name
             n = lists.n_codes(file, last.trained)
-            if n > len(last) or n + len(last) > SHARD or self._n_photos(last.photos[1], part.first) > lists.PHOTOS:
+            if n > len(last) or n + len(last) > SHARD or len(self.index.numbers) - part.first > lists.PHOTOS:
                 return
             if not part.is_whole(self.index.folder):
                 return  # whoever reads it will find it
@@ -373,7 +369,7 @@ class _Growing:
         write_atomically(file, write)
         n_bytes, checksum = file.stat().st_size, checksum_of(file)
         lists_of = self.last if isinstance(self.last, Coded) and suffix == Coded.suffix else None
-        first = () if lists_of is None else (lists_of.n_first, checksum_of(file, lists_of.n_first), lists_of.photos[0])
+        first = () if lists_of is None else (lists_of.n_first, checksum_of(file, lists_of.n_first), lists_of.first)
         path = folder / f"{fingerprint(self.index.n_trained, checksum, *content)}{suffix}"
         try:
             os.replace(file, path)

@@ -30,7 +30,7 @@ class Workspace:
     """Usable from several threads; several processes may have one on the same folder. `features` is a URL where they are kept, too."""
 
     def __init__(self, settings: Settings, folder: Path, listener: Listener, features: str | None = None, copies: Path | None = None):
-        self.settings, self.folder, self.listener, self.features = settings, folder, listener, features
+        self.settings, self.folder, self.listener, self.features, self._copies = settings, folder, listener, features, copies
         remote = Remote(features, copies) if features else None
         first, *others = settings.pipelines()
         self.first = Pipeline(first, folder, listener, remote)
@@ -44,7 +44,7 @@ class Workspace:
         self.digests = Digests(folder)
 
     def with_settings(self, settings: Settings) -> Workspace:
-        return Workspace(settings, self.folder, self.listener, self.features)
+        return Workspace(settings, self.folder, self.listener, self.features, self._copies)
 
     @cached_property
     def fingerprints(self) -> AnswerFingerprints:
