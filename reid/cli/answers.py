@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, GALLERY, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import calibration_in_words, check_writable, decisions_in_words, listening, report_failures, show
+from .options import FEATURES, GALLERY, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, opening, takes
+from .screen import calibration_in_words, check_writable, decisions_in_words, report_failures, show
 
 if TYPE_CHECKING:
     from ..records import Report
@@ -40,18 +40,11 @@ def _identify(
     join: Join = None,
     names_as_written: NamesAsWritten = False,
 ) -> None:
-    from .. import session
     from ..report import tables
     from ..store import write_atomically
 
     check_writable(csv, json, report, reads=(*photos, gallery, metadata), folder=matches)
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine, features=features,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written, engine=engine, features=features) as opened:
         found = opened.identify(photos, where=where or (), orientation=orientation)
         about = found.gallery
         said = f", filter {about['filter']}" if about["filter"] else ""

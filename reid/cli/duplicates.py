@@ -22,11 +22,11 @@ from .options import (
     Observer,
     SkipBad,
     Table,
-    joined,
     observer_or_user,
+    opening,
     takes,
 )
-from .screen import check_writable, listening, report_failures, show, write_csv
+from .screen import check_writable, report_failures, show, write_csv
 
 if TYPE_CHECKING:
     from ..catalogue import Decision, Kind
@@ -65,16 +65,8 @@ def duplicates(
     Each photo of the calibrated gallery is identified without its encounter. Animals that somebody has called new, and that were met once
     since, are shown with the animal that each is most like, however little. With --merge or --keep-apart nothing is looked for: the
     decision is written down, and `reid decisions --undo` takes it back."""
-    from .. import session
-
     check_writable(csv, reads=(gallery, metadata), folder=matches)
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine, features=features,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written, engine=engine, features=features) as opened:
         if merge is not None or keep_apart is not None:
             _decide(opened, merge, keep_apart, observer_or_user(observer))
             return

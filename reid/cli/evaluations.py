@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, names_in, takes
-from .screen import calibration_in_words, check_writable, listening, report_failures, show, write_json
+from .options import FEATURES, PROMISES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, names_in, opening, takes
+from .screen import calibration_in_words, check_writable, report_failures, show, write_json
 
 if TYPE_CHECKING:
     from ..evaluation.run import Evaluated
@@ -45,17 +45,10 @@ def evaluate(
     """Measure how often the answers are right.
 
     Every row of the table whose column `split` says query is identified among the others, calibrated on them."""
-    from .. import session
     from ..evaluation import run
 
     check_writable(json, report, reads=(gallery, metadata), folder=plots)
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine, features=features,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written, engine=engine, features=features) as opened:
         done = run.evaluate(opened, limit=limit)
         found = done.evaluation
         _say(found, stages)
@@ -127,7 +120,6 @@ def compare(
     """Find out which features and which matcher recognise these animals best.
 
     Each extractor is evaluated with each matcher on the same queries."""
-    from .. import session
     from ..matchers import able
     from ..report import tables
 
@@ -135,13 +127,7 @@ def compare(
     check_writable(json, reads=(gallery, metadata))
     if settings.extract.weights:  # of the extractor that is compared, not of the settings' own
         settings = settings.replace(extractor=which[0][0], matcher=able(which[0][0])[-1])
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written) as opened:
         found = opened.compare(*which, limit=limit)
     if found.evaluations:
         show(tables.of_comparison(found.evaluations))
@@ -169,20 +155,13 @@ def tune(
 
     The gallery's own photos are identified without their encounter, by every pipeline, with and without masks. It takes a while, may be
     interrupted at any time and goes on where it stopped."""
-    from .. import session
     from ..evaluation import tune as tuning
     from ..report import tables
     from ..store import write_atomically
 
     names = names_in(pipelines, "pipeline") if pipelines else list(tuning.PIPELINES)
     check_writable(out, reads=(gallery, metadata))
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written) as opened:
         found = tuning.tune(opened, names, queries)
     show(tables.of_tuning(found))
     for name, reason in found.left_out.items():

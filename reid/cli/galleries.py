@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import FEATURES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, joined, takes
-from .screen import calibration_in_words, impostors_in_words, listening, losses_in_words, report_failures
+from .options import FEATURES, SEARCH, At, Cache, Engine, Gallery, Join, NamesAsWritten, SkipBad, Table, opening, takes
+from .screen import calibration_in_words, impostors_in_words, losses_in_words, report_failures
 
 
 @takes(*FEATURES)
@@ -30,20 +30,13 @@ def index(
 
     Interrupt it at will: the same command goes on where it stopped. A photo whose size and time of change are as before is taken to be the
     same; --check reads it."""
-    from .. import session
     from ..catalogue.values import counted
     from ..formats.folders import without_row
 
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine, features=features,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written, engine=engine, features=features) as opened:
         done = opened.index(check=check)
         if metadata is None and (more := without_row(opened.gallery)):
-            listener.note(more)
+            opened.work.listener.note(more)
     print(f"{done.n_photos} photos of {done.n_individuals} individuals are indexed in {done.folder} ({done.n_extracted} of them now)")
     if not check:
         print("photos whose size and time of change are as before were not read again; --check reads them all")
@@ -81,15 +74,7 @@ def calibrate(
 
     Photos of the gallery are identified without their encounter, and without their animal. `identify` with the same settings then gives
     probabilities. Interrupt it at will: the same command goes on where it stopped."""
-    from .. import session
-
-    with (
-        listening() as listener,
-        session.open(
-            gallery, settings, table=metadata, cache=cache, skip_bad=skip_bad, join=joined(join), names_as_written=names_as_written,
-            listener=listener, engine=engine, features=features,
-        ) as opened,
-    ):  # fmt: skip
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written, engine=engine, features=features) as opened:
         found = opened.calibrate()
         failures, losses = opened.failures, opened.losses()
     print(calibration_in_words(found.about()))

@@ -7,16 +7,21 @@ them; the ten options that matter first stand first, the others in panels.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import SettingsError
 from ..settings import GROUP_OF, PRESETS, Settings
+from .screen import listening
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 EXTRACT, MATCH, DECIDE, GALLERY = "Features", "Matching and ranking", "Verdict", "Gallery and what is stored"
 CLUSTER = "Cluster"
@@ -203,6 +208,31 @@ def joined(pairs: list[str] | None) -> dict[str, str]:
             raise SettingsError(f"--join {pair!r} is not of the form name=other name")
         found[name.strip()] = other.strip()
     return found
+
+
+@contextmanager
+def opening(
+    gallery: Path,
+    settings: Settings,
+    table: Path | None,
+    cache: Path | None,
+    skip_bad: bool,
+    join: list[str] | None,
+    names_as_written: bool,
+    engine: Engine | None = None,
+    features: str | None = None,
+) -> Iterator[Session]:
+    """The gallery that a command's options name, with a listener of its own. Raises as `session.open`."""
+    from .. import engines, session
+
+    with (
+        listening() as listener,
+        session.open(
+            gallery, settings, table=table, cache=cache, features=features, skip_bad=skip_bad, join=joined(join),
+            names_as_written=names_as_written, listener=listener, engine=engine or engines.local,
+        ) as opened,
+    ):  # fmt: skip
+        yield opened
 
 
 def observer_or_user(observer: str | None) -> str:

@@ -1,4 +1,6 @@
-"""Where inverted lists have their centres: found, and those next to many descriptors, in two steps where they are many. Descriptors have the length of 1."""
+"""Where inverted lists have their centres: where they are many they are found in two steps, and so are those next to many descriptors.
+
+Descriptors have the length of 1."""
 
 from __future__ import annotations
 
