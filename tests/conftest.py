@@ -17,7 +17,7 @@ from PIL import Image
 from reid import catalogue
 from reid.imaging import facts
 from reid.records import Features, PhotoRef
-from reid.retrieval import shortlist
+from reid.retrieval import growing
 
 SIZE = (313, 241)  # width, height: not square, no multiple of 8
 
@@ -138,9 +138,9 @@ def animals(drawn_animals: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def in_parts(monkeypatch):
     """Inverted lists, and a file for each eight photos."""
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
-    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
-    monkeypatch.setattr(shortlist, "SHARD", 8 * 30)
+    monkeypatch.setattr(growing, "EXACT_BELOW", 0)
+    monkeypatch.setattr(growing, "AT_ONCE", 4)
+    monkeypatch.setattr(growing, "SHARD", 8 * 30)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_numbers_of_the_packages_own_files_are_of_a_coarse_look_and_in_its_descr
 def test_numbers_of_retrieval_are_in_its_description(monkeypatch):
     no_effect = {"AT_ONCE", "SAVE_EVERY", "SHARD", "UNUSED_FOR"}  # when and how files are written, not what is in them
     text = json.dumps(retrieval.describe())
-    for file in ("shortlist.py", "coarse.py"):
+    for file in ("shortlist.py", "growing.py", "coarse.py"):
         for name in numbers(PACKAGE / "retrieval" / file) - no_effect:
             assert name.lower() in text
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from test_shortlist import asked, crowd, filled, parts
 
-from reid.retrieval import centres, lists, shortlist
+from reid.retrieval import centres, growing, lists, searched
 from reid.retrieval import index as index_of
-from reid.retrieval.lists import Coded, Mapped
+from reid.retrieval.lists import Coded
+from reid.retrieval.searched import Mapped
 from reid.retrieval.shortlist import Shortlist
 
 
@@ -53,7 +54,7 @@ def test_what_is_mapped_is_found_as_faiss_finds_it(tmp_path, coded, monkeypatch,
     selected = np.arange(100) % 3 > 0 if among else None
     query = drawn(50, trained.d, seed=1)
     probed = trained.quantizer.search(query, 6)
-    similarity, photo = lists._search(own, query, n, probed, selected)
+    similarity, photo = searched._search(own, query, n, probed, selected)
     for lets_go in (False, True):
         mapped = Mapped(trained, written(tmp_path, trained, rows, 1), lets_go)
         for _ in range(2):
@@ -79,8 +80,8 @@ def test_numbers_of_codes_are_enough_though_another_thread_replaces_them(monkeyp
         def __setitem__(self, place, numbers):
             super().__setitem__(place, numbers[:0])
 
-    monkeypatch.setattr(lists, "_counted", Replaced([np.zeros(0, np.int64)]))
-    assert lists._counting(5)[:5].tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(searched, "_counted", Replaced([np.zeros(0, np.int64)]))
+    assert searched._counting(5)[:5].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
@@ -96,9 +97,9 @@ def test_a_part_that_is_read_again_goes_on_as_it_was(tmp_path, coded):
 
 
 def test_files_that_are_searched_one_by_one_are_let_go_and_say_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
-    monkeypatch.setattr(shortlist, "SHARD", 64 * 5)
-    monkeypatch.setattr(shortlist, "AT_ONCE", 4)
+    monkeypatch.setattr(growing, "EXACT_BELOW", 0)
+    monkeypatch.setattr(growing, "SHARD", 64 * 5)
+    monkeypatch.setattr(growing, "AT_ONCE", 4)
     photos, again = crowd(60)
     votes = []
     for held in (2**30, 1):
@@ -115,7 +116,7 @@ def many(monkeypatch):
     """Few centres are many."""
     monkeypatch.setattr(centres, "MANY", 8)
     monkeypatch.setattr(lists, "PER_LIST", 16)
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    monkeypatch.setattr(growing, "EXACT_BELOW", 0)
 
 
 def test_many_centres_are_found_and_looked_for_in_two_steps_the_same_each_time(tmp_path, many):
@@ -144,7 +145,7 @@ def test_almost_every_descriptor_is_put_into_the_list_next_to_it(many):
 
 def test_more_lists_than_now_are_for_more_descriptors_than_a_file_holds():
     assert [lists.how_many(512 * n) for n in (500, 1_000, 10_000, 100_000, 10**6, 10**7)] == [512, 512, 2048, 16384, 65536, 65536]
-    assert all(lists.how_many(n) == 2 ** round(np.log2(n) / 2) for n in range(2**16, shortlist.SHARD, 99_991))
+    assert all(lists.how_many(n) == 2 ** round(np.log2(n) / 2) for n in range(2**16, growing.SHARD, 99_991))
 
 
 def test_numbers_of_photos_are_looked_up_again_for_other_photos_and_in_another_index(tmp_path):

@@ -10,8 +10,8 @@ from test_session import FAST, identify, index
 import reid
 from reid import retrieval
 from reid.records import Features
+from reid.retrieval import growing, shortlist
 from reid.retrieval import index as index_of
-from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
 from reid.settings import Settings
 
@@ -89,7 +89,7 @@ def test_no_keypoints_and_no_references_are_no_mistake(tmp_path):
 
 @pytest.mark.parametrize("exact_below", [2**16, 0])
 def test_the_right_photo_is_first_and_stays_so_when_the_index_is_opened_again(tmp_path, monkeypatch, exact_below):
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    monkeypatch.setattr(growing, "EXACT_BELOW", exact_below)
     photos, again = crowd(60)
     index = filled(tmp_path, *photos)
     assert [file.suffix for file in parts(tmp_path)] == [".faiss" if exact_below else ".codes"]
@@ -102,7 +102,7 @@ def test_the_right_photo_is_first_and_stays_so_when_the_index_is_opened_again(tm
 
 
 def test_votes_are_the_same_with_one_thread_or_two(tmp_path, monkeypatch):
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", 0)
+    monkeypatch.setattr(growing, "EXACT_BELOW", 0)
     photos, again = crowd(60)
     votes = []
     before = faiss.omp_get_max_threads()
@@ -118,7 +118,7 @@ def test_votes_are_the_same_with_one_thread_or_two(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("exact_below", [2**16, 0])
 def test_photos_join_the_index_and_leave_it(tmp_path, monkeypatch, exact_below):
-    monkeypatch.setattr(shortlist, "EXACT_BELOW", exact_below)
+    monkeypatch.setattr(growing, "EXACT_BELOW", exact_below)
     photos, again = crowd(80)
     loaded = []
 

@@ -12,8 +12,8 @@ from test_shortlist import asked, crowd, digest, filled, named, parts, silent
 
 from reid.errors import StoreError
 from reid.records import Features
+from reid.retrieval import growing, lists, shortlist
 from reid.retrieval import index as index_of
-from reid.retrieval import shortlist
 from reid.retrieval.shortlist import Shortlist
 
 
@@ -78,12 +78,12 @@ import numpy as np
 from pathlib import Path
 from reid.records import Features
 from reid.retrieval import index as index_of
-from reid.retrieval import shortlist
+from reid.retrieval import growing, lists, shortlist
 
 rng = np.random.default_rng(0)
 photos = rng.normal(size=(60, 30, 16))
 photos /= np.linalg.norm(photos, axis=2, keepdims=True)
-shortlist.SAVE_EVERY, shortlist.AT_ONCE, shortlist.EXACT_BELOW = -1, 4, 0
+shortlist.SAVE_EVERY, growing.AT_ONCE, growing.EXACT_BELOW = -1, 4, 0
 first, last = map(int, sys.argv[2:])
 numbers = {f"{i:064x}": i for i in range(first, last)}
 
@@ -153,7 +153,7 @@ def test_votes_are_the_same_in_parts(tmp_path, in_parts, monkeypatch):
     photos, again = crowd(60)
     votes = []
     for shard in (8 * 30, 2**24):
-        monkeypatch.setattr(shortlist, "SHARD", shard)
+        monkeypatch.setattr(growing, "SHARD", shard)
         index = filled(tmp_path / str(shard), *photos)
         assert len(parts(index.root)) == (8 if shard < 2**24 else 1)
         votes.append([asked(index, query, *places) for query in again for places in (range(60), range(5, 50))])
@@ -210,13 +210,13 @@ def test_lists_are_no_more_than_what_there_is_to_lay_them_out_for(tmp_path, in_p
     blank = [Features("test", (100, 80), none[:, :2], none[:, 0], none) for _ in range(3000)]
     index = filled(tmp_path, *photos, *blank)
     file, *_ = parts(index.root)
-    assert file.suffix == (".faiss" if n_keypoints < shortlist.LEAST else ".codes")
+    assert file.suffix == (".faiss" if n_keypoints < growing.LEAST else ".codes")
     assert [int(np.argmax(asked(index, query, *range(5)))) for query in again] == list(range(5))
 
 
 def test_a_part_has_no_more_photos_than_it_can_number(tmp_path, in_parts, monkeypatch):
-    monkeypatch.setattr(shortlist, "SHARD", 2**24)
-    monkeypatch.setattr(shortlist.lists, "PHOTOS", 16)
+    monkeypatch.setattr(growing, "SHARD", 2**24)
+    monkeypatch.setattr(lists, "MOST_PHOTOS", 16)
     photos, again = crowd(60)
     index = filled(tmp_path, *photos[:50])
     assert len(parts(index.root)) == 4
@@ -251,7 +251,7 @@ def read_digests(folder):
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(shortlist, "SAVE_EVERY", -1)
-    monkeypatch.setattr(shortlist, "AT_ONCE", 8)
+    monkeypatch.setattr(growing, "AT_ONCE", 8)
     photos, again = crowd(40)
     loaded = []
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import DamagedFile, checksum_of, read_tensors
-from .lists import Found, Mapped, Wanted, Whole
 from .projection import Projection
+from .searched import Found, Mapped, Wanted, Whole
 
 KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
 HELD = 2**29  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next

@@ -19,13 +19,9 @@ share it, too: a file is never changed, the list of photos is replaced last, and
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -36,43 +32,19 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..records import Features
-from ..store import (
-    LEFTOVER_AGE,
-    SAVE_EVERY,
-    DamagedFile,
-    checksum_of,
-    fingerprint,
-    is_old,
-    remove,
-    used,
-    write_atomically,
-    write_tensors,
-)
-from . import lists, projection
-from .index import PHOTOS, Index, OfEarlierVersion, Part, read
-from .lists import Coded, Whole, write_index
+from ..store import LEFTOVER_AGE, SAVE_EVERY, DamagedFile, fingerprint, is_old, remove, used
+from . import growing
+from .growing import AXES, AXES_OF_WHOLE, SAMPLE, Axes, Growing, Load
+from .index import PHOTOS, Index, OfEarlierVersion, read
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
-STORED = 352  # descriptors of a photo, the strongest: with projection, codes and numbers of photos 4 KiB
-AXES = 64  # that a descriptor is projected onto where there are lists
-AXES_OF_WHOLE = 256  # that a vector of a whole photo is projected onto
-PER_CODE = 4  # axes that share a code of 4 bits
-EXACT_BELOW = 2**16  # descriptors; so few are kept and compared as they are
-LEAST = 64  # descriptors that lists are laid out for
-SAMPLE = 4096  # vectors of whole photos that axes are learned from
-SHARD = 2**24  # descriptors in a file, at most: 47,000 photos, 0.2 GB
-AT_ONCE = 64  # photos added at a time
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
-
-Load = Callable[[str], Features]
 
 
 def describe() -> dict[str, object]:
     """All that changes votes, features given. JSON-able."""
-    names = "NEIGHBOURS", "PROBED", "STORED", "AXES", "AXES_OF_WHOLE", "PER_CODE", "EXACT_BELOW", "LEAST", "SAMPLE"
-    learned = {"training": lists.TRAINING, "held_back": projection.HELD_BACK}
-    return {**{name.lower(): globals()[name] for name in names}, **learned}
+    return {"neighbours": NEIGHBOURS, "probed": PROBED, **growing.describe()}
 
 
 class Shortlist:
@@ -82,7 +54,8 @@ class Shortlist:
     projected however few they are, unless they are `learned`: then all of their axes tell animals apart."""
 
     def __init__(self, folder: Path, features_fingerprint: str, of_whole: int | None = None, learned: bool = False):
-        self.of_whole, self._is_learned = of_whole, learned
+        self.of_whole = of_whole
+        self._axes = Axes(AXES) if of_whole is None else Axes(AXES_OF_WHOLE, SAMPLE, without_lists=not learned)
         self.root = folder / "shortlist" / fingerprint(features_fingerprint, describe())
         self._index: Index | None = None
         self._asked: tuple[Index, list[str], NDArray[np.int64]] | None = None  # the last photos that votes were asked for: their numbers
@@ -112,27 +85,21 @@ class Shortlist:
     def _extend(self, wanted: list[str], load: Load, progress: Callable[[int, int], None]) -> None:
         fits = self._index is not None and len(wanted) <= 4 * self._index.n_trained
         try:
-            growing = self._growing(self._index) if self._index is not None and fits else None
+            grown = Growing(self._index, self._axes) if self._index is not None and fits else None
         except FileNotFoundError:
-            growing = None
-        growing = growing or self._growing(Index(self._free(wanted), {}, len(wanted)))
-        new = [digest for digest in wanted if digest not in growing.index.numbers]
+            grown = None
+        grown = grown or Growing(Index(self._free(wanted), {}, len(wanted)), self._axes)
+        new = [digest for digest in wanted if digest not in grown.index.numbers]
         saved = time.monotonic()
-        for start in range(0, len(new), AT_ONCE):
+        for start in range(0, len(new), growing.AT_ONCE):
             progress(start, len(new))
-            growing.add(new, start, load)
+            grown.add(new, start, load)
             if time.monotonic() - saved > SAVE_EVERY:  # an interrupted run goes on from here
-                growing.save()
+                grown.save()
                 saved = time.monotonic()
         progress(len(new), len(new))
-        self._index = growing.save().open(growing.whole)
+        self._index = grown.save().open(grown.whole)
         self._collect()
-
-    def _growing(self, index: Index) -> _Growing:
-        """With axes for lists alone, or else for all that is put in."""
-        if self.of_whole is None:
-            return _Growing(index, AXES, 0, False)
-        return _Growing(index, AXES_OF_WHOLE, SAMPLE, not self._is_learned)
 
     def votes(self, query: Features, digests: Sequence[str]) -> NDArray[np.float32]:
         """(R,) what the query's keypoints give to each of these photos, which are in the index; more is more alike. An index that turns out
@@ -262,125 +229,3 @@ def unneeded(root: Path, unused_for: float, wanted: Collection[str] | None = Non
         else:
             named = {part.name for part in index.files} if index is not None else set()
             yield from (file for file in sorted(folder.glob("*")) if file.name not in {PHOTOS, *named} and is_old(file))
-
-
-class _Growing:
-    """An index that photos are added to, a part of it in memory of its own. What is stored of it is not changed, but replaced.
-
-    Raises FileNotFoundError where a file of it is gone or is not what was written."""
-
-    def __init__(self, index: Index, axes: int, sample: int, always: bool):
-        self.index = replace(index, numbers=dict(index.numbers), trained=None, opened=())
-        self.axes, self.sample, self.always = axes, sample, always  # at most; rows they are learned from, at least; without lists, too
-        self.whole = set(index.files)  # files that are known to be what was written
-        self.made = set[str]()  # names of those of this run
-        self.stored = index.parts  # they stay as they are, unless they join the last
-        self.last = self._begun()
-
-    def _begun(self) -> Whole | Coded | None:
-        """A part to add to: all of the index where it is small; none where nothing is laid out."""
-        if self.index.centres is not None:
-            return Coded(self.index.centres.faiss(self.index.folder))
-        if not self.index.parts:
-            return None
-        [part] = self.index.parts
-        if not part.is_whole(self.index.folder):
-            raise FileNotFoundError(self.index.folder / part.name)
-        self.stored = ()
-        return Whole(part.faiss(self.index.folder))
-
-    def add(self, digests: Sequence[str], start: int, load: Load) -> None:
-        """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""
-        part = digests[start : start + AT_ONCE]
-        descriptors = [_strongest(load(digest)) for digest in part]
-        places = np.arange(len(self.index.numbers), len(self.index.numbers) + len(part))
-        if isinstance(self.last, Coded) and len(self.last):
-            n_photos = int(places[-1]) + 1 - self.last.first
-            if len(self.last) >= SHARD or n_photos > lists.PHOTOS:
-                self.stored = self.save().parts
-                self.last.clear()
-        self.index.numbers.update(zip(part, places.tolist()))
-        if any(map(len, descriptors)):
-            if self.last is None:
-                self._lay_out(digests, load, sum(map(len, descriptors)) / len(part))
-            owners = np.repeat(places, [len(one) for one in descriptors])
-            rows, onto = np.concatenate(descriptors), self.index.projection
-            assert self.last is not None
-            self.last.add(rows.astype(np.float32) if onto is None else onto(rows), owners)
-
-    def _lay_out(self, digests: Sequence[str], load: Load, n_each: float) -> None:
-        """Begin an index for these photos of about `n_each` descriptors; its axes and lists are found on photos spread among them."""
-        import faiss
-
-        n, n_dims = n_each * len(digests), load(digests[0]).descriptors.shape[1]
-        n_lists = lists.how_many(n) if n >= EXACT_BELOW else 0
-        if n_lists or self.always:
-            least = max(self.sample, lists.TRAINING * n_lists)
-            places = np.unique(np.linspace(0, len(digests) - 1, int(least / n_each) + 1).astype(int))
-            sample = np.concatenate([_strongest(load(digests[i])) for i in places])
-            most = 2 ** int(np.log2(len(sample) / 2)) if len(sample) >= LEAST else 0  # later photos may have far fewer than the first
-            n_lists = min(n_lists, most)
-        if n_lists or (self.always and len(sample)):
-            n_dims = 2 ** int(np.log2(min(n_dims, self.axes)))
-            onto = projection.learned(sample, n_dims)
-            self.index = replace(self.index, projection=onto)
-            if n_lists:
-                some = [onto(rows).astype(np.float16) for rows in np.array_split(sample, 1 + len(sample) // 2**16)]
-                self.last = lists.laid_out(np.concatenate(some), n_lists, n_dims // PER_CODE)
-                return
-        self.last = Whole(faiss.index_factory(n_dims, "IDMap,Flat", faiss.METRIC_INNER_PRODUCT))
-
-    def _join(self, last: Coded) -> None:
-        """Parts that are no larger than what is added become a part with it, up to `SHARD` descriptors."""
-        while self.stored:
-            part, file = self.stored[-1], self.index.folder / self.stored[-1].name
-            n = lists.n_codes(file, last.trained)
-            if n > len(last) or n + len(last) > SHARD or len(self.index.numbers) - part.first > lists.PHOTOS:
-                return
-            if not part.is_whole(self.index.folder):
-                return  # whoever reads it will find it
-            last.add_before(file, part.first)
-            self.stored = self.stored[:-1]
-
-    def save(self) -> Index:
-        """The index, what is added stored under a name of its content, and then the list of its photos in the place of the one before. A
-        file that was named before becomes a leftover; if this run has made it, it goes at once."""
-        index, parts, centred = self.index, self.stored, self.index.centres
-        digests = np.frombuffer(bytes.fromhex("".join(index.numbers)), np.uint8).reshape(len(index.numbers), -1)
-        if self.last is not None and len(self.last):
-            if isinstance(self.last, Coded):
-                centred = centred or self._written(partial(write_index, self.last.trained), Whole.suffix)
-                self._join(self.last)
-            parts = (*self.stored, self._written(self.last.write, self.last.suffix, hashlib.sha256(digests.tobytes()).hexdigest()))
-        about = {"parts": [astuple(part) for part in parts], "n_trained": index.n_trained, "centres": centred and astuple(centred)}
-        onto = {} if index.projection is None else {"mean": index.projection.mean, "axes": index.projection.axes}
-        write_tensors(index.folder / PHOTOS, {"digests": digests, **onto}, about)
-        for name in {part.name for part in index.parts} - {part.name for part in parts}:
-            try:
-                (index.folder / name).unlink() if name in self.made else os.utime(index.folder / name)
-            except OSError:
-                pass  # it has gone, or a process has it open
-        self.index = replace(index, parts=parts, centres=centred)
-        return self.index
-
-    def _written(self, write: Callable[[Path], None], suffix: str, *content: str) -> Part:
-        folder = self.index.folder
-        file = folder / f"{secrets.token_hex(8)}{suffix}"
-        write_atomically(file, write)
-        n_bytes, checksum = file.stat().st_size, checksum_of(file)
-        lists_of = self.last if isinstance(self.last, Coded) and suffix == Coded.suffix else None
-        first = () if lists_of is None else (lists_of.n_first, checksum_of(file, lists_of.n_first), lists_of.first)
-        path = folder / f"{fingerprint(self.index.n_trained, checksum, *content)}{suffix}"
-        try:
-            os.replace(file, path)
-        except OSError as error:
-            file.unlink(missing_ok=True)
-            if not path.exists():  # else Windows, where another process has a file of this name open, and so of this content
-                raise StoreError(f"cannot write {path}: {error.strerror}; mend that and run again, what is stored stays") from error
-        self.made.add(path.name)
-        self.whole.add(part := Part(path.name, n_bytes, checksum, *first))
-        return part
-
-
-def _strongest(features: Features) -> NDArray[np.float16]:
-    return features.descriptors[:STORED]

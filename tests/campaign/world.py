@@ -24,9 +24,9 @@ sys.path[:0] = map(str, Path(__file__).parents[1:3])
 from conftest import draw_animal, save
 
 from reid import cli
-from reid.retrieval import shortlist
+from reid.retrieval import growing
 
-shortlist.EXACT_BELOW, shortlist.AT_ONCE, shortlist.SHARD = 0, 4, 500  # lists in several files, as a large gallery has them
+growing.EXACT_BELOW, growing.AT_ONCE, growing.SHARD = 0, 4, 500  # lists in several files, as a large gallery has them
 Runs = Iterator[tuple[str, list[str]]]  # of each run how it ended, in few words, and what was wrong
 
 CONFIG = """
