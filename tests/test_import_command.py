@@ -8,10 +8,12 @@ import foreign
 import pytest
 from conftest import draw_animal, read, save
 from exchange import files, problems
+from PIL import Image
 
 from reid.catalogue.table import read_table
-from reid.errors import GalleryError
+from reid.errors import GalleryError, PhotoError
 from reid.formats.archive import unpack
+from reid.imaging import decode
 
 
 def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
@@ -174,3 +176,22 @@ def test_a_jpeg_that_is_cut_short_is_told(tmp_path, call):
     assert status == 1 and "3 new photos" in out and err.count("reid: not used: ") == 2
     assert f"note: 1 photo, {tmp_path / 'card' / 'little.jpg'}: the JPEG lacks its end and is used as far as it goes" in out
     assert "whole.jpg" not in err and "whole.jpg:" not in out and "tail.jpg:" not in out
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "heic", "avif"])
+def test_a_photo_of_another_format_that_is_cut_short_is_refused_when_it_is_imported(tmp_path, call, suffix):
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    photo = Image.fromarray(draw_animal(1, 0))
+    (tmp_path / "card").mkdir()
+    whole, half = tmp_path / "card" / f"whole.{suffix}", tmp_path / "card" / f"half.{suffix}"
+    photo.save(whole)
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    with pytest.raises(PhotoError):
+        decode(half)  # what `reid index` would say
+    status, out, err = call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy", "--skip-bad")
+    assert status == 1 and "1 new photo" in out and err.count("reid: not used: ") == 1 and half.name in err
+    with whole.open("ab") as file:
+        file.write(bytes(20))  # what some programs leave behind the end
+    _, _, err = call("import", tmp_path / "card", "--gallery", tmp_path / "other", "--copy", "--skip-bad")
+    assert err.count("reid: not used: ") == 1 and half.name in err

@@ -40,6 +40,7 @@ REMEMBERED = Path(catalogue.FOLDER) / "columns.json"
 ANYTHING = ("table", "photos", "folders")  # readers that read whatever they are told to
 NO_COLUMNS = Columns((), {}, (), False, (), ())
 Facts = Callable[[Path], PhotoFacts]
+Row = tuple[str, Draft, tuple[str, ...]]  # where it is in its table, what it says, its cells
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ class Plan:
         return bool(self.new or self.n_own or self.n_filled)
 
 
+@dataclass
+class _Told:
+    """What sources have said so far that a person is told."""
+
+    problems: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)  # photos and rows that cannot be used
+    notes: list[str] = field(default_factory=list)
+    flaws: dict[str, dict[str, None]] = field(default_factory=dict)  # what is forgiven in reading photos, and of which
+
+
 def plan(
     sources: Sequence[Path],
     gallery: Path,
@@ -85,10 +96,8 @@ def plan(
     Raises GalleryError with every problem of every source."""
     facts = cache(facts)
     options = replace(options, remembered=remembered(gallery))
-    problems, bad = list[str](), list[str]()  # the bad ones: photos and rows that cannot be used
-    notes: list[str] = []
-    flaws: dict[str, dict[str, None]] = {}  # what is forgiven in reading photos, and of which
-    merged = Merged()
+    told, merged = _Told(), Merged()
+    problems, bad, notes = told.problems, told.bad, told.notes
     before, old_columns = _old(gallery, facts, merged, problems, notes)
     copier = Copier(gallery, copy, unpacked, tuple(merged.entries))
     for number, path in enumerate(sources):
@@ -100,12 +109,11 @@ def plan(
             notes += error.notes
             continue
         notes += source.notes
-        drafts = _drafts(source, facts, problems, bad, notes)
-        entries = [_entry(source, where, draft, cells, copier, facts, problems, bad, flaws) for where, draft, cells in drafts]
+        entries = [_entry(source, row, copier, facts, told) for row in _rows(source, facts, told)]
         found_here = [entry for entry in entries if entry is not None]
-        told = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
+        said_again = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
         below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
-        merged.forget(lambda entry: entry.file in told or (below is not None and entry.file.startswith(below)))  # noqa: B023
+        merged.forget(lambda entry: entry.file in said_again or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
     notes += _headers(merged, problems)
     said = partial(_as_given, sources=sources, unpacked=unpacked)
@@ -115,7 +123,7 @@ def plan(
         raise GalleryError(f"{n}; nothing was written{way_out}", said((*bad, *problems)), said(notes))
     if not merged.entries:
         raise GalleryError(f"there is no photo in {', '.join(map(str, sources))}; nothing was written", said(bad), said(notes))
-    notes += [f"{counted(len(photos), 'photo')}, {some(photos)}: {flaw}" for flaw, photos in flaws.items()]
+    notes += [f"{counted(len(photos), 'photo')}, {some(photos)}: {flaw}" for flaw, photos in told.flaws.items()]
     notes += merged.notes() + copier.notes() + _alike(merged.entries)
     columns, rows = merged.table(old_columns)
     for entry in merged.entries:
@@ -173,7 +181,7 @@ def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes
         problems += columns.problems
         return before, table.columns
     source = Source(gallery, table, columns)
-    for where, draft, cells in _drafts(source, facts, problems, problems, []):
+    for where, draft, cells in _rows(source, facts, _Told(problems, problems)):
         entry = of_draft(table.at(where), draft, columns, cells, gallery)
         entry.place(draft.path, gallery)
         if draft.mask and not entry.cells["segmentation"]:
@@ -224,58 +232,47 @@ def _read(look: Look, options: Options, form: str | None) -> Source:
     )
 
 
-def _drafts(
-    source: Source, facts: Facts, problems: list[str], bad: list[str], notes: list[str]
-) -> list[tuple[str, Draft, tuple[str, ...]]]:
-    """(where, draft, cells) of each row that can be used; none where the source itself has a problem."""
-    problems += [*source.problems, *source.columns.problems]
+def _rows(source: Source, facts: Facts, told: _Told) -> list[Row]:
+    """Those that can be used; none where the source itself has a problem."""
+    told.problems += [*source.problems, *source.columns.problems]
     if source.columns.problems:
-        notes.append(f"{source.table.name}: --column says which column is meant, as in --column identity=Name")
+        told.notes.append(f"{source.table.name}: --column says which column is meant, as in --column identity=Name")
         return []
     found = read_rows(source.root, source.table, source.columns, facts)
-    bad += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems]
+    told.bad += [f"{source.table.at(where)}: {text}" for _, where, text in found.problems]
     if any(kind in ("file", "mask file") for kind, _, _ in found.problems):
-        notes.append(f"{source.table.name}: files are looked for in {source.root}; --photos names another folder")
-    notes += found.notes
+        told.notes.append(f"{source.table.name}: files are looked for in {source.root}; --photos names another folder")
+    told.notes += found.notes
     return [(where, draft, cells) for (where, cells), draft in zip(found.rows, found.drafts, strict=True)]
 
 
-def _entry(
-    source: Source,
-    where: str,
-    draft: Draft,
-    cells: tuple[str, ...],
-    copier: Copier,
-    facts: Facts,
-    problems: list[str],
-    bad: list[str],
-    flaws: dict[str, dict[str, None]],
-) -> Entry | None:
+def _entry(source: Source, row: Row, copier: Copier, facts: Facts, told: _Told) -> Entry | None:
+    where, draft, cells = row
     at = source.table.at(where)
     if not catalogue.is_photo(draft.path.name):
-        bad.append(f"{at}: {draft.path.name!r} is not a photo by its name{_column(source)}")
+        told.bad.append(f"{at}: {draft.path.name!r} is not a photo by its name{_column(source)}")
         return None
     mask = draft.mask if draft.mask and not draft.mask.startswith(("[", "{")) else None
     if mask and not catalogue.is_photo(os.path.basename(mask)):
-        bad.append(f"{at}: the mask {os.path.basename(mask)!r} is not a picture by its name")
+        told.bad.append(f"{at}: the mask {os.path.basename(mask)!r} is not a picture by its name")
         return None
     entry = of_draft(at, draft, source.columns, cells, copier.gallery)
     try:
         facts(draft.path)
         for flaw in cut_short(draft.path):
-            flaws.setdefault(flaw, {})[str(draft.path)] = None
+            told.flaws.setdefault(flaw, {})[str(draft.path)] = None
         entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)
     except PhotoError as error:
-        bad.append(f"{at}: {error}{_column(source)}")
+        told.bad.append(f"{at}: {error}{_column(source)}")
         return None
     except GalleryError as error:
-        if (text := f"{source.table.name}: {error}") not in problems[-1:]:  # said of each photo in a zip, and told once
-            problems.append(text)
+        if (text := f"{source.table.name}: {error}") not in told.problems[-1:]:  # said of each photo in a zip, and told once
+            told.problems.append(text)
         return None
     except OSError as error:
-        bad.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
+        told.bad.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
         return None
     return entry
 

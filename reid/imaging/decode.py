@@ -18,6 +18,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import PhotoError
 from ..records import PhotoFacts
 from . import exif, jpeg
+from .ends import may_lack_end
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 300_000_000  # phones reach 200 million
@@ -128,9 +129,9 @@ def decode(path: Path, at_least: int | None = None) -> Decoded:
 
 
 def cut_short(path: Path) -> tuple[str, ...]:
-    """What is forgiven of a JPEG whose end may be missing: the only photos that are decoded here. Raises PhotoError where too much is
+    """What is forgiven of a photo whose end may be missing: the only ones that are decoded here. Raises PhotoError where too much is
     missing, OSError."""
-    return decode(path, at_least=1).flaws if jpeg.may_lack_end(path) else ()
+    return decode(path, at_least=1).flaws if may_lack_end(path) else ()
 
 
 def _upright_size(image: Image.Image, path: Path) -> tuple[int, int]:
