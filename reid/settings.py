@@ -132,6 +132,8 @@ class MatchSettings(_Checked):
         super().__post_init__()
         if self.rotations not in (1, 2, 4):
             raise SettingsError(f"rotations is {self.rotations}; it is 1, 2 or 4")
+        if not self.embedding:
+            raise SettingsError("embedding is empty; it is network, none or the file of one")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ def test_a_protocol_alone_names_its_root_and_no_folder_here(tmp_path, monkeypatc
     assert list(MemoryFileSystem.store) == [f"/{NAME}"] and [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_an_empty_url_is_refused_and_shares_nothing_in_silence(animals, call):
+    status, _, err = call("index", "--gallery", animals, "--features", "", *WORDS)
+    assert status == 2 and err.count("\n") == 1 and "is empty; name one" in err
+
+
 def test_what_is_saved_is_there_and_is_read_where_it_is_not(url, tmp_path):
     first, second, alone = (
         FeatureStore(tmp_path / name, PRINT, remote) for name, remote in (("a", Remote(url)), ("b", Remote(url)), ("c", None))

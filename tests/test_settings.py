@@ -78,6 +78,7 @@ def test_presets_compose():
         ("[extract]\nresize = 3", "between 64 and 8192"),
         ("[score]\nmin_confidence = nan", "min_confidence is nan"),
         ("[match]\nrotations = 3", "it is 1, 2 or 4"),
+        ('[match]\nembedding = ""', "it is network, none or the file of one"),
         ('[score]\nscore = "magic"', "known: joint, wasserstein"),
         ('[score]\nfuse = "sift"', r"'sift', which is not extractor\+matcher"),
         ('[score]\nfuse = "sift+nearest*101"', r"'sift\+nearest\*101', which is not extractor\+matcher or .* between 0 and 100"),

@@ -31,7 +31,7 @@ class Workspace:
 
     def __init__(self, settings: Settings, folder: Path, listener: Listener, features: str | None = None, copies: Path | None = None):
         self.settings, self.folder, self.listener, self.features, self._copies = settings, folder, listener, features, copies
-        remote = Remote(features, copies) if features else None
+        remote = None if features is None else Remote(features, copies)
         first, *others = settings.pipelines()
         self.first = Pipeline(first, folder, listener, remote)
         try:

@@ -20,6 +20,8 @@ class Remote:
     """Usable from several threads. `copies` is where copies of what is read are kept, if not in the store. Raises StoreError."""
 
     def __init__(self, url: str, copies: Path | None = None):
+        if not url:
+            raise StoreError("the URL where features are kept is empty; name one, s3://bucket/folder, or leave it out")
         self.url, self.copies = url.rstrip("/"), copies
         try:
             import fsspec
