@@ -292,8 +292,11 @@ def _state(path: Path, folders: dict[str, str]) -> State:
         if S_ISLNK(stat.st_mode):
             stat, real = os.stat(text), os.path.realpath(text)
         else:  # one look at the file
-            folder, name = os.path.split(text)
-            real = (folders.get(folder) or _real(folder, folders)) + name
+            above, stroke, name = text.rpartition(os.sep)
+            folder = above + stroke
+            if folder not in folders:
+                folders[folder] = _real(os.path.split(text)[0], folders)
+            real = folders[folder] + name
         return os.fsencode(real), stat.st_size, stat.st_mtime_ns
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise PhotoError(_unreadable(path, error)) from error
