@@ -1,11 +1,12 @@
 """The shortlist's index on disk: several galleries, several processes, several threads, parts."""
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from test_shortlist import asked, crowd, digest, filled, named, parts, silent
@@ -272,6 +273,34 @@ def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(faiss, "write_index", lambda *_: (_ for _ in ()).throw(RuntimeError("in f:\nno space")))
-    with pytest.raises(StoreError, match=r"^cannot write .*faiss: FAISS: no space; .* run again, what is stored stays$"):
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "no space")))
+    with pytest.raises(StoreError, match=r"^cannot write .*faiss: no space; free some space and run again, what is stored stays$"):
         filled(tmp_path, *crowd()[0])
+
+
+def test_a_folder_of_any_name_holds_an_index(tmp_path):
+    folder = tmp_path / os.fsdecode(b"J\xc3\xbcrgen caf\xe9")  # not UTF-8
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    photos, again = crowd(10)
+    filled(folder, *photos)
+    assert [int(np.argmax(asked(Shortlist(folder, "features"), query, *range(10)))) for query in again] == list(range(10))
+
+
+@pytest.mark.parametrize("has_photos", [True, False])
+def test_an_index_that_another_run_has_put_in_the_place_of_a_larger_one_is_told_or_grows_again(tmp_path, has_photos):
+    """A run that never knew the new photos stores its list of photos last; who asks for them next does not find them."""
+    photos, again = crowd(20)
+    stale = filled(tmp_path, *photos[:15])
+    [old] = stale.root.rglob("photos.safetensors")
+    before = old.read_bytes()
+    index = filled(tmp_path, *photos)
+    old.write_bytes(before)
+    if not has_photos:
+        with pytest.raises(StoreError, match="run again"):
+            asked(Shortlist(tmp_path, "features"), again[18], *range(20))
+        return
+    index._index = None  # as a session that has just been opened
+    assert int(np.argmax(asked(index, again[18], *range(20)))) == 18

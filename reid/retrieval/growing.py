@@ -19,7 +19,7 @@ from ..store import checksum_of, fingerprint, write_atomically, write_tensors
 from . import lists, projection
 from .index import PHOTOS, Index, Part
 from .lists import Coded
-from .searched import Whole, write_index
+from .searched import Whole, read_index, write_index
 
 STORED = 352  # descriptors of a photo, the strongest: with projection, codes and numbers of photos 4 KiB
 AXES = 64  # that a descriptor is projected onto where there are lists
@@ -30,14 +30,9 @@ LEAST = 64  # descriptors that lists are laid out for
 SAMPLE = 4096  # vectors of whole photos that axes are learned from
 SHARD = 2**24  # descriptors in a file, at most: 47,000 photos, 0.2 GB
 AT_ONCE = 64  # photos added at a time
+NO_EFFECT = {"SHARD": "in which file a descriptor is", "AT_ONCE": "when it comes there"}
 
 Load = Callable[[str], Features]
-
-
-def describe() -> dict[str, object]:
-    """All that changes what is in an index, features given. JSON-able."""
-    names = "STORED", "AXES", "AXES_OF_WHOLE", "PER_CODE", "EXACT_BELOW", "LEAST", "SAMPLE"
-    return {**{name.lower(): globals()[name] for name in names}, "training": lists.TRAINING, "held_back": projection.HELD_BACK}
 
 
 @dataclass(frozen=True)
@@ -65,14 +60,14 @@ class Growing:
     def _begun(self) -> Whole | Coded | None:
         """A part to add to: all of the index where it is small; none where nothing is laid out."""
         if self.index.centres is not None:
-            return Coded(self.index.centres.faiss(self.index.folder))
+            return Coded(read_index(self.index.folder / self.index.centres.name))
         if not self.index.parts:
             return None
         [part] = self.index.parts
         if not part.is_whole(self.index.folder):
             raise FileNotFoundError(self.index.folder / part.name)
         self.stored = ()
-        return Whole(part.faiss(self.index.folder))
+        return Whole(read_index(self.index.folder / part.name))
 
     def add(self, digests: Sequence[str], start: int, load: Load) -> None:
         """Add the next of these photos; the lists are laid out first, if need be, for all that are to come."""

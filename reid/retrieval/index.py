@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ..store import DamagedFile, checksum_of, read_tensors
 from .projection import Projection
-from .searched import Found, Mapped, Wanted, Whole
+from .searched import Found, Mapped, Wanted, Whole, read_index
 
 KEPT = 3 * 2**29  # bytes of files up to which a query leaves mapped what it has touched
 HELD = 2**29  # bytes that are mapped as one, where there are more; a query lets go of them before it goes on to the next
 PHOTOS = "photos.safetensors"
+NO_EFFECT = {"KEPT": "when what is mapped is let go of", "HELD": "how much is searched at a time"}
 
 
 class OfEarlierVersion(DamagedFile):
@@ -45,15 +46,6 @@ class Part:
             return self.is_whole(folder)
         path = folder / self.name
         return path.stat().st_size == self.n_bytes and checksum_of(path, self.n_first) == self.of_first
-
-    def faiss(self, folder: Path) -> Any:
-        """Read into memory. Raises FileNotFoundError where it is gone."""
-        import faiss
-
-        try:
-            return faiss.read_index(str(folder / self.name))
-        except RuntimeError as error:
-            raise FileNotFoundError(folder / self.name) from error
 
 
 @dataclass(frozen=True)
@@ -88,8 +80,8 @@ class Index:
             if part not in whole and not part.can_be_opened(self.folder):
                 raise FileNotFoundError(self.folder / part.name)
         if self.centres is None:
-            return replace(self, opened=tuple(Whole(part.faiss(self.folder)) for part in self.parts))
-        trained = self.centres.faiss(self.folder)
+            return replace(self, opened=tuple(Whole(read_index(self.folder / part.name)) for part in self.parts))
+        trained = read_index(self.folder / self.centres.name)
         lets_go, groups = sum(part.n_bytes for part in self.parts) > KEPT, list[list[Part]]()
         for part in self.parts:
             if not groups or (lets_go and sum(one.n_bytes for one in groups[-1]) + part.n_bytes > HELD):

@@ -25,6 +25,10 @@ AT_ONCE = 2**16  # blocks that are packed at a time
 PER_HEADER = 4 + 4  # bytes of each list in the header of a file
 PER_PHOTO = 2  # bytes of the number of a photo
 MOST_PHOTOS = 2**16  # that a file can number
+NO_EFFECT = {
+    "BLOCK": "FAISS's", "AT_ONCE": "when a block is packed",
+    "PER_HEADER": "how a file is laid out", "PER_PHOTO": "how a file is laid out", "MOST_PHOTOS": "in which file a photo is",
+}  # fmt: skip
 
 
 def how_many(n: float) -> int:

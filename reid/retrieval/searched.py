@@ -23,6 +23,7 @@ Wanted = NDArray[np.bool_] | None  # which are looked for, by their numbers; non
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]  # (K, n) similarities of each row's nearest neighbours, best first, and their photos
 
 ALIGNED = 64  # bytes: the numbers that FAISS is given begin where they are whole codes from those of any list
+NO_EFFECT = {"ALIGNED": "where numbers lie", "MOST_PHOTOS": "how a file is laid out", "PER_HEADER": "likewise", "PER_PHOTO": "likewise"}
 
 
 class Whole:
@@ -233,9 +234,14 @@ def _mapped(file: Path) -> mmap.mmap:
 
 
 def write_index(index: Any, file: Path) -> None:
+    """By Python, since FAISS knows no paths but some."""
     import faiss
 
-    try:
-        faiss.write_index(index, str(file))
-    except RuntimeError as error:
-        raise OSError(None, f"FAISS: {str(error).splitlines()[-1]}") from error
+    file.write_bytes(faiss.serialize_index(index).data)
+
+
+def read_index(file: Path) -> Any:
+    """A file that is known to be whole. Raises FileNotFoundError."""
+    import faiss
+
+    return faiss.deserialize_index(np.fromfile(file, np.uint8))

@@ -22,6 +22,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -33,18 +34,20 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Features
 from ..store import LEFTOVER_AGE, SAVE_EVERY, DamagedFile, fingerprint, is_old, remove, used
-from . import growing
+from ..store.description import constants
+from . import centres, growing, lists, projection
 from .growing import AXES, AXES_OF_WHOLE, SAMPLE, Axes, Growing, Load
 from .index import PHOTOS, Index, OfEarlierVersion, read
 
 NEIGHBOURS = 16  # of each keypoint; the last is what the others vote against
 PROBED = 16  # inverted lists read for each keypoint
 UNUSED_FOR = 30 * 86400.0  # seconds after which an index that nobody has opened goes
+NO_EFFECT = {"UNUSED_FOR": "when files go", "SAVE_EVERY": "when they are written", "LEFTOVER_AGE": "when they go"}
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, dict[str, object]]:
     """All that changes votes, features given. JSON-able."""
-    return {"neighbours": NEIGHBOURS, "probed": PROBED, **growing.describe()}
+    return constants(*(one.__name__ for one in (growing, lists, centres, projection)), __name__)
 
 
 class Shortlist:
@@ -124,7 +127,7 @@ class Shortlist:
                 (index.folder / PHOTOS).unlink(missing_ok=True)
                 self._index = None
         if self._again is None:
-            raise StoreError(f"{damage} is damaged; run again, and the shortlist's index is laid out again")
+            raise StoreError(f"{damage} lacks photos or is damaged; run again, and the shortlist's index is laid out again")
         self._again()
 
     def _counted(self, index: Index, query: Features, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -147,7 +150,7 @@ class Shortlist:
 
     def _holding(self, digests: Sequence[str]) -> tuple[Index, NDArray[np.int64]]:
         """The open index, or where it lacks one of these photos the stored one that has most of them; and their numbers. Raises DamagedFile
-        where none is left."""
+        where none has all of them."""
         asked, wanted = self._asked, list(digests)
         if asked is not None and asked[0] is self._index and asked[1] == wanted:
             return asked[0], asked[2]
@@ -155,7 +158,7 @@ class Shortlist:
         if index is None or not all(map(index.numbers.__contains__, wanted)):
             with self._lock:
                 index = self._index = self._best(dict.fromkeys(wanted)) or self._index
-        if index is None:
+        if index is None or not all(map(index.numbers.__contains__, wanted)):
             raise DamagedFile(self.root)
         numbers = np.fromiter(map(index.numbers.__getitem__, wanted), int, len(wanted))
         self._asked = index, wanted, numbers
@@ -165,21 +168,14 @@ class Shortlist:
 
     def _best(self, wanted: Mapping[str, Any], fitting: bool = False) -> Index | None:
         """The stored index that has most of these photos, opened; with `fitting` of those that fit them."""
-        for again in (False, True):  # another process may replace an index between the list of its photos and its files
-            found = [(one, one.shared(wanted)) for one in self._stored()]
-            found = [(one, n) for one, n in found if n and (not fitting or one.fits(n))]
-            for one, _ in sorted(found, key=lambda each: (-each[1], len(each[0].numbers), each[0].folder)):
-                try:
-                    opened = one.open()
-                    used(one.folder / PHOTOS)
-                    return opened
-                except FileNotFoundError:
-                    if again:
-                        (one.folder / PHOTOS).unlink(missing_ok=True)  # damaged: it is laid out again
-                        continue
-                    break
-            else:
-                return None
+        found = [(one, one.shared(wanted)) for one in self._stored()]
+        found = [(one, n) for one, n in found if n and (not fitting or one.fits(n))]
+        for one, _ in sorted(found, key=lambda each: (-each[1], len(each[0].numbers), each[0].folder)):
+            with suppress(FileNotFoundError):
+                return _opened(one)
+            with suppress(FileNotFoundError, DamagedFile):  # another process may have put another in its place meanwhile
+                return _opened(read(one.folder))
+            (one.folder / PHOTOS).unlink(missing_ok=True)  # damaged: it is laid out again
         return None
 
     def _stored(self) -> Iterator[Index]:
@@ -199,6 +195,12 @@ class Shortlist:
         """Delete what nobody needs: files that were replaced an hour ago, indexes that nobody has opened for a month."""
         for path in unneeded(self.root, UNUSED_FOR):
             remove(path)
+
+
+def _opened(index: Index) -> Index:
+    found = index.open()
+    used(index.folder / PHOTOS)
+    return found
 
 
 def is_whole(folder: Path) -> bool:

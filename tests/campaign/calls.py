@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-import faiss
 from world import COMMANDS, Runs, World
 
 from reid.retrieval import lists
@@ -58,18 +57,13 @@ def fail(wanted: int, number: int, counted: Path) -> None:
 
         return run
 
-    write_bytes, write_index = Path.write_bytes, faiss.write_index
+    write_bytes = Path.write_bytes
 
     def half(path: Path, data: bytes) -> int:
         if call():
             write_bytes(path, data[: len(data) // 2])
             raise OSError(number, os.strerror(number))
         return write_bytes(path, data)
-
-    def index(found: object, file: str) -> None:
-        if call():
-            raise RuntimeError(f"Error in write_index:\nError: could not write {file}: {os.strerror(number)}")
-        write_index(found, file)
 
     class Lists(io.FileIO):
         def write(self, data: memoryview) -> int:
@@ -88,7 +82,7 @@ def fail(wanted: int, number: int, counted: Path) -> None:
 
     for name in ("replace", "mkdir", "fsync", "utime"):
         setattr(os, name, failing(getattr(os, name)))
-    Path.write_bytes, faiss.write_index = half, index
+    Path.write_bytes = half
     lists.open = lambda file, mode: io.BufferedWriter(Lists(file, mode)) if mode == "wb" else io.FileIO(file, mode)
     connect = sqlite3.connect
     digests.sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)

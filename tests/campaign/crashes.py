@@ -12,7 +12,6 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
-import faiss
 from company import at_once
 from world import COMMANDS, Runs, World
 
@@ -74,7 +73,6 @@ def watch(noted: Path, store: Path, deadly: str = "", after: int = 0, died: Path
             return found
 
     Path.write_bytes = passing(Path.write_bytes, "part written", 0)
-    faiss.write_index = passing(faiss.write_index, "part written", 1)
     os.replace, os.mkdir = passing(os.replace, "moved", 1), passing(os.mkdir, "folder made", 0)
     connect = sqlite3.connect
     sqlite3.connect = lambda *args, **options: connect(*args, **options | {"factory": Connection})
