@@ -377,7 +377,7 @@ class Session(AbstractContextManager["Session"]):
     def with_settings(self, settings: Settings) -> Session:
         """The same gallery with other settings; what is read of it is shared. To be closed by itself."""
         other = Session(self.root, self.work.with_settings(settings), self.table, self._options, self.engine)
-        other.__dict__["gallery"] = self.gallery
+        other.__dict__.update(gallery=self.gallery, close=other.work.close)  # the engine is closed by who has opened it
         return other
 
     @property

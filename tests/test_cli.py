@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -231,6 +232,19 @@ def test_models_lists_every_network_and_what_matches_it(reid):
 
 def test_version():
     assert process("--version").stdout.startswith("reid 0.")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no pseudo-terminals")
+def test_a_terminal_gets_names_of_any_letters(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    name = os.fsdecode("Jürgen ".encode() + b"\xe9")
+    done = subprocess.run([sys.executable, "-m", "reid", "index", "--gallery", tmp_path / name], stderr=theirs, stdout=theirs)
+    os.close(theirs)
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 2 and "Jürgen \\udce9 is not a folder" in said
 
 
 def test_compare_evaluates_what_there_is_and_names_the_rest(reid, animals, tmp_path):

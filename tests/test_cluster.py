@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on one machine: the same answers as without it, whoever dies."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -163,6 +164,10 @@ def test_an_item_that_kills_workers_costs_only_itself(crew, seen):
     assert (first, second, rest) == ("A", "B", [*"DEFGH"])
     assert third.startswith("c: 3 workers that had it by itself died, the last of them: ")
     assert tasks(seen)["c"] == 4 and sum("a worker is lost" in note for note in told.notes) == 4
+    [run] = reid.engines.runs(seen.parent / "store")
+    assert (run.done, run.total) == (8, 8)
+    list(engine.map(work, ["c"], "items", key=str, otherwise=lambda item, reason: reason))  # of all that there is
+    assert re.fullmatch(r"items: 1 in \d+\.\d s, .*", told.notes[-1])
     with pytest.raises(EngineError, match="3 workers that had it by itself died"):
         list(engine.map(work, ["c"], "items", key=str))  # by the same workers: others would wait for their processors
 

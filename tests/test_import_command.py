@@ -195,3 +195,44 @@ def test_a_photo_of_another_format_that_is_cut_short_is_refused_when_it_is_impor
         file.write(bytes(20))  # what some programs leave behind the end
     _, _, err = call("import", tmp_path / "card", "--gallery", tmp_path / "other", "--copy", "--skip-bad")
     assert err.count("reid: not used: ") == 1 and half.name in err
+
+
+def test_a_share_that_refuses_times_and_modes_takes_copies_all_the_same(tmp_path, call, monkeypatch):
+    save(tmp_path / "card" / "a.jpg", draw_animal(1, 0), quality=90, compress_level=None)
+    monkeypatch.setattr("shutil.copystat", lambda *_: (_ for _ in ()).throw(PermissionError("not permitted")))
+    assert call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy")[0] == 0
+    assert (tmp_path / "g" / "photos" / "a.jpg").read_bytes() == (tmp_path / "card" / "a.jpg").read_bytes()
+
+
+def test_a_table_with_other_capitals_is_extended_under_its_own_name(tmp_path, call):
+    foreign.pictures(tmp_path / "g" / "amber", ["1.jpg"])
+    foreign.write_csv(tmp_path / "g" / "Metadata.CSV", ("path", "identity"), [("amber/1.jpg", "amber")])
+    foreign.pictures(tmp_path / "new" / "zoe", ["2.jpg"])
+    status, out, err = call("import", tmp_path / "new", "--gallery", tmp_path / "g", "--copy")
+    assert status == 0, err
+    tables = [path.name for path in (tmp_path / "g").iterdir() if path.suffix.lower() == ".csv"]
+    assert sorted(tables)[0] == "Metadata.CSV" and "metadata.csv" not in tables and "Metadata.CSV has got" in out
+    (_, first), _ = read_table(tmp_path / "g" / "Metadata.CSV").rows
+    assert first[:2] == ("amber/1.jpg", "amber")
+
+
+def test_paths_on_another_drive_are_named_whole(tmp_path, call, monkeypatch):
+    """As on Windows, where no relative path leads there."""
+    foreign.pictures(tmp_path / "far", ["1.jpg", "2.jpg"])
+    rows = [(tmp_path / "far" / "1.jpg", "amber"), (tmp_path / "far" / "2.jpg", "zoe")]
+    relpath = os.path.relpath
+
+    def on_drives(path, start=os.curdir):
+        if ("far" in str(path)) != ("far" in str(start)):
+            raise ValueError("path is on mount 'D:', start on mount 'C:'")
+        return relpath(path, start)
+
+    monkeypatch.setattr(os.path, "relpath", on_drives)
+    table = foreign.write_csv(tmp_path / "lists" / "list.csv", ("path", "identity"), rows)
+    status, _, err = call("import", table, "--gallery", tmp_path / "g", "--copy")
+    assert status == 0, err
+    assert sorted(path.name for path in (tmp_path / "g" / "photos").iterdir()) == ["1.jpg", "2.jpg"]
+    named = foreign.write_csv(tmp_path / "h" / "metadata.csv", ("path", "identity"), rows)
+    status, _, err = call("export", "--gallery", named.parent, "--to", "csv", "--out", tmp_path / "out.csv")
+    assert status == 0, err
+    assert str(tmp_path / "far" / "1.jpg") in (tmp_path / "out.csv").read_text()

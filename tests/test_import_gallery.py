@@ -301,7 +301,8 @@ def test_photos_are_on_the_disk_before_the_table_names_them(tmp_path, bring, mon
     monkeypatch.setattr(os, "replace", moving)
     bring(tmp_path / "new", copy=True)
     photo, table = (events.index(f"-> gallery/{name}") for name in ("photos/Nala/1.jpg", "metadata.csv"))
-    assert events[photo - 1].startswith("gallery/photos/Nala/.1.jpg.") and events[table - 1].startswith("gallery/.metadata.csv.")
+    assert events[photo - 1].startswith("gallery/photos/Nala/.") and events[table - 1].startswith("gallery/.")
+    assert all(events[place - 1].endswith(".part") for place in (photo, table))
     assert set(events[photo + 1 : table - 1]) == {"gallery/photos/Nala", "gallery/photos", "gallery"} and events[table + 1] == "gallery"
 
 

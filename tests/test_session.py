@@ -14,6 +14,7 @@ from test_images import bad_photos
 import reid
 from reid import session as sessions
 from reid import stages
+from reid.engines import LocalEngine
 from reid.errors import GalleryError, PhotoError, SettingsError
 from reid.matchers.nearest import NearestMatcher
 from reid.records import Query
@@ -381,3 +382,18 @@ def test_a_photo_whose_copy_has_a_box_is_no_evidence_either(animals, tmp_path):
     with reid.open(animals, FAST, table=frame[:1], cache=tmp_path / "c") as opened:
         report = opened.identify(tmp_path / "copy.png")
     assert not report.rankings and report.failures[0].reason == "copy.png is in the gallery already, and no other photo is searched"
+
+
+def test_a_session_with_other_settings_leaves_the_engine_to_the_first(animals):
+    class Counting(LocalEngine):
+        n_closed = 0
+
+        def close(self):
+            self.n_closed += 1
+
+    engine = Counting()
+    with sessions.open(animals, FAST, engine=lambda *_: engine) as first:
+        with first.with_settings(FAST.replace(min_confidence=0.4)) as other:
+            assert other.engine is engine and other.gallery is first.gallery
+        assert engine.n_closed == 0
+    assert engine.n_closed == 1

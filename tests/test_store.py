@@ -1,8 +1,10 @@
 import errno
 import hashlib
 import os
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +83,22 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_broken(tmp_path, monkeypatch
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_is_interrupted_leaves_no_part(tmp_path):
+    def interrupted(part):
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path):
+    path = tmp_path / ("ж" * 125 + ".json")  # 255 bytes
+    write_atomically(path, b"all")
+    assert path.read_bytes() == b"all" and list(tmp_path.iterdir()) == [path]
+
+
 def test_parts_of_a_killed_run_are_removed_but_not_those_of_one_that_runs(tmp_path, store):
     store.save(DIGEST, features())
     old, young = (store.path(DIGEST).with_name(f".{name}.part") for name in ("old", "young"))
@@ -118,6 +136,28 @@ def test_a_damaged_table_of_digests_is_made_anew(tmp_path):
     first = Digests(tmp_path / "cache").of(PhotoRef("a", a))
     (tmp_path / "cache" / "digests.sqlite").write_bytes(b"not a database at all" * 100)
     assert Digests(tmp_path / "cache").of(PhotoRef("a", a)) == first
+
+
+def test_a_damaged_table_of_digests_that_cannot_be_removed_is_one_line(tmp_path, monkeypatch):
+    """As on Windows, where another process has it open."""
+    a = save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+    digests = Digests(tmp_path / "cache")
+    digests.of(PhotoRef("a", a))
+
+    class Damaged:
+        def __init__(self, connection):
+            self.close = connection.close
+
+        def __enter__(self):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        def __exit__(self, *_):
+            pass
+
+    digests._own.connection = Damaged(digests._own.connection)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError("in use")))
+    with pytest.raises(StoreError, match=r"digests\.sqlite is damaged and in use; run again when nothing else is at work$"):
+        digests.of(PhotoRef("a", a))
 
 
 def test_a_digest_is_not_computed_twice(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import reid
 from reid.decision.weights import LEAST_ANIMALS, Evidence, half_way, learn, losses_of
 from reid.errors import GalleryError
 from reid.evaluation import tune as tuning_room
-from reid.evaluation.tune import Choice, choose
+from reid.evaluation.tune import Choice, _toml, choose
 from reid.settings import Settings
 
 ANIMALS = [f"a{number:02}" for number in range(24)]
@@ -114,6 +114,11 @@ def test_the_command_tries_pipelines_on_the_gallery_and_writes_what_it_found(cal
     assert all(name in out for name in ("sift+nearest", "goodpoint+nearest, with masks", "the settings as they are", "found"))
     assert isinstance(Settings.load(tmp_path / "tuned.toml"), Settings) and "reid calibrate --config" in out
     assert call("tune", *fast, "--out", tmp_path / "g")[0] == 2
+
+
+def test_settings_that_are_written_are_read_again_as_they_are():
+    values = {"embedding": r"C:\turtles\named\embedding.safetensors", "fuse": 'a "b"', "segment": True, "resize": 640, "ratio": 1e-5}
+    assert tomllib.loads("\n".join(f"{name} = {_toml(value)}" for name, value in values.items())) == values
 
 
 def test_each_row_is_of_the_pipeline_that_it_names(tmp_path, monkeypatch):

@@ -135,6 +135,14 @@ def readable(path: Path | str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
+def way(path: Path | str, root: Path) -> str:
+    """How a path is named from a folder, as `readable`; whole where it is on another drive."""
+    try:
+        return readable(os.path.relpath(path, root))
+    except ValueError:
+        return readable(os.path.abspath(path))
+
+
 def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
     """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else
     the end of a photo's name, may say the side. Cameras' folders name nobody.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def _row(one: Grouped, name: str, names: list[str], root: Path) -> tuple[object,
     from .. import catalogue
 
     def shown(item: Indexed) -> str:
-        return catalogue.readable(os.path.relpath(item.ref.path, root))
+        return catalogue.way(item.ref.path, root)
 
     found: list[object] = [shown(one.item), name, names.count(name)]
     like = (None, None, None) if one.like is None else (shown(one.like.item), round(one.like.score, 3), f"{one.like.p_impostor:.4g}")

@@ -10,8 +10,8 @@ import typer
 
 from ..errors import DecisionError, SettingsError
 from ..settings import Settings
-from .options import Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, joined, observer_or_user, takes
-from .screen import check_writable, decisions_in_words, listening, show, write_csv
+from .options import Cache, Gallery, Join, NamesAsWritten, Observer, SkipBad, Table, observer_or_user, opening, takes
+from .screen import check_writable, decisions_in_words, show, write_csv
 
 if TYPE_CHECKING:
     from ..catalogue import Decision
@@ -41,14 +41,12 @@ def decisions(
     """Show what people have decided about a gallery, and what of it contradicts; take decisions back.
 
     Nothing is ever lost: a decision that is taken back stays in the history, and so does who took it back."""
-    from .. import session
     from ..catalogue.decisions import at_once
 
     if undo + redo + (take_back is not None) > 1:
         raise SettingsError("give one of --undo, --redo and --take-back")
     check_writable(csv, reads=(gallery, metadata))
-    options = {"table": metadata, "cache": cache, "skip_bad": skip_bad, "join": joined(join), "names_as_written": names_as_written}
-    with listening() as listener, session.open(gallery, settings, listener=listener, **options) as opened:  # type: ignore[arg-type]
+    with opening(gallery, settings, metadata, cache, skip_bad, join, names_as_written) as opened:
         log, who = opened.decisions, observer_or_user(observer)
         done = None
         if undo or redo or take_back is not None:

@@ -192,7 +192,6 @@ def _export(
 
     Names, sides, dates and encounters are as the gallery reads them, decisions of people counted in. Capture histories ask for --occasions
     and --side, and say how many animals are known from one side only. What a format cannot hold is said; nothing is left out in silence."""
-    import sys
     from contextlib import closing
     from importlib import import_module
 

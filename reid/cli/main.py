@@ -52,11 +52,13 @@ def main(run: Callable[[], Any] = app) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait give the processor away: two runs at once do not fight for it
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
+        if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream.isatty():  # on Windows a console, which takes text and no bytes
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may hold bytes that are no text
+        else:
             out = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
-            # file names may hold bytes that are no text
-            own = io.TextIOWrapper(out, stream.encoding, "backslashreplace", line_buffering=True)
-            setattr(sys, name, own)
+            setattr(sys, name, io.TextIOWrapper(out, stream.encoding, "backslashreplace", line_buffering=True))
     try:
         run()
     except GalleryError as error:

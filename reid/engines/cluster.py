@@ -282,6 +282,7 @@ class RayEngine:
                 results = job.lose(member, str(answer))
             else:
                 results = job.take(member, *answer)
+            if results:
                 self._told.finished(member.machine, len(results))
             for one in results:
                 if isinstance(one, Failure):

@@ -64,6 +64,7 @@ class Told:
     def begin(self, what: str, total: int) -> None:
         run = self.run
         run.what, run.done, run.total, run.started, run.machines = what, 0, total, time.time(), {}
+        run.finished = run.started
         self.tell((), at_once=True)
 
     def finished(self, machine: str, n: int) -> None:

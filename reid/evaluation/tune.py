@@ -7,6 +7,7 @@ what was found is better by more than one on animals that had no part in finding
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
@@ -197,4 +198,4 @@ def _in_words(choice: Choice, names: Sequence[str]) -> str:
 
 
 def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, (int, float)) else f'"{value}"'
+    return json.dumps(value, ensure_ascii=False)  # of a boolean, a number or a text: TOML's

@@ -8,7 +8,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from ..catalogue import Gallery
+from ..catalogue import Gallery, way
 from ..errors import GalleryError
 from ..store import write_atomically
 from .described import photos, whens
@@ -34,7 +34,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
             left_out.append((ref.image_id, f"nobody has said {', '.join(lacking)}, which a record table needs; {say}"))
             continue
         assert ref.identity is not None and when is not None and when.moment is not None
-        folder, name = os.path.split(os.path.relpath(ref.path, gallery.root).replace(os.sep, "/"))
+        folder, name = os.path.split(way(ref.path, gallery.root))
         found.append((station, species, ref.identity, when.moment.replace(tzinfo=None, microsecond=0), folder, name))
     if not found:
         raise GalleryError(

@@ -64,9 +64,9 @@ class Copier:
                 raise GalleryError("the photos lie in a zip; add --copy, or unpack it first")
             return path
         if real not in self.of:
-            below = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
-            below = path.name if below.startswith("..") or os.path.isabs(below) else below
-            self.of[real] = self._free(path, self.gallery / folder / below)
+            above = os.path.join(os.path.abspath(root), "")
+            below = os.path.abspath(path).removeprefix(above)
+            self.of[real] = self._free(path, self.gallery / folder / (path.name if os.path.isabs(below) else below))
         return self.of[real]
 
     def _free(self, path: Path, target: Path) -> Path:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..catalogue import Gallery, readable
+from ..catalogue import Gallery, readable, way
 from ..catalogue.columns import COLUMNS, SYNONYMS, folded
 from ..catalogue.dates import When, read_dates
 from ..records import UNKNOWN, PhotoRef
@@ -96,4 +96,4 @@ def _below(path: Path | str, root: Path) -> str:
     try:
         return readable(Path(path).relative_to(root))
     except ValueError:
-        return relative(path, root)
+        return way(os.path.abspath(path), Path(os.path.realpath(root)))

@@ -48,6 +48,7 @@ class Plan:
     """What an import will do."""
 
     gallery: Path
+    table: Path
     found: catalogue.Gallery  # the gallery as it will be, its notes among the others
     columns: tuple[str, ...]  # of the table
     rows: tuple[tuple[str, ...], ...]
@@ -59,10 +60,6 @@ class Plan:
     notes: tuple[str, ...]
     left_out: tuple[str, ...] = ()  # photos that cannot be used, each with its reason, where that is no reason to stop
     remember: Mapping[str, str] = field(default_factory=dict)  # columns by meaning, for imports to come
-
-    @property
-    def table(self) -> Path:
-        return self.gallery / TABLE
 
     @property
     def changes(self) -> bool:
@@ -98,6 +95,7 @@ def plan(
     options = replace(options, remembered=remembered(gallery))
     told, merged = _Told(), Merged()
     problems, bad, notes = told.problems, told.bad, told.notes
+    table = (gallery.is_dir() and catalogue.find_table(gallery)) or gallery / TABLE
     before, old_columns = _old(gallery, facts, merged, problems, notes)
     copier = Copier(gallery, copy, unpacked, tuple(merged.entries))
     for number, path in enumerate(sources):
@@ -132,6 +130,7 @@ def plan(
     found = assemble(gallery, [entry.draft for entry in merged.entries], facts)
     return Plan(
         gallery=gallery,
+        table=table,
         found=found,
         columns=columns,
         rows=rows,
@@ -169,7 +168,7 @@ def _old(gallery: Path, facts: Facts, merged: Merged, problems: list[str], notes
             raise GalleryError(f"{gallery} is not a folder; name a folder, which may be new")
         return None, ()
     file = catalogue.find_table(gallery)
-    if file is not None and file.name != TABLE:
+    if file is not None and file.suffix.lower() != ".csv":
         raise GalleryError(f"{file} is the gallery's table, and only a csv is extended; save it as {gallery / TABLE} and remove it")
     if file is None:
         _start_from_folders(gallery, merged, notes)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -33,11 +33,7 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
     def write(part: Path) -> None:
         part.write_bytes(data)
         _sync(part)
-        try:
-            catalogue.read(done.gallery, facts, table=part)
-        except BaseException:
-            part.unlink()
-            raise
+        catalogue.read(done.gallery, facts, table=part)
 
     def check() -> None:
         if _bytes(done.table) != done.before:
@@ -96,12 +92,12 @@ def _copy(source: Path, part: Path) -> None:
         try:
             digest_of(source)
         except OSError as error:
-            part.unlink(missing_ok=True)
             said = f"{source} cannot be read any more ({error.strerror or error}); the table is as before"
             raise GalleryError(f"{said}; run again, with --skip-bad to leave out what cannot be read") from error
         raise
     _sync(part)
-    shutil.copystat(source, part)
+    with suppress(OSError):  # a network share may refuse it, and nothing hangs on it
+        shutil.copystat(source, part)
 
 
 def _sync(path: Path) -> None:

@@ -109,7 +109,7 @@ def write_folder(
                 write_atomically(inner / name, data)
             for source, name in copies:
                 (inner / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, inner / name)
+                shutil.copyfile(source, inner / name)
             if target.exists():
                 target.rmdir()
             os.replace(inner, target)

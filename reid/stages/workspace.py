@@ -18,12 +18,13 @@ from .. import decision, devices, retrieval, scoring, weights
 from ..errors import SettingsError
 from ..listener import EAR, Listener
 from ..settings import Settings
-from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, Remote, SecondStore, fingerprint, remove_leftovers
+from ..store import AnswerFingerprints, DamagedFile, Digests, JsonStore, Remote, SecondStore, fingerprint, is_old, remove, remove_leftovers
 from ..store.description import constants
 from .pipeline import Pipeline
 
 Value = TypeVar("Value")
 SECOND_LOOK = f"{__package__}.second_look"
+A_DAY = 86400.0  # seconds
 
 
 class Workspace:
@@ -127,5 +128,8 @@ def _opened_elsewhere(settings: Settings, folder: Path, computes: tuple[tuple[st
                 f"{platform.node()} would not compute what the process that asks does ({name}: {here.get(name)}, there {there}); give "
                 "both the same versions, weights and kind of device: --device cpu, --precision full, --gpus-per-worker are ways to that"
             )
+    for old in Path(tempfile.gettempdir()).glob("reid-digests-*"):  # of processes that were killed, as most are
+        if is_old(old, A_DAY):
+            remove(old)
     found.digests = Digests(Path(tempfile.gettempdir()) / f"reid-digests-{secrets.token_hex(8)}")
     return found

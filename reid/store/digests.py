@@ -165,8 +165,12 @@ class Digests:
                 if is_last or type(error) is not sqlite3.DatabaseError:  # its own class is what damage raises
                     file = self.folder / FILE
                     raise StoreError(f"cannot use {file} ({error}); delete it, and it will be made again") from error
+                self._own.connection.close()
                 self._own = threading.local()  # every thread opens the new table; what another is using is closed by `close`
-                self._remove()
+                try:
+                    self._remove()
+                except OSError as held:  # on Windows, by another thread or process
+                    raise StoreError(f"{self.folder / FILE} is damaged and in use; run again when nothing else is at work") from held
         raise AssertionError
 
     def _connection(self) -> sqlite3.Connection:

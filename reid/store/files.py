@@ -36,7 +36,7 @@ class DamagedFile(Exception):
 def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
     """All of `data` at `path`, or of what the call writes to the file it is given, or nothing. Raises StoreError, one line."""
     target = Path(os.path.realpath(path))  # a link stays one
-    part = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    part = target.parent / f".{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         if os.path.isdir(target):
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
@@ -46,11 +46,11 @@ def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         data(part) if callable(data) else part.write_bytes(data)
         os.replace(part, target)
-    except OSError as error:
-        try:
+    except BaseException as error:
+        with suppress(OSError):  # the first error is the one to tell
             part.unlink(missing_ok=True)
-        except OSError:
-            pass  # the first error is the one to tell
+        if not isinstance(error, OSError):
+            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         way_out = "free some space" if full else "make it writable, or name another place"
         raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
