@@ -201,9 +201,11 @@ def test_a_path_below_the_working_folder_is_its_own_in_every_working_folder(tmp_
             assert of(digests, ref(Path("photos/a.jpg"))) == hashlib.sha256(name.encode()).hexdigest()
 
 
-def test_many_photos_are_asked_for_together_and_each_is_looked_at(tmp_path, monkeypatch):
+@pytest.mark.parametrize("most", [0, 100])
+def test_many_photos_are_asked_for_together_and_each_is_looked_at(tmp_path, monkeypatch, most):
     """Linked, in folders that are links, behind .., twice, replaced since, gone, and one whose row is damaged: what each gets alone."""
     monkeypatch.setattr(store, "AT_ONCE", 3)
+    monkeypatch.setattr(store, "MOST", most)
     inner = tmp_path / "photos" / "inner"
     inner.mkdir(parents=True)
     for number in range(6):
@@ -235,6 +237,26 @@ def test_many_photos_are_asked_for_together_and_each_is_looked_at(tmp_path, monk
     assert [one for one, other in zip(found, first) if one != other] == [found[3], found[4]]
     monkeypatch.setattr(Digests, "of_file", lambda *_: pytest.fail("asked for by itself"))
     assert list(Digests(tmp_path / "cache").of_all(refs[:9])) == found[:9]
+
+
+def test_a_table_is_read_whole_where_most_of_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "AT_ONCE", 4)
+    refs = []
+    for number in range(20):
+        refs.append(ref(tmp_path / f"{number}.jpg"))
+        refs[-1].path.write_bytes(b"%d" % number)
+    digests, asked = Digests(tmp_path / "cache"), []
+    list(digests.of_all(refs))
+    every = Digests._all
+
+    def counted(self, statement, *values):
+        asked.append(len(values))
+        return every(self, statement, *values)
+
+    monkeypatch.setattr(Digests, "_all", counted)
+    assert len(list(digests.of_all(refs))) == 20 and asked == [0, 0]  # how many there are, and all of them
+    asked.clear()
+    assert len(list(digests.of_all(refs[:8]))) == 8 and asked == [0, 4, 4]
 
 
 def test_photos_are_found_where_the_working_folder_is_gone(tmp_path, monkeypatch):

@@ -162,7 +162,9 @@ def _clock(when: When) -> datetime | None:
 
 def _name(owner: str, photos: Sequence[Sighting]) -> tuple[str, str]:
     """For people: the animal or folder and the first day, with the time where it is known; and how that is known."""
-    owner = owner or "unnamed"
+    owner, (only, *others) = owner or "unnamed", photos
+    if not others and only.when is not None and only.when.moment is None and only.when.first == only.when.last:  # most of an archive
+        return f"{owner}, {only.when.first.isoformat()}", only.way
     dated = [
         (when.first, datetime.min if when.moment is None else when.moment.replace(tzinfo=None), when.last, photo.way)
         for photo in photos
