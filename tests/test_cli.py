@@ -52,7 +52,7 @@ def test_identify_writes_what_its_schema_says(reid, animals, tmp_path):
     done = reid("identify", photos, "--gallery", animals, "--csv", "o.csv", "--json", "o.json", "--matches", "m", "--top", 3, *FAST)
     assert done.returncode == 0, done.stderr
     assert "searched 16 photos of 8 individuals" in done.stdout
-    assert "animal-3" in done.stdout
+    assert "animal-3" in done.stdout and "--encounter asks for them together" in done.stdout
     value = json.loads((tmp_path / "o.json").read_text())
     assert value["schema"] == 2
     assert value["settings"]["extract"]["extractor"] == "sift"

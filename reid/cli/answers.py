@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,9 @@ def _remark(found: Report, lacking: str | None) -> None:
             print(f"{ranking.query_id} is {', '.join(faults)}: known animals are recognised on fewer of such photos")
     if found.new_share is not None:
         print(reasons.of_share(found.new_share))
+    folders = [os.path.dirname(ranking.query_id) for ranking in found.rankings]
+    if len(set(folders)) < len(folders) and not found.settings["score"]["encounters"]:
+        print("where those of a folder within an hour show one animal, --encounter asks for them together, and more are recognised")
     if found.gallery["calibration"] is None:
         way_out = "`reid calibrate`, with the same options for features, matching and --encounter, gives that"
         if lacking:
