@@ -139,6 +139,39 @@ def test_an_evaluation_says_what_its_chances_assume(herd, tmp_path, store):
     assert "of these 24 queries" in said and (found.figures["n_queries"], alone.figures["n_queries"]) == (24, 12)
 
 
+def test_an_encounter_is_judged_by_encounters_of_as_many_photos(herd, tmp_path, store):
+    settings = FAST.replace(encounters=True)
+    calibration = calibrate(herd, settings, cache=store)
+    assert (calibration.n_photos, [n for n, _ in calibration.fewer]) == (2, [1])
+    one = calibration.of(1)
+    assert one is not calibration and calibration.of(2) is calibration.of(9) is calibration
+    assert one.n_known == calibration.n_known == one.n_new == calibration.n_new == 2 * N
+    assert calibration.about()["top1_by_photos"] == {"1": one.top1}
+    photo = tmp_path / "new.png"
+    save(photo, draw_animal(3, 4))
+    ref = PhotoRef("new", photo)
+    with reid.open(herd, settings, cache=store) as opened:
+        chances = [
+            [
+                (found.p_match, found.p_new, found.p_if_known)
+                for found in judged(opened, [ref], judges=replace(opened.judges, calibration=by))
+            ]
+            for by in (calibration, one, replace(calibration, fewer=()))
+        ]
+        assert chances[0] == chances[1] != chances[2]
+        assert opened.judges.calibration.as_json() == calibration.as_json()  # as it is stored
+
+
+def test_a_query_between_two_sizes_is_judged_by_the_smaller_one(herd, store):
+    whole = calibrate(herd, cache=store)
+    assert whole.n_photos == 1 and whole.fewer == () and whole.of(3) is whole
+    sizes = {n: replace(whole, prior=n / 100) for n in (1, 2, 3, 4, 6)}
+    large = replace(whole, n_photos=8, fewer=tuple(sizes.items()))
+    assert [large.of(n).prior for n in (1, 4, 5, 6, 7)] == [0.01, 0.04, 0.04, 0.06, 0.06]
+    assert large.of(8) is large.of(30) is large
+    assert replace(large, fewer=((4, sizes[4]),)).of(3) is not sizes[4]  # which has more than it
+
+
 def test_settings_that_differ_are_told_as_they_are_typed():
     given = {"weights": "", "embedding": "a.safetensors", "segment": False, "encounters": True, "max_keypoints": 9}
     assert stages.calibrations._as_options(given) == (

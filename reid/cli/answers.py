@@ -58,7 +58,7 @@ def _identify(
             print(f"the gallery is too small to know how pairs of different animals score; judged by {about['impostors']}")
         if found.rankings:
             show(tables.as_table(found))
-            _remark(found, opened.too_few)
+            _remark(found, opened)
             if of_copies := _of_copies(found, opened, photos):
                 print(of_copies)
         report_failures(found.failures)
@@ -77,7 +77,7 @@ def _identify(
     raise typer.Exit(0 if not found.failures else 1 if found.rankings else 2)
 
 
-def _remark(found: Report, lacking: str | None) -> None:
+def _remark(found: Report, opened: Session) -> None:
     """What stands below the table."""
     from .. import imaging
     from ..decision import reasons
@@ -89,11 +89,11 @@ def _remark(found: Report, lacking: str | None) -> None:
     if found.new_share is not None:
         print(reasons.of_share(found.new_share))
     folders = [os.path.dirname(ranking.query_id) for ranking in found.rankings]
-    if len(set(folders)) < len(folders) and not found.settings["score"]["encounters"]:
+    if len(set(folders)) < len(folders) and not opened.settings.score.encounters:
         print("where those of a folder within an hour show one animal, --encounter asks for them together, and more are recognised")
     if found.gallery["calibration"] is None:
         way_out = "`reid calibrate`, with the same options for features, matching and --encounter, gives that"
-        if lacking:
+        if lacking := opened.too_few:
             way_out = f"nothing gives that of a gallery so small: {lacking}"
         elif found.gallery["filter"]:
             way_out = "a calibration is of the whole gallery, and only a part of it was searched"

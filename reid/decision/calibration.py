@@ -18,7 +18,7 @@ from .model import LEAST, NAMES, Bools, Floats, OpenSetModel, Standing, fit, tab
 from .sampling import ABSENT, RIGHT, Trial, weighed
 from .verdicts import Decision, verdict_of
 
-FORMAT = 2  # of a calibration that is kept
+FORMAT = 3  # of a calibration that is kept
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,15 @@ class Calibration:
     notes: tuple[str, ...] = ()  # what people should know of how it was made
     labels: tuple[str, ...] = ()  # of the references it was made with, a name for each photo with its label, sorted
     decisions: Mapping[str, object] | None = None  # those of people that the labels rest on, as `Labels.about` says; None: the table alone
+    n_photos: int = 1  # of its largest query
+    fewer: tuple[tuple[int, Calibration], ...] = ()  # on no more than so many photos of each query, which are fewer than `n_photos`
+
+    def of(self, n_photos: int) -> Calibration:
+        """What judges a query of so many photos: made of queries of as many, or of the next fewer. More photos find more known animals, and
+        liken more new ones to some animal, so that a sample of others would promise what it cannot keep."""
+        if n_photos >= self.n_photos:
+            return self
+        return next((one for n, one in reversed(self.fewer) if n <= n_photos), self)
 
     @property
     def n_known(self) -> int:
@@ -85,6 +94,7 @@ class Calibration:
             "decisions": self.decisions,
             "twins_left_out": [list(pair) for pair in self.twins_left_out],
             "notes": list(self.notes),
+            "top1_by_photos": {str(n): one.top1 for n, one in self.fewer},
         }
 
     def as_json(self) -> dict[str, object]:
@@ -100,6 +110,8 @@ class Calibration:
             "notes": list(self.notes),
             "labels": list(self.labels),
             "decisions": self.decisions,
+            "n_photos": self.n_photos,
+            "fewer": [[n, one.as_json()] for n, one in self.fewer],
         }
 
     @classmethod
@@ -116,6 +128,8 @@ class Calibration:
             tuple(map(str, value["notes"])),
             tuple(map(str, value["labels"])),
             None if (decisions := value.get("decisions")) is None else dict(decisions),
+            int(value["n_photos"]),
+            tuple((int(n), cls.from_json(one)) for n, one in value["fewer"]),
         )
 
 

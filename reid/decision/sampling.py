@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 from ..records import Candidate
 from .model import Standing, standing_of
 
+SIZES = (1, 2, 3, 4, 6, 9)  # photos: so many of an encounter that has more are calibration queries, too
 RIGHT, WRONG, ABSENT = "right", "wrong", "absent"  # the best individual of a calibration query; absent: its animal was taken out
 
 
@@ -49,6 +50,11 @@ def calibration_queries(photos: Sequence[Known], most: int, *, whole_encounters:
             (again if n_encounters[identity] > 1 else once).append(query)
     alternating = chain.from_iterable(chain.from_iterable(zip_longest(*rounds[turn])) for turn in sorted(rounds))
     return [query for query in alternating if query is not None][:most]
+
+
+def fewer(n_photos: int) -> list[int]:
+    """In how many photos a query of so many is asked for, too."""
+    return [n for n in SIZES if n < n_photos]
 
 
 def trials_of(

@@ -35,6 +35,7 @@ class Finding:
     ranking: IdentityRanking  # unsure, without probabilities
     standing: Standing | None = None  # of the first individual; None where nothing could be compared
     stays_unsure: bool = False  # however it stands
+    n_photos: int = 1  # of the query
     encounter: str | None = None  # that the query is of, where it is known
 
 
@@ -81,7 +82,7 @@ def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores]
         work.listener.note(f"{query.name}: {reasons.of_several(several)}")
     because = (reasons.of_several(several), *sides) if are_several else sides
     ranking = IdentityRanking(query.name, candidates, decision.UNSURE, p_impostor, because=because)
-    return Finding(ranking, decision.standing_of(candidates), are_several, query.photos[0].ref.encounter)
+    return Finding(ranking, decision.standing_of(candidates), are_several, len(query.photos), query.photos[0].ref.encounter)
 
 
 def decided(found: Finding, work: Workspace, judges: Judges, prior: float | None = None) -> IdentityRanking:
@@ -99,6 +100,7 @@ def _decided(found: Finding, standing: Standing, work: Workspace, judges: Judges
     if calibration is None:
         verdict = decision.uncalibrated(ranking.p_impostor, decide.match_below, decide.new_above)
         return ranking if found.stays_unsure else replace(ranking, verdict=verdict)
+    calibration = calibration.of(found.n_photos)
     prior = decide.prior_new if decide.prior_new >= 0 else prior
     made = calibration.decide(standing, decide.max_false_match, decide.max_false_new, prior)
     why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new)

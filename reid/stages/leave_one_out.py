@@ -75,14 +75,20 @@ class Tried:
 
     query: Query
     pool: Sequence[Indexed]  # the references that are not of its encounter
-    columns: Sequence[Scores]  # of each of its photos with them
+    first_look: Sequence[Scores]  # of each of its photos with them
+    columns: Sequence[Scores]  # the same after a second look
     candidates: tuple[Candidate, ...]  # best first
-    n_compared: int  # pairs; where nothing can be compared nothing is decided, here as for a new photo
+    comparable: tuple[int, ...]  # pairs of each of its photos
     stage: Stage
 
     @property
     def identity(self) -> str:
         return str(self.query.photos[0].ref.identity)
+
+    @property
+    def n_compared(self) -> int:
+        """Pairs; where nothing can be compared nothing is decided, here as for a new photo."""
+        return sum(self.comparable)
 
 
 def tried(
@@ -96,13 +102,12 @@ def tried(
         photos, pool = query.photos, without_encounter(query.photos, references)
         if pool:
             compared = [compare(photo, pool, work, impostors) for photo in photos]
-            selections, columns = [one.selection for one in compared], [one.scores for one in compared]
-            if second_look:
-                columns = look_again(photos, pool, columns, work, impostors)
+            selections, first_look = [one.selection for one in compared], [one.scores for one in compared]
+            columns = look_again(photos, pool, first_look, work, impostors) if second_look else first_look
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            yield Tried(query, pool, columns, candidates, sum(len(one.comparable) for one in selections), reached)
+            yield Tried(query, pool, first_look, columns, candidates, tuple(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 
@@ -125,9 +130,10 @@ def match_apart(
     for query in queries:
         pool = without_encounter(query.photos, references)
         if pool:
-            columns = [compare(photo, pool, work, impostors).scores for photo in query.photos]
-            columns = look_again(query.photos, pool, columns, work, impostors)
-            look_again(query.photos, pool, columns, work, impostors, without=query.photos[0].ref.identity)
+            first_look = [compare(photo, pool, work, impostors).scores for photo in query.photos]
+            for n in (*decision.fewer(len(query.photos)), len(query.photos)):
+                columns = look_again(query.photos[:n], pool, first_look[:n], work, impostors)
+                look_again(query.photos[:n], pool, columns, work, impostors, without=query.photos[0].ref.identity)
         yield None
 
 
@@ -149,19 +155,35 @@ def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: Im
     return tuple(weight * sum(default) / sum(learned) for weight in learned) if learned != default else default
 
 
-def trials(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[list[Trial], dict[Stage, int]]:
-    """Calibration queries, each with its animal, where that has another encounter, and without; and how many of them lost their animal at
-    each stage."""
-    found: list[Trial] = []
+def trials(
+    references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
+) -> tuple[dict[int, list[Trial]], dict[Stage, int]]:
+    """Calibration queries, each with its animal, where that has another encounter, and without, by the photos that each has at most; and
+    how many of them, with all of their photos, lost their animal at each stage."""
+    most = max((len(query.photos) for query in calibration_queries(references, work)), default=1)
+    found: dict[int, list[Trial]] = {n: [] for n in (*decision.fewer(most), most)}
     reached: Counter[Stage] = Counter()
     for one in tried(references, work, impostors):
         reached[one.stage] += 1
-        chance = partial(scoring.impostor_probability, impostors=impostors, score=work.settings.score.score, n_references=one.n_compared)
-        if one.n_compared:
-            columns = look_again(one.query.photos, one.pool, one.columns, work, impostors, without=one.identity)
-            others = rank(one.query.photos, one.pool, columns, work.settings.score.score)
-            found += decision.trials_of(one.identity, one.query.name, one.candidates, others, chance)
+        n_photos = len(one.query.photos)
+        whole = _trials_of(one, n_photos, work, impostors)
+        for n, own in found.items():
+            own += whole if n >= n_photos else _trials_of(one, n, work, impostors)
     return found, {name: reached[name] for name in Stage}
+
+
+def _trials_of(one: Tried, n: int, work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
+    """What the first photos of a calibration query give, so many of them; nothing where they could not be compared."""
+    photos, score, n_compared = one.query.photos[:n], work.settings.score.score, sum(one.comparable[:n])
+    if not n_compared:
+        return []
+    columns, candidates = one.columns, one.candidates
+    if n < len(one.query.photos):
+        columns = look_again(photos, one.pool, one.first_look[:n], work, impostors)
+        candidates = rank(photos, one.pool, columns, score)
+    without = look_again(photos, one.pool, columns, work, impostors, without=one.identity)
+    chance = partial(scoring.impostor_probability, impostors=impostors, score=score, n_references=n_compared)
+    return decision.trials_of(one.identity, one.query.name, candidates, rank(photos, one.pool, without, score), chance)
 
 
 def health(
@@ -198,9 +220,14 @@ def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
     if weights != default:
         impostors = measured_impostors(references, work, weights)
     prior = decision.good_turing(list(n_encounters(references).values()))
-    tried_ones, losses = trials(references, work, impostors)
-    found = decision.calibrate(tried_ones, prior, labels(references), _in_words(weights, default, work))
-    return None if found is None else Judges(impostors, found, losses)
+    by_size, losses = trials(references, work, impostors)
+    most = max(by_size)
+    found = decision.calibrate(by_size.pop(most), prior, labels(references), _in_words(weights, default, work))
+    if found is None:
+        return None
+    fewer = ((n, decision.calibrate(own, prior)) for n, own in by_size.items())
+    found = replace(found, n_photos=most, fewer=tuple((n, one) for n, one in fewer if one is not None))
+    return Judges(impostors, found, losses)
 
 
 def _in_words(weights: Sequence[float], default: Sequence[float], work: Workspace) -> tuple[str, ...]:
