@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,29 @@ def test_a_terminal_gets_names_of_any_letters(tmp_path):
     said = os.read(ours, 10_000).decode()
     os.close(ours)
     assert done.returncode == 2 and "Jürgen \\udce9 is not a folder" in said
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="takes a device that is full")
+def test_what_is_to_be_written_is_written_where_the_output_is_closed_or_full(animals, tmp_path):
+    for number, where in enumerate((">&-", "> /dev/full")):
+        command = shlex.join([sys.executable, "-m", "reid", "identify", str(tmp_path / "photos"), "--gallery", str(animals), *FAST])
+        done = subprocess.run(f"{command} --csv {tmp_path}/{number}.csv {where}", shell=True, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr and "Error" not in done.stderr, done.stderr
+        assert (tmp_path / f"{number}.csv").stat().st_size > 100
+        assert done.returncode == (2 if number else 0) and ("standard output, which is full" in done.stderr) == bool(number)
+
+
+def test_a_call_of_the_system_that_fails_is_one_line(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("reid.catalogue.check_folder", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied", "a.faiss")))
+    status, _, err = call("index", "--gallery", tmp_path)
+    assert (status, err) == (2, "reid: a.faiss: Permission denied; mend that and run again, what is stored stays\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with a name")
+def test_a_pipe_is_no_photo(reid, animals, tmp_path):
+    os.mkfifo(tmp_path / "photos" / "pipe.jpg")
+    done = reid("identify", tmp_path / "photos", "--gallery", animals, *FAST)
+    assert done.returncode == 1 and "pipe.jpg is no file" in done.stderr and "known.png" in done.stdout
 
 
 def test_compare_evaluates_what_there_is_and_names_the_rest(reid, animals, tmp_path):

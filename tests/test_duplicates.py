@@ -51,7 +51,9 @@ def test_a_pair_of_names_is_suspected_merged_and_taken_apart_again(call, herd, t
     found, out = suspected(call, herd, tmp_path)
     assert TWINS in found and "suspicions, not findings" in out
     assert Image.open(next((tmp_path / "pictures").iterdir())).width > 300
-    assert "nobody has decided anything" in call("decisions", "--gallery", herd)[1]
+    (tmp_path / "log.csv").write_text("of another gallery")
+    assert "nobody has decided anything" in call("decisions", "--gallery", herd, "--csv", tmp_path / "log.csv")[1]
+    assert (tmp_path / "log.csv").read_text(encoding="utf-8-sig").startswith("number,")
 
     status, out, _ = call("duplicates", "--gallery", herd, "--merge", "animal-5", "animal-99", *ZOE, *QUICK)
     assert status == 0 and "decision 1 by Zoë: animal-99 is animal-5" in out

@@ -12,8 +12,10 @@ from PIL import Image
 
 from reid.catalogue.table import read_table
 from reid.errors import GalleryError, PhotoError
+from reid.formats import placing
 from reid.formats.archive import unpack
 from reid.imaging import decode
+from reid.imaging.ends import may_lack_end
 
 
 def test_encounters_of_new_photos_are_what_is_shown(tmp_path, call):
@@ -236,3 +238,57 @@ def test_paths_on_another_drive_are_named_whole(tmp_path, call, monkeypatch):
     status, _, err = call("export", "--gallery", named.parent, "--to", "csv", "--out", tmp_path / "out.csv")
     assert status == 0, err
     assert str(tmp_path / "far" / "1.jpg") in (tmp_path / "out.csv").read_text()
+
+
+def test_copies_of_an_interrupted_import_are_there_for_the_next_one(tmp_path, call, monkeypatch):
+    foreign.pictures(tmp_path / "card", [f"{number}.jpg" for number in range(6)])
+    copy, copied = placing._copy, []
+
+    def interrupted(source, part):
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+        copied.append(source)
+        copy(source, part)
+
+    monkeypatch.setattr(placing, "_copy", interrupted)
+    assert call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy")[0] == 130
+    assert len(list((tmp_path / "g" / "photos").iterdir())) == 3 and not (tmp_path / "g" / "metadata.csv").exists()
+    old = tmp_path / "g" / "photos" / ".1-00000000.part"  # of a run that was killed
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(placing, "_copy", lambda source, part: (copied.append(source), copy(source, part)))
+    assert call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy")[0] == 0
+    assert len(copied) == 6 and len(read_table(tmp_path / "g" / "metadata.csv").rows) == 6 and not old.exists()
+
+
+def test_a_gallery_that_lies_in_what_is_imported_is_no_source(tmp_path, call):
+    foreign.pictures(tmp_path / "card" / "DCIM" / "100CANON", ["1.jpg", "2.jpg"])
+    words = "import", tmp_path / "card", "--gallery", tmp_path / "card" / "g", "--copy"
+    assert call(*words)[0] == 0
+    table = (tmp_path / "card" / "g" / "metadata.csv").read_bytes()
+    status, out, _ = call(*words)
+    assert status == 0 and "nothing to add" in out and (tmp_path / "card" / "g" / "metadata.csv").read_bytes() == table
+
+
+def test_folders_below_dcim_name_nobody_however_they_are_called(tmp_path, call):
+    foreign.pictures(tmp_path / "card" / "DCIM" / "100", ["1.jpg", "2.jpg"])
+    status, out, err = call("import", tmp_path / "card", "--gallery", tmp_path / "g", "--copy")
+    assert status == 0 and "2 new photos" in out, err
+
+
+def test_a_box_that_may_end_anywhere_is_looked_into(tmp_path):
+    file = tmp_path / "a.heic"
+    for length, may in ((16, False), (17, True), (0, True)):
+        file.write_bytes((16).to_bytes(4) + b"ftypheic" + bytes(4) + length.to_bytes(4) + b"mdat" + bytes(8))
+        assert may_lack_end(file) == may
+
+
+def test_photos_beside_the_folders_of_animals_are_taken_in_without_a_name(tmp_path, call):
+    foreign.pictures(tmp_path / "new", ["1.jpg", "2.jpg", "zoe/3.jpg"])
+    status, out, err = call("import", tmp_path / "new", "--gallery", tmp_path / "g", "--copy")
+    assert status == 0, err
+    assert "1.jpg, 2.jpg: 2 photos lie in no individual's folder, of unknown animals" in out
+    rows = [dict(zip(("path", "identity"), cells)) for _, cells in read_table(tmp_path / "g" / "metadata.csv").rows]
+    assert sorted((row["path"], row["identity"]) for row in rows) == [
+        ("photos/1.jpg", "unknown"), ("photos/2.jpg", "unknown"), ("photos/zoe/3.jpg", "zoe"),
+    ]  # fmt: skip

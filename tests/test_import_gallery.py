@@ -110,6 +110,7 @@ def test_photos_that_are_put_beside_those_of_a_table_are_told_and_taken_in(tmp_p
     found, _ = bring(gallery, form="folders")
     assert [(ref.image_id, ref.identity) for ref in found.references] == [
         ("Luna/a.jpg", "Luna"), ("photos/2.jpg", None), ("Luna/b.jpg", "Luna"), ("Nala/c.jpg", "Nala"),
+        ("lies about.jpg", None),
     ]  # fmt: skip
     (gallery / "metadata.csv").write_text("path,identity\nLuna/a.jpg,Zoë\n")  # whose folders do not name animals
     assert without_row(read(gallery)) is None

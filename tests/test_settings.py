@@ -64,6 +64,11 @@ def test_presets_compose():
     assert (both.match.matcher, both.extract.max_keypoints) == ("nearest", 1024)
 
 
+def test_a_file_as_windows_writes_it_is_read(tmp_path):
+    (tmp_path / "own.toml").write_bytes(b"\xef\xbb\xbftop = 9\r\n")
+    assert Settings.load(tmp_path / "own.toml").top == 9
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -2,6 +2,8 @@ import errno
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,6 +99,27 @@ def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path):
     path = tmp_path / ("ж" * 125 + ".json")  # 255 bytes
     write_atomically(path, b"all")
     assert path.read_bytes() == b"all" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_replaced_leaves_its_mode(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="the system has no such streams")
+@pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/fd/1"])
+def test_a_stream_that_is_open_is_written_into(tmp_path, stream):
+    """Whether it leads into a pipe or, after what is there, into a file."""
+    words = [sys.executable, "-c", f"from pathlib import Path; from reid.store import *; write_atomically(Path({stream!r}), b'all')"]
+    assert subprocess.run(words, stdout=subprocess.PIPE).stdout == b"all"
+    log = tmp_path / "log"
+    log.write_bytes(b"precious ")
+    with open(log, "ab") as file:
+        assert subprocess.run(words, stdout=file).returncode == 0
+    assert log.read_bytes() == b"precious all" and list(tmp_path.iterdir()) == [log]
 
 
 def test_parts_of_a_killed_run_are_removed_but_not_those_of_one_that_runs(tmp_path, store):

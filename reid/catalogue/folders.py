@@ -143,9 +143,10 @@ def way(path: Path | str, root: Path) -> str:
         return readable(os.path.abspath(path))
 
 
-def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[str], list[str]]:
+def read_folders(root: Path, names_as_written: bool, takes_stray: bool = False) -> tuple[list[Draft], list[str], list[str]]:
     """The photos of a gallery without a table, notes, and what was derived: the first folder names the individual, one below it, or else
-    the end of a photo's name, may say the side. Cameras' folders name nobody.
+    the end of a photo's name, may say the side. Cameras' folders name nobody. What lies in no folder is left out, or, if that is
+    said, taken as of unknown animals.
 
     Raises GalleryError."""
     found = contents(root)
@@ -161,6 +162,8 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
             view, parts = parts[0], parts[1:]
         if len(parts) == 1:
             stray.append(readable(path))
+            if takes_stray:
+                drafts.append(Draft(readable(path), root / path, UNKNOWN))
             continue
         view = view or next((part for part in parts[1:-1] if is_side(part)), None)
         orientation = side(view) if view else None
@@ -185,7 +188,8 @@ def read_folders(root: Path, names_as_written: bool) -> tuple[list[Draft], list[
         insists = "called as cameras and days are; if animals are really called so, use --names-as-written"
         notes.insert(0, f"{counted(len(cameras), 'photo is', 'photos are')} of unknown animals, in folders ({taken_by}) {insists}")
     if stray:
-        notes.insert(0, f"left out {some(stray)}: {counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder")
+        lie = f"{counted(len(stray), 'photo lies', 'photos lie')} in no individual's folder"
+        notes.insert(0, f"{some(stray)}: {lie}, of unknown animals" if takes_stray else f"left out {some(stray)}: {lie}")
     if side_first:
         notes.append("the first folders are sides, so the folders in them are taken as individuals")
     names = {draft.name for draft in drafts}

@@ -56,12 +56,12 @@ def decisions(
         history = log.history()
         if done is not None:
             print(f"{'brought back' if redo else 'took back'} {_said([_target(one, history) for one in at_once(done, history)])}")
-        if not history:
-            print(f"nobody has decided anything about {gallery}")
-            return
         counting = {one.number for one in log.effective()}
         if csv is not None:
             write_csv(csv, COLUMNS, _table(history, counting))
+        if not history:
+            print(f"nobody has decided anything about {gallery}")
+            return
         _show_history(history, counting, SHOWN if done is None else SHOWN_AFTER)
         found = opened.gallery.labels
         if found is not None:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
@@ -50,15 +51,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main(run: Callable[[], Any] = app) -> None:
     """Run the command line; a user's mistake is one line on standard error, never a traceback."""
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait give the processor away: two runs at once do not fight for it
+    warnings.filterwarnings("ignore", module="PIL")  # of photos that are damaged, which is told
+    pipes: list[_Pipe] = []
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None:  # closed, as by >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue
         if stream.isatty():  # on Windows a console, which takes text and no bytes
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # file names may hold bytes that are no text
         else:
-            out = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
-            setattr(sys, name, io.TextIOWrapper(out, stream.encoding, "backslashreplace", line_buffering=True))
+            pipes.append(_Pipe(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(pipes[-1]), stream.encoding, "backslashreplace", line_buffering=True))
     try:
         run()
     except GalleryError as error:
@@ -67,6 +72,8 @@ def main(run: Callable[[], Any] = app) -> None:
         _fail(*error.problems, str(error))
     except ReidError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; mend that and run again, what is stored stays")
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
@@ -76,6 +83,10 @@ def main(run: Callable[[], Any] = app) -> None:
         if folder is not None:
             print(f"reid: did you mean --gallery {folder}?", file=sys.stderr)
         raise
+    finally:
+        sys.stdout.flush()
+        if any(pipe.is_full for pipe in pipes):
+            _fail("not all could be written to the standard output, which is full; what was to be stored is")
 
 
 def _gallery_meant(words: list[str]) -> str | None:
@@ -86,12 +97,17 @@ def _gallery_meant(words: list[str]) -> str | None:
 
 
 class _Pipe(io.FileIO):
-    """A stream whose reader may leave, as `| head` does: the work goes on, and its files are written."""
+    """A stream whose reader may leave, as `| head` does, or that may be full: the work goes on, and its files are written."""
+
+    is_full = False
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            return len(data)
+        except OSError:
+            self.is_full = True
             return len(data)
 
 

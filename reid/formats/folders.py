@@ -27,7 +27,7 @@ def read(look: Look, options: Options) -> Source:
             f"{look.path} holds photos as a camera leaves them, and no folder that is called by an animal; leave out --as folders, and "
             "they are taken in without names, for `reid review` to give them"
         )
-    drafts, notes, derived = read_folders(look.path, names_as_written=False)
+    drafts, notes, derived = read_folders(look.path, names_as_written=False, takes_stray=True)
     if find_table(look.path) is not None:  # a gallery, where this folder holds what imports have copied
         drafts = [draft for draft in drafts if not draft.path.is_relative_to(look.path / PHOTOS)]
     rows: list[Row] = []

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from .. import catalogue
 from ..errors import GalleryError, StoreError
-from ..store import write_atomically
-from .copying import digest_of
+from ..store import remove_leftovers, write_atomically
+from .copying import MASKS, PHOTOS, digest_of
 from .importing import REMEMBERED, Facts, Plan
 from .writing import csv_bytes
 
@@ -25,7 +25,8 @@ PATIENCE = 60.0  # seconds to wait for another import
 def carry_out(done: Plan, facts: Facts) -> Path | None:
     """Copy the photos, back the old table up, put the new one in its place; the backup, where there was a table.
 
-    A table that would not read is not put there, and all that was copied is taken away again. One import into a gallery at a time: what was
+    A table that would not read is not put there, and all that was copied is taken away again; not so by an interrupt: the next run goes on
+    with it. One import into a gallery at a time: what was
     planned before another one wrote the table is refused before anything is copied. Raises StoreError, GalleryError."""
     copied: list[Path] = []
     data = csv_bytes(done.columns, done.rows)
@@ -42,6 +43,8 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
     with _alone(done.gallery):
         try:
             check()
+            for own in (PHOTOS, MASKS):
+                remove_leftovers(done.gallery / own)
             for source, target in done.copies:
                 write_atomically(target, lambda part, source=source: _copy(source, part))  # type: ignore[misc]
                 copied.append(target)
@@ -56,8 +59,8 @@ def carry_out(done: Plan, facts: Facts) -> Path | None:
                 _sync(backup)
                 _sync(done.gallery)
             write_atomically(done.table, write)
-        except BaseException:
-            if _bytes(done.table) == done.before:  # else a table may name them
+        except BaseException as error:
+            if _bytes(done.table) == done.before and not isinstance(error, KeyboardInterrupt):  # else a table, or the next run, takes them
                 for path in copied:
                     path.unlink(missing_ok=True)
             raise

@@ -33,6 +33,6 @@ def _lacks_a_box(path: Path) -> bool:
             header = file.read(16)
             length = int.from_bytes(header[:4])
             if length == 0:
-                return False
+                return True  # who can say
             place += max(int.from_bytes(header[8:16]) if length == 1 else length, 8)
     return place > end

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from stat import S_ISLNK
+from stat import S_ISLNK, S_ISREG
 from typing import Any
 
 from ..errors import PhotoError, StoreError
@@ -306,6 +306,10 @@ def _state(path: Path, folders: dict[str, str]) -> State:
         stat = os.lstat(text)
         if S_ISLNK(stat.st_mode):
             stat, real = os.stat(text), os.path.realpath(text)
+            if not S_ISREG(stat.st_mode):
+                raise PhotoError(f"{path} is no file")
+        elif not S_ISREG(stat.st_mode):  # a pipe would be waited for
+            raise PhotoError(f"{path} is no file")
         else:  # one look at the file
             above, stroke, name = text.rpartition(os.sep)
             folder = above + stroke

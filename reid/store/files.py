@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -34,7 +35,15 @@ class DamagedFile(Exception):
 
 
 def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
-    """All of `data` at `path`, or of what the call writes to the file it is given, or nothing. Raises StoreError, one line."""
+    """All of `data` at `path`, or of what the call writes to the file it is given, or nothing; what is replaced leaves its mode. Into a
+    stream that is open, such as /dev/stdout, `data` is written as it is. Raises StoreError, one line."""
+    if isinstance(data, bytes) and (stream := _stream(path)) is not None:
+        try:
+            with open(os.dup(stream), "wb") as out:
+                out.write(data)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        return
     target = Path(os.path.realpath(path))  # a link stays one
     part = target.parent / f".{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
@@ -45,6 +54,8 @@ def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         data(part) if callable(data) else part.write_bytes(data)
+        with suppress(OSError):  # there is none, or the file system has no modes
+            shutil.copymode(target, part)
         os.replace(part, target)
     except BaseException as error:
         with suppress(OSError):  # the first error is the one to tell
@@ -54,6 +65,12 @@ def write_atomically(path: Path, data: bytes | Callable[[Path], None]) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         way_out = "free some space" if full else "make it writable, or name another place"
         raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} and run again, what is stored stays") from error
+
+
+def _stream(path: Path) -> int | None:
+    """The number of the open stream that a path names; None for any other path."""
+    named = re.fullmatch(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)", os.fspath(path))
+    return None if named is None else {"stdout": 1, "stderr": 2}[named[1]] if named[1] else int(named[2])
 
 
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
@@ -175,12 +192,11 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, Any]) -> int:
 
 
 def leftovers(folder: Path) -> Iterator[Path]:
-    """Parts of files that killed runs have left behind, one to three folders deep."""
-    for depth in ("*", "*/*", "*/*/*"):
-        for inner in folder.glob(depth + "/"):
-            with suppress(OSError):  # it has gone, or cannot be read
-                names = [name for name in os.listdir(inner) if name.startswith(".") and name.endswith(".part")]
-                yield from (inner / name for name in names if is_old(inner / name))
+    """Parts of files that killed runs have left behind, in the folder and up to three deeper."""
+    for inner in (folder, *(inner for depth in ("*", "*/*", "*/*/*") for inner in folder.glob(depth + "/"))):
+        with suppress(OSError):  # it has gone, or cannot be read
+            names = [name for name in os.listdir(inner) if name.startswith(".") and name.endswith(".part")]
+            yield from (inner / name for name in names if is_old(inner / name))
 
 
 def is_old(path: Path, seconds: float = LEFTOVER_AGE) -> bool:
