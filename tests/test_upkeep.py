@@ -278,3 +278,18 @@ def test_nothing_is_freed_of_a_gallery_whose_photos_cannot_be_seen(world, call):
         free(world)
     status, _, errors = call("gc", "--gallery", world / "gallery")
     assert status == 2 and len(errors.splitlines()) == 1 and stored(world / "gallery" / ".reid") == before
+
+
+def test_what_cannot_be_listed_is_told(world, monkeypatch):
+    """Root may list everything, so that a folder that refuses is made by hand."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("features"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with reid.open(world / "gallery", SETTINGS) as opened:
+        [damage] = opened.check()
+    assert damage.path.name == "features" and damage.advice.startswith("cannot be read (Permission denied); make it readable")

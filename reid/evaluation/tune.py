@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 PIPELINES = ("aliked-n16+lightglue", "sift+nearest", "aliked-n16+nearest", "goodpoint+nearest", "goodpoint+lightglue")
 QUERIES = 100  # calibration queries, unless told otherwise
 LEAST = -(-LEAST_ANIMALS * FOLDS // (FOLDS - 1))  # animals that were met again, so that each training fold has LEAST_ANIMALS
+TOO_FEW = (
+    "{n} animals of the {queries} calibration queries were met again, and tuning takes "
+    f"{LEAST}; more --queries, or dates or a column `encounter`, which tell encounters apart"
+)
 SHOWN = ("top1", "top5", "auroc")
 
 
@@ -87,6 +91,7 @@ def tune(session: Session, pipelines: Sequence[str] = PIPELINES, queries: int = 
 
     All match what is on the shortlist of the settings' first pipeline. Matches are stored as they are found, so that whatever is
     interrupted goes on where it stopped."""
+    _check(session, queries)
     settings = session.settings.replace(calibration_queries=queries, score="joint")
     own = dict(zip(map(_name, settings.pipelines()), settings.pipeline_weights(), strict=True))
     wanted, left_out = _usable(settings, list(dict.fromkeys((*own, *pipelines))))
@@ -102,16 +107,23 @@ def tune(session: Session, pipelines: Sequence[str] = PIPELINES, queries: int = 
     return replace(choose(found, names, now, session.settings), left_out=left_out, failures=failures)
 
 
+def _check(session: Session, queries: int) -> None:
+    """Before anything is matched. Raises GalleryError."""
+    references = session.references
+    n_encounters = stages.n_encounters(references)
+    chosen = stages.calibration_queries(references, session.work, queries)
+    animals = {str(query.photos[0].ref.identity) for query in chosen}
+    if (n := sum(n_encounters[animal] > 1 for animal in animals)) < LEAST:
+        raise GalleryError(TOO_FEW.format(n=n, queries=len(chosen)))
+
+
 def choose(found: Found, names: Sequence[str], now: Choice, settings: Settings) -> Tuning:
     """The settings that are best for the animals of these queries; `now` are those as they are. Raises GalleryError for too few animals."""
     common = {one.animal for one in found[False]} & {one.animal for one in found[True]}
     found = {segment: [one for one in queries if one.animal in common] for segment, queries in found.items()}
     again = {one.animal for one in found[False] if one.own >= 0}
     if len(again) < LEAST:
-        raise GalleryError(
-            f"{len(again)} animals of the calibration queries were met again, and tuning takes {LEAST}; dates or a column `encounter` tell "
-            "encounters apart"
-        )
+        raise GalleryError(TOO_FEW.format(n=len(again), queries=len(found[False])))
     singles = [Choice(segment, tuple(float(name == one) for one in names), first) for segment in found for first, name in enumerate(names)]
     rows = [_row(_in_words(choice, names), _answered(found, dict.fromkeys(common, choice))) for choice in singles]
     before = _answered(found, dict.fromkeys(common, now))

@@ -9,7 +9,7 @@ from .calibrations import calibrate, judges, tell_preparation
 from .cluster import Grouped, Grouping, Likeness, PairScores, cluster, grouping, likeness
 from .extract import Extracted, extract, extracted_in, features_of, lost, missing, read, seen, settle, tell_names
 from .identify import Finding, Judges, decided, identified, identify, judge, together
-from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, recall, trials
+from .leave_one_out import Recall, calibration_queries, evidence, health, learn, match_apart, n_encounters, recall, trials
 from .match import match_pair, update_index
 from .pipeline import Pipeline
 from .queries import apart_from_itself, photos, queries
@@ -27,6 +27,6 @@ __all__ = [
     "calibration_queries", "cluster", "collect", "compare", "damages", "decided", "estimated_sides", "evidence", "extract", "extracted_in",
     "features_of", "grouping", "has_layouts", "health", "identified", "identify", "impostor_pairs", "impostors", "judge", "judges",
     "known_sides", "learn", "learn_sides", "likeness", "look_again", "look_at", "lost", "match_apart", "match_pair", "missing",
-    "n_to_estimate", "needed", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest", "tell_names",
-    "tell_preparation", "together", "trials", "update_index", "without_encounter",
+    "n_encounters", "n_to_estimate", "needed", "photos", "queries", "rank", "read", "recall", "seen", "settle", "stage", "strongest",
+    "tell_names", "tell_preparation", "together", "trials", "update_index", "without_encounter",
 ]  # fmt: skip

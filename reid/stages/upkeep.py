@@ -51,7 +51,13 @@ def damages(folder: Path, root: Path, listener: Listener) -> Iterator[Damage]:
 
 def _damaged_files(folder: Path, listener: Listener) -> Iterator[Damage]:
     kinds = (*BY_PHOTO, INDEXES, *BY_GALLERY, OF_CALIBRATION)
-    files = [file for kind in kinds for file in sorted((folder / kind).rglob("*")) if file.suffix in (".safetensors", ".json")]
+    unread: list[OSError] = []
+    walks = (os.walk(folder / kind, onerror=unread.append) for kind in kinds)
+    found = [sorted(Path(place, name) for place, _, names in walk for name in names) for walk in walks]
+    files = [file for of_kind in found for file in of_kind if file.suffix in (".safetensors", ".json")]
+    for error in unread:
+        if not isinstance(error, FileNotFoundError):  # nothing of this kind is stored
+            yield Damage(Path(error.filename), f"cannot be read ({error.strerror}); make it readable, and check again")
     for done, file in enumerate(files):
         listener.progress("stored files", done, len(files))
         advice = LEARNED if file.relative_to(folder).parts[0] == OF_CALIBRATION else AGAIN
