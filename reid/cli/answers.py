@@ -90,7 +90,7 @@ def _remark(found: Report, opened: Session) -> None:
         print(reasons.of_share(found.new_share))
     folders = [os.path.dirname(ranking.query_id) for ranking in found.rankings]
     if len(set(folders)) < len(folders) and not opened.settings.score.encounters:
-        print("where those of a folder within an hour show one animal, --encounter asks for them together, and more are recognised")
+        print("if photos of a folder, taken within an hour, show one animal, --encounter asks for them together and recognises more")
     if found.gallery["calibration"] is None:
         way_out = "`reid calibrate`, with the same options for features, matching and --encounter, gives that"
         if lacking := opened.too_few:
