@@ -15,21 +15,17 @@ from .merging import Entry
 PHOTOS, MASKS = "photos", "masks"  # the folders of a gallery that photos and masks are copied into
 
 
-def inside(path: Path | str, folder: Path) -> bool:
-    """Whether a file or a folder lies below a folder, wherever links lead."""
-    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
-
-
 class Copier:
     """Where each photo will lie: where it is, or in the gallery under its own name; never on another file, nor twice in the gallery."""
 
     def __init__(self, gallery: Path, copy: bool, unpacked: Path, known: Sequence[Entry]):
         self.gallery, self.copy, self.unpacked = gallery, copy, os.path.realpath(unpacked)
+        self.real = os.path.join(os.path.realpath(gallery), "")  # what lies in the gallery begins so, wherever links lead
         self.known: dict[int, list[Entry]] = {}  # rows of the gallery, by the size of their file
-        copied = os.path.join(os.path.realpath(gallery), PHOTOS, "")
+        copied = os.path.join(self.real, PHOTOS, "")
         for entry in known:
             is_left = entry.by_folder and entry.file.startswith(copied)  # by an import that was interrupted: no animal's folder
-            if not is_left and (not copy or inside(entry.file, self.gallery)):  # else the copy is wanted
+            if not is_left and (not copy or entry.file.startswith(self.real)):  # else the copy is wanted
                 with suppress(OSError):  # told where it is read
                     self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
         self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
@@ -41,7 +37,7 @@ class Copier:
     def held(self, entry: Entry) -> Path | None:
         """The photo of a row of the gallery that has the content of this one, unless the two are said to show different animals."""
         path = entry.draft.path
-        if inside(path, self.gallery):
+        if os.path.realpath(path).startswith(self.real):
             return None
         for one in self.known.get(path.stat().st_size, ()):
             if same(path, one.draft.path) and not (entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]):
@@ -59,7 +55,7 @@ class Copier:
     def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
         """Raises GalleryError for a photo in a zip that is not copied."""
         real = os.path.realpath(path)
-        if inside(real, self.gallery):
+        if real.startswith(self.real):
             return path
         if not self.copy:
             if real.startswith(self.unpacked + os.sep):

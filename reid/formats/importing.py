@@ -30,7 +30,7 @@ from ..imaging import cut_short
 from ..records import PhotoFacts
 from . import READERS
 from .archive import unpacked_if_zip
-from .copying import MASKS, Copier, digest_of, inside
+from .copying import MASKS, Copier, digest_of
 from .described import written
 from .merging import Entry, Merged, of_draft
 from .photos import header
@@ -108,12 +108,12 @@ def plan(
             continue
         notes += source.notes
         given = _rows(source, facts, told)
-        if look.is_folder and inside(gallery, look.path):  # what lies there is no source
-            given = [row for row in given if not inside(row[1].path, gallery)]
+        below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
+        if below is not None and below != copier.real and copier.real.startswith(below):  # what lies in the gallery is no source
+            given = [row for row in given if not os.path.realpath(row[1].path).startswith(copier.real)]
         entries = [_entry(source, row, copier, facts, told) for row in given]
         found_here = [entry for entry in entries if entry is not None]
         said_again = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
-        below = os.path.join(os.path.realpath(look.path), "") if look.is_folder else None
         merged.forget(lambda entry: entry.file in said_again or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
     notes += _headers(merged, problems)

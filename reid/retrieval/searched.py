@@ -66,9 +66,9 @@ class Lists:
         return Lists(self.files[some], self.starts[some], self.sizes[some], self.rooms[some], self.code_size)
 
     @property
-    def ends(self) -> NDArray[np.int64]:
-        """(L,) numbers of the last codes, and one."""
-        return np.cumsum(self.rooms)
+    def firsts(self) -> NDArray[np.int64]:
+        """(L,) numbers of the first codes."""
+        return np.cumsum(self.rooms) - self.rooms
 
     @property
     def photos(self) -> NDArray[np.int64]:
@@ -147,8 +147,9 @@ class Mapped:
 
     def _photos(self, lists: Lists, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The photos of codes of these lists; -1 of -1."""
-        found, which = np.full(codes.shape, -1), np.searchsorted(lists.ends, codes, side="right")
-        places = (lists.photos - lists.ends + lists.rooms)[which] + codes
+        found, firsts = np.full(codes.shape, -1), lists.firsts
+        which = np.searchsorted(firsts, codes, side="right") - 1
+        places = (lists.photos - firsts)[which] + codes
         for file, (content, first) in enumerate(zip(self._contents, self._firsts)):
             own = (codes >= 0) & (lists.files[which] == file)
             found[own] = content.view(np.uint16)[places[own]].astype(np.int64) + first
@@ -160,7 +161,7 @@ class Mapped:
         import faiss
 
         codes = np.array([one.ctypes.data for one in self._contents])[lists.files] + lists.starts
-        numbers = counting.ctypes.data + 8 * (lists.ends - lists.rooms)
+        numbers = counting.ctypes.data + 8 * lists.firsts
         table = np.ascontiguousarray(np.stack([lists.sizes, (numbers - codes) // lists.code_size, codes], axis=1))
         given = faiss.OnDiskInvertedLists()
         given.nlist, given.code_size, given.read_only = len(table), lists.code_size, True
@@ -193,7 +194,7 @@ def _in_memory(contents: Sequence[NDArray[np.uint8]], lists: Lists, trained: Any
     packer.this.disown()
     given = faiss.BlockInvertedLists(len(lists.sizes), packer)
     numbers = _counting(int(lists.rooms.sum()))
-    each = (lists.files, lists.starts, lists.sizes, lists.ends - lists.rooms)
+    each = (lists.files, lists.starts, lists.sizes, lists.firsts)
     for list_no, (file, start, n, first) in enumerate(zip(*(one.tolist() for one in each))):
         if n:
             given.add_entries(list_no, n, *map(faiss.swig_ptr, (numbers[first:], contents[file][start:])))

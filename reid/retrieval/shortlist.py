@@ -158,8 +158,8 @@ class Shortlist:
         if index is None or not all(map(index.numbers.__contains__, wanted)):
             with self._lock:
                 index = self._index = self._best(dict.fromkeys(wanted)) or self._index
-        if index is None or not all(map(index.numbers.__contains__, wanted)):
-            raise DamagedFile(self.root)
+            if index is None or not all(map(index.numbers.__contains__, wanted)):
+                raise DamagedFile(self.root)
         numbers = np.fromiter(map(index.numbers.__getitem__, wanted), int, len(wanted))
         self._asked = index, wanted, numbers
         return index, numbers
