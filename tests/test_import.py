@@ -209,7 +209,7 @@ def test_sides_are_read_from_names_and_those_without_are_counted(tmp_path, bring
     assert any(note.startswith("1 of 3 new photos has no side; where an animal's sides differ, say it in") for note in plan.notes)
 
 
-@pytest.mark.parametrize("folder", ["DCIM/100CANON", "100_PANA", "10160715", "2026-07-15"])
+@pytest.mark.parametrize("folder", ["DCIM/100CANON", "dcim/1", "100_PANA", "10160715", "2026-07-15"])
 def test_a_card_of_cameras_folders_names_nobody(tmp_path, bring, folder):
     foreign.pictures(tmp_path / "card" / folder, ["IMG_0001.JPG"])
     found, plan = bring(tmp_path / "card")

@@ -97,6 +97,10 @@ def test_tables_of_other_programs(root):
     frame.assign(bbox=None).to_excel(root / "metadata.xlsx")
     with pytest.raises(GalleryError, match=r"holds metadata\.csv and metadata\.xlsx"):
         read(root)
+    (root / "metadata.xlsx").unlink()
+    (root / "metadata.xlsx").symlink_to(root / "disk that is not connected")
+    with pytest.raises(GalleryError, match=r"metadata\.xlsx is a link that leads nowhere; connect"):
+        read(root)
 
 
 def test_every_problem_is_listed_with_its_row_and_column(root):

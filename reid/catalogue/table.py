@@ -55,6 +55,8 @@ def find_table(root: Path) -> Path | None:
     """The table of a gallery, whatever its capitals; None where it has none. Raises GalleryError where it has two."""
     try:
         named = sorted(root / name for name in os.listdir(root) if name.lower() in TABLES)
+        if nowhere := [path for path in named if path.is_symlink() and not path.exists()]:
+            raise GalleryError(f"{nowhere[0]} is a link that leads nowhere; connect what it leads to, or remove it")
         found = [path for path in named if path.is_file()]
     except OSError as error:
         raise GalleryError(f"{root} cannot be read: {error.strerror}") from error

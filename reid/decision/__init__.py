@@ -14,7 +14,7 @@ from .groups import groups
 from .health import health
 from .model import LEAST, Standing, standing, standing_of
 from .prior import good_turing
-from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, fewer, trials_of
+from .sampling import ABSENT, RIGHT, WRONG, Trial, calibration_queries, sizes, trials_of
 from .share import share_of_new
 from .verdicts import MATCH, NEW, ODD, UNSURE, Decision, listed, uncalibrated, with_lists
 from .weights import Evidence, half_way
@@ -34,6 +34,6 @@ def describe_together() -> dict[str, object]:
 
 __all__ = [
     "ABSENT", "LEAST", "MATCH", "NEW", "ODD", "RIGHT", "UNSURE", "WRONG", "Calibration", "Decision", "Evidence", "Standing", "Trial",
-    "calibrate", "calibration_queries", "describe", "describe_together", "fewer", "good_turing", "groups", "half_way", "health",
-    "learn_weights", "listed", "share_of_new", "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
+    "calibrate", "calibration_queries", "describe", "describe_together", "good_turing", "groups", "half_way", "health",
+    "learn_weights", "listed", "share_of_new", "sizes", "standing", "standing_of", "too_few", "trials_of", "uncalibrated", "with_lists",
 ]  # fmt: skip

@@ -52,9 +52,9 @@ def calibration_queries(photos: Sequence[Known], most: int, *, whole_encounters:
     return [query for query in alternating if query is not None][:most]
 
 
-def fewer(n_photos: int) -> list[int]:
-    """In how many photos a query of so many is asked for, too."""
-    return [n for n in SIZES if n < n_photos]
+def sizes(n_photos: int) -> list[int]:
+    """By how many of its photos a query of so many is asked for: by all, and by as many as smaller ones have."""
+    return [*(n for n in SIZES if n < n_photos), n_photos]
 
 
 def trials_of(

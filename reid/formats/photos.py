@@ -23,7 +23,7 @@ def recognises(look: Look) -> bool:
         return is_photo(look.path.name)
     found = contents(look.path).photos
     folders = [name.split(os.sep)[:-1] for name in found]
-    return all(station(own) or own[:1] == ["DCIM"] or all(map(is_cameras, own)) for own in folders)
+    return all(station(own) or "".join(own[:1]).upper() == "DCIM" or all(map(is_cameras, own)) for own in folders)
 
 
 def read(look: Look, options: Options) -> Source:

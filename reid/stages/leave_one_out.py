@@ -131,7 +131,7 @@ def match_apart(
         pool = without_encounter(query.photos, references)
         if pool:
             first_look = [compare(photo, pool, work, impostors).scores for photo in query.photos]
-            for n in (*decision.fewer(len(query.photos)), len(query.photos)):
+            for n in decision.sizes(len(query.photos)):
                 columns = look_again(query.photos[:n], pool, first_look[:n], work, impostors)
                 look_again(query.photos[:n], pool, columns, work, impostors, without=query.photos[0].ref.identity)
         yield None
@@ -160,16 +160,14 @@ def trials(
 ) -> tuple[dict[int, list[Trial]], dict[Stage, int]]:
     """Calibration queries, each with its animal, where that has another encounter, and without, by the photos that each has at most; and
     how many of them, with all of their photos, lost their animal at each stage."""
-    most = max((len(query.photos) for query in calibration_queries(references, work)), default=1)
-    found: dict[int, list[Trial]] = {n: [] for n in (*decision.fewer(most), most)}
+    found: list[dict[int, list[Trial]]] = []  # of each query, by each of its sizes
     reached: Counter[Stage] = Counter()
     for one in tried(references, work, impostors):
         reached[one.stage] += 1
-        n_photos = len(one.query.photos)
-        whole = _trials_of(one, n_photos, work, impostors)
-        for n, own in found.items():
-            own += whole if n >= n_photos else _trials_of(one, n, work, impostors)
-    return found, {name: reached[name] for name in Stage}
+        found.append({n: _trials_of(one, n, work, impostors) for n in decision.sizes(len(one.query.photos))})
+    most = max((max(own) for own in found), default=1)
+    at_most = {n: [trial for own in found for trial in own.get(n, own[max(own)])] for n in decision.sizes(most)}
+    return at_most, {name: reached[name] for name in Stage}
 
 
 def _trials_of(one: Tried, n: int, work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
