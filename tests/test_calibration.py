@@ -10,6 +10,7 @@ from conftest import draw_animal, random_features, save
 
 import reid
 from reid import stages
+from reid.decision import Standing, reasons
 from reid.errors import GalleryError
 from reid.records import Indexed, PhotoRef, Query
 from reid.report import html, tables
@@ -142,34 +143,69 @@ def test_an_evaluation_says_what_its_chances_assume(herd, tmp_path, store):
 def test_an_encounter_is_judged_by_encounters_of_as_many_photos(herd, tmp_path, store):
     settings = FAST.replace(encounters=True)
     calibration = calibrate(herd, settings, cache=store)
-    assert (calibration.n_photos, [n for n, _ in calibration.fewer]) == (2, [1])
-    one = calibration.of(1)
-    assert one is not calibration and calibration.of(2) is calibration.of(9) is calibration
-    assert one.n_known == calibration.n_known == one.n_new == calibration.n_new == 2 * N
-    assert calibration.about()["top1_by_photos"] == {"1": one.top1}
-    photo = tmp_path / "new.png"
-    save(photo, draw_animal(3, 4))
-    ref = PhotoRef("new", photo)
+    assert (calibration.n_photos, [one.n_photos for one in calibration.larger]) == (1, [2])
+    assert calibration.of(1) is calibration and calibration.of(2) is calibration.of(9) is calibration.larger[0]
+    two = calibration.of(2)
+    assert two.n_known == calibration.n_known == two.n_new == calibration.n_new == 2 * N
+    assert calibration.about()["top1_by_photos"] == {"2": two.top1}
+    photos = [save(tmp_path / "q" / f"{view}.png", draw_animal(3, view)) for view in (4, 5)]
     with reid.open(herd, settings, cache=store) as opened:
-        chances = [
-            [
-                (found.p_match, found.p_new, found.p_if_known)
-                for found in judged(opened, [ref], judges=replace(opened.judges, calibration=by))
-            ]
-            for by in (calibration, one, replace(calibration, fewer=()))
-        ]
-        assert chances[0] == chances[1] != chances[2]
+
+        def chances(shown, calibration):
+            items, _ = stages.read([PhotoRef(path.name, path) for path in shown], opened.work.digests, opened.work.listener)
+            judges = replace(opened.judges, calibration=calibration)
+            found = stages.identify(Query("today", tuple(items)), opened.references, opened.work, judges)
+            return found.p_match, found.p_new, found.p_if_known
+
+        small, large = replace(calibration, larger=()), replace(two, n_photos=1)
+        for shown, by, not_by in ((photos[:1], small, large), (photos, large, small)):
+            assert chances(shown, calibration) == chances(shown, by) != chances(shown, not_by)
         assert opened.judges.calibration.as_json() == calibration.as_json()  # as it is stored
+
+
+def test_encounters_of_fewer_photos_say_nothing_of_larger_ones(herd, store, tmp_path):
+    """Half of the encounters have one photo."""
+    header, *rows = (herd / "metadata.csv").read_text().splitlines()
+    for path in herd.glob("*.png"):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "metadata.csv").write_text("\n".join([header, *(row for n, row in enumerate(rows) if n % 4 != 1)]))
+    calibration = calibrate(tmp_path, FAST.replace(encounters=True), cache=store)
+    assert calibration.n_known == 2 * N and [(one.n_photos, one.n_known) for one in calibration.larger] == [(2, N)]
 
 
 def test_a_query_between_two_sizes_is_judged_by_the_smaller_one(herd, store):
     whole = calibrate(herd, cache=store)
-    assert whole.n_photos == 1 and whole.fewer == () and whole.of(3) is whole
-    sizes = {n: replace(whole, prior=n / 100) for n in (1, 2, 3, 4, 6)}
-    large = replace(whole, n_photos=8, fewer=tuple(sizes.items()))
-    assert [large.of(n).prior for n in (1, 4, 5, 6, 7)] == [0.01, 0.04, 0.04, 0.06, 0.06]
-    assert large.of(8) is large.of(30) is large
-    assert replace(large, fewer=((4, sizes[4]),)).of(3) is not sizes[4]  # which has more than it
+    assert whole.n_photos == 1 and whole.larger == () and whole.of(3) is whole
+    large = replace(whole, larger=tuple(replace(whole, n_photos=n) for n in (2, 3, 4, 6, 9)))
+    assert [large.of(n).n_photos for n in (1, 4, 5, 6, 7, 9, 30)] == [1, 4, 4, 6, 6, 9, 9]
+
+
+def test_more_photos_than_are_known_of_are_judged_with_more_care(herd, store):
+    calibration = calibrate(herd, cache=store)
+    for strength in (0.0, 1.0, 3.0, 9.0):
+        one, three, many = (calibration.decide(Standing(strength, 1.0, 1.0, 1.0), 0.05, 0.05, None, n) for n in (1, 3, 9999))
+        assert three.p_if_new == pytest.approx(min(3 * one.p_if_new, 1)) and many.p_if_new == 1
+        assert (three.p_if_known, three.n_as_well) == (one.p_if_known, one.n_as_well)
+    said = reasons.reasons(three, calibration, 0.05, 0.05, 3)
+    assert f"{three.n_as_well or 'None'} of {2 * N} encounters" in said[0] and "by 1 photo each" in said[0]
+    assert said[2] == "It has 3 photos, more than those, so that a new animal may look as alike 3 times as often."
+
+
+def test_animals_taken_out_are_looked_at_again_as_new_ones_are(herd, store, monkeypatch):
+    """Nothing of the look with the animal there is left in the look without it."""
+    looks = {}
+
+    def watched(photos, references, columns, work, impostors, without=None):
+        columns = list(columns)
+        looks.setdefault((photos[0].digest, without), []).append(columns)
+        return [replace(one, parts=one.parts - 1) for one in columns]
+
+    monkeypatch.setattr(stages.leave_one_out, "look_again", watched)
+    calibrate(herd, FAST.replace(calibration_queries=20), cache=store)
+    for (digest, without), [given] in looks.items():
+        if without is not None:
+            assert given == looks[digest, None][0]
+    assert len(looks) == 40
 
 
 def test_settings_that_differ_are_told_as_they_are_typed():

@@ -98,12 +98,12 @@ def test_wrong_labels_and_twins_are_named_and_the_innocent_are_not():
         return tuple(Candidate(name, score, int(10 * max(0, score)), f"{name}.jpg", photo) for name, score in scores)
 
     answers = [
-        ("elm", found("1.jpg", ("fern", 6.0), ("elm", 0.5), ("oak", 0.1), ("yew", 0.0))),  # more alike than its own
-        ("gull", found("2.jpg", ("gull", 7.0), ("hazel", 5.0), ("oak", 0.1), ("yew", 0.0))),
-        ("hazel", found("3.jpg", ("gull", 6.0), ("oak", 0.1), ("yew", 0.0))),  # hazel has one encounter
-        ("oak", found("4.jpg", ("oak", 5.0), ("yew", 0.2), ("elm", 0.1))),
-        ("yew", found("5.jpg", ("oak", 0.2), ("elm", 0.1), ("fern", -0.3))),
-        ("lone", found("6.jpg", ("lone", 3.0))),
+        ("elm", 1, found("1.jpg", ("fern", 6.0), ("elm", 0.5), ("oak", 0.1), ("yew", 0.0))),  # more alike than its own
+        ("gull", 1, found("2.jpg", ("gull", 7.0), ("hazel", 5.0), ("oak", 0.1), ("yew", 0.0))),
+        ("hazel", 1, found("3.jpg", ("gull", 6.0), ("oak", 0.1), ("yew", 0.0))),  # hazel has one encounter
+        ("oak", 1, found("4.jpg", ("oak", 5.0), ("yew", 0.2), ("elm", 0.1))),
+        ("yew", 1, found("5.jpg", ("oak", 0.2), ("elm", 0.1), ("fern", -0.3))),
+        ("lone", 1, found("6.jpg", ("lone", 3.0))),
     ]
     seen = health(answers, calibration, {"elm": 2, "gull": 2, "hazel": 1, "oak": 3, "yew": 1, "lone": 2})
     assert seen.n_queries == 6

@@ -153,11 +153,11 @@ def impostors_in_words(source: str, n_pairs: int) -> str:
 def calibration_in_words(about: Mapping[str, Any]) -> str:
     pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
-    fewer = "".join(f"; by {n} of its photos for {100 * top1:.0f} %" for n, top1 in about["top1_by_photos"].items())
+    larger = "".join(f"; by {n} photos of an encounter for {100 * top1:.0f} %" for n, top1 in about["top1_by_photos"].items())
     decided = "" if about.get("decisions") is None else f"; {decisions_in_words(about['decisions'])}"
     return (
         f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} "
-        f"%{fewer}) and {about['n_new']} with animals taken out, as if they were new{left_out}; "
+        f"%{larger}) and {about['n_new']} with animals taken out, as if they were new{left_out}; "
         f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new{decided}"
         + "".join(f"\n{note}" for note in about["notes"])
     )

@@ -18,7 +18,7 @@ from .model import LEAST, NAMES, Bools, Floats, OpenSetModel, Standing, fit, tab
 from .sampling import ABSENT, RIGHT, Trial, weighed
 from .verdicts import Decision, verdict_of
 
-FORMAT = 3  # of a calibration that is kept
+FORMAT = 4  # of a calibration that is kept
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,13 @@ class Calibration:
     notes: tuple[str, ...] = ()  # what people should know of how it was made
     labels: tuple[str, ...] = ()  # of the references it was made with, a name for each photo with its label, sorted
     decisions: Mapping[str, object] | None = None  # those of people that the labels rest on, as `Labels.about` says; None: the table alone
-    n_photos: int = 1  # of its largest query
-    fewer: tuple[tuple[int, Calibration], ...] = ()  # on no more than so many photos of each query, which are fewer than `n_photos`
+    n_photos: int = 1  # of each of its queries
+    larger: tuple[Calibration, ...] = ()  # of queries of more photos, of the encounters that have as many
 
     def of(self, n_photos: int) -> Calibration:
         """What judges a query of so many photos: made of queries of as many, or of the next fewer. More photos find more known animals, and
         liken more new ones to some animal, so that a sample of others would promise what it cannot keep."""
-        if n_photos >= self.n_photos:
-            return self
-        return next((one for n, one in reversed(self.fewer) if n <= n_photos), self)
+        return max((one for one in (self, *self.larger) if one.n_photos <= n_photos), key=lambda one: one.n_photos, default=self)
 
     @property
     def n_known(self) -> int:
@@ -53,13 +51,21 @@ class Calibration:
         """Encounters whose animal was taken out."""
         return round(sum(fold.new.total for fold in self.folds))
 
-    def decide(self, where: Standing, max_false_match: float, max_false_new: float, prior: float | None = None) -> Decision:
-        """The verdict and its probabilities, see `verdicts.verdict_of`; `prior` takes the place of the gallery's own."""
+    def decide(
+        self, where: Standing, max_false_match: float, max_false_new: float, prior: float | None = None, n_photos: int = 1
+    ) -> Decision:
+        """The verdict and its probabilities, see `verdicts.verdict_of`; `prior` takes the place of the gallery's own.
+
+        A query of twice the photos of those that this is made of is a new animal that looks so alike at most twice as often: its best
+        photo is among half of them, drawn at random, half of the time."""
         evidence, new = table([where]), self.prior if prior is None else prior
         p_if_new, p_if_known = (float(p[0]) for p in p_values(self.folds, evidence))
+        n_as_well, n_as_badly = round(p_if_new * (self.n_new + 1)) - 1, round(p_if_known * (self.n_known + 1)) - 1
+        p_if_new = min(p_if_new * max(n_photos / self.n_photos, 1), 1.0)
         p_match, p_other, p_new = (float(p) for p in self.model.chances(evidence, new)[0])
         verdict = verdict_of(p_if_new, p_if_known, p_match, p_new, max_false_match, max_false_new)
-        return Decision(verdict, p_match, p_other, p_new, self._interval(evidence, new, p_match), p_if_new, p_if_known)
+        interval = self._interval(evidence, new, p_match)
+        return Decision(verdict, p_match, p_other, p_new, interval, p_if_new, p_if_known, n_as_well, n_as_badly)
 
     def _interval(self, evidence: Floats, prior: float, p_match: float) -> tuple[float, float]:
         """Of P(match): delete-a-group jackknife over the folds, on the logit. It tells what the calibration queries leave open, not what
@@ -94,7 +100,7 @@ class Calibration:
             "decisions": self.decisions,
             "twins_left_out": [list(pair) for pair in self.twins_left_out],
             "notes": list(self.notes),
-            "top1_by_photos": {str(n): one.top1 for n, one in self.fewer},
+            "top1_by_photos": {str(one.n_photos): one.top1 for one in self.larger},
         }
 
     def as_json(self) -> dict[str, object]:
@@ -111,7 +117,7 @@ class Calibration:
             "labels": list(self.labels),
             "decisions": self.decisions,
             "n_photos": self.n_photos,
-            "fewer": [[n, one.as_json()] for n, one in self.fewer],
+            "larger": [one.as_json() for one in self.larger],
         }
 
     @classmethod
@@ -129,7 +135,7 @@ class Calibration:
             tuple(map(str, value["labels"])),
             None if (decisions := value.get("decisions")) is None else dict(decisions),
             int(value["n_photos"]),
-            tuple((int(n), cls.from_json(one)) for n, one in value["fewer"]),
+            tuple(map(cls.from_json, value["larger"])),
         )
 
 

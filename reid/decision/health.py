@@ -49,14 +49,14 @@ def suspected_twins(trials: Sequence[Trial]) -> tuple[tuple[tuple[str, str], ...
 
 
 def health(
-    answers: Iterable[tuple[str, Sequence[Candidate]]],
+    answers: Iterable[tuple[str, int, Sequence[Candidate]]],
     calibration: Calibration,
     n_encounters: Mapping[str, int],
     called_new: Set[str] = frozenset(),
 ) -> Health:
-    """What calibration queries say about the labels of a gallery. `answers` are the name that each was labelled with and the individuals
-    found without its encounter, best first; `n_encounters` are those of every named individual, `called_new` the names that a person gave
-    to what they took for a new animal.
+    """What calibration queries say about the labels of a gallery. `answers` are the name that each was labelled with, the number of its
+    photos and the individuals found without its encounter, best first; `n_encounters` are those of every named individual, `called_new`
+    the names that a person gave to what they took for a new animal.
 
     A photo that is another animal of the gallery, more likely than not, has the wrong label if that animal is more alike than its own;
     otherwise the two may be one animal."""
@@ -64,12 +64,12 @@ def health(
     twins: dict[frozenset[str], Twins] = {}
     newcomers: dict[str, Twins] = {}
     n_queries = 0
-    for name, candidates in answers:
+    for name, n_photos, candidates in answers:
         n_queries += 1
         others = [candidate for candidate in candidates if candidate.identity != name]
         if not others:
             continue
-        p_same = calibration.decide(standing_of(others), 0, 0, prior=BEFORE).p_match
+        p_same = calibration.of(n_photos).decide(standing_of(others), 0, 0, prior=BEFORE).p_match
         other = others[0]
         pair = Twins((name, other.identity), (other.photo_id, other.reference_id), p_same)
         if name in called_new and n_encounters[name] < 2 and (name not in newcomers or newcomers[name].p_same < p_same):

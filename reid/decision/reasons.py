@@ -12,15 +12,21 @@ from .verdicts import MATCH, ODD, Decision, verdict_of
 NOTHING_COMPARED = "Nothing could be compared: the photo has no keypoints, or the gallery has no photo of a side that it could show."
 
 
-def reasons(decision: Decision, calibration: Calibration, max_false_match: float, max_false_new: float) -> tuple[str, ...]:
-    """Where this query stands among the calibration queries, and what the prior has to do with its verdict."""
-    n_new, n_known = calibration.n_new, calibration.n_known
-    as_well, as_badly = round(decision.p_if_new * (n_new + 1)) - 1, round(decision.p_if_known * (n_known + 1)) - 1
+def reasons(
+    decision: Decision, calibration: Calibration, max_false_match: float, max_false_new: float, n_photos: int = 1
+) -> tuple[str, ...]:
+    """Where this query of so many photos stands among the calibration queries, and what the prior has to do with its verdict."""
+    n_new, n_known, judged = calibration.n_new, calibration.n_known, calibration.n_photos
+    of, this = ("", "this photo") if n_photos == 1 else (f" by {counted(judged, 'photo')} each", "this one")
     said = [
-        f"{as_well or 'None'} of {n_new} encounters with animals taken out of the gallery, as if they were new, looked as much like their "
-        "best match as this photo.",
-        f"{as_badly or 'None'} of {n_known} encounters with known animals looked as little like their best match as this photo.",
+        f"{decision.n_as_well or 'None'} of {n_new} encounters with animals taken out of the gallery, as if they were new{of}, looked as "
+        f"much like their best match as {this}.",
+        f"{decision.n_as_badly or 'None'} of {n_known} encounters with known animals{of} looked as little like their best match as {this}.",
     ]
+    if n_photos > judged:
+        said.append(
+            f"It has {n_photos} photos, more than those, so that a new animal may look as alike {n_photos / judged:.2g} times as often."
+        )
     by_rank = verdict_of(decision.p_if_new, decision.p_if_known, 1, 1, max_false_match, max_false_new)
     if decision.verdict == ODD:
         said.append("Few new animals look this convincing, and few known ones this little: the photo is like neither.")

@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from ..records import Candidate
 from .model import Standing, standing_of
 
-SIZES = (1, 2, 3, 4, 6, 9)  # photos: so many of an encounter that has more are calibration queries, too
+SIZES = (1, 2, 3, 4, 6, 9)  # photos of a calibration query: of an encounter that has as many, its first so many
 RIGHT, WRONG, ABSENT = "right", "wrong", "absent"  # the best individual of a calibration query; absent: its animal was taken out
 
 
@@ -53,8 +53,8 @@ def calibration_queries(photos: Sequence[Known], most: int, *, whole_encounters:
 
 
 def sizes(n_photos: int) -> list[int]:
-    """By how many of its photos a query of so many is asked for: by all, and by as many as smaller ones have."""
-    return [*(n for n in SIZES if n < n_photos), n_photos]
+    """By how many of its photos an encounter of so many is a calibration query."""
+    return [n for n in SIZES if n <= n_photos]
 
 
 def trials_of(

@@ -24,6 +24,8 @@ class Decision:
     interval: tuple[float, float]  # of p_match, 95 %: what another sample of calibration queries might have made of it
     p_if_new: float  # the share of new animals whose best individual stands as well or better (conformal p-value)
     p_if_known: float  # the share of known animals whose best individual stands no better
+    n_as_well: int  # of the calibration's encounters of new animals: those whose best individual stands as well or better
+    n_as_badly: int  # of known ones: those whose best individual stands no better
 
 
 def verdict_of(p_if_new: float, p_if_known: float, p_match: float, p_new: float, max_false_match: float, max_false_new: float) -> str:

@@ -102,8 +102,8 @@ def _decided(found: Finding, standing: Standing, work: Workspace, judges: Judges
         return ranking if found.stays_unsure else replace(ranking, verdict=verdict)
     calibration = calibration.of(found.n_photos)
     prior = decide.prior_new if decide.prior_new >= 0 else prior
-    made = calibration.decide(standing, decide.max_false_match, decide.max_false_new, prior)
-    why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new)
+    made = calibration.decide(standing, decide.max_false_match, decide.max_false_new, prior, found.n_photos)
+    why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new, found.n_photos)
     return replace(
         ranking,
         verdict=ranking.verdict if found.stays_unsure else made.verdict,

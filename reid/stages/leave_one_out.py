@@ -76,8 +76,7 @@ class Tried:
     query: Query
     pool: Sequence[Indexed]  # the references that are not of its encounter
     first_look: Sequence[Scores]  # of each of its photos with them
-    columns: Sequence[Scores]  # the same after a second look
-    candidates: tuple[Candidate, ...]  # best first
+    candidates: tuple[Candidate, ...]  # best first, after a second look
     comparable: tuple[int, ...]  # pairs of each of its photos
     stage: Stage
 
@@ -107,7 +106,7 @@ def tried(
             candidates = rank(photos, pool, columns, score.score)
             own = {place for place, item in enumerate(pool) if item.ref.identity == photos[0].ref.identity}
             reached = stage(selections, own, candidates[0].identity == photos[0].ref.identity)
-            yield Tried(query, pool, first_look, columns, candidates, tuple(len(one.comparable) for one in selections), reached)
+            yield Tried(query, pool, first_look, candidates, tuple(len(one.comparable) for one in selections), reached)
     work.listener.progress("calibration queries", len(chosen), len(chosen))
 
 
@@ -131,9 +130,9 @@ def match_apart(
         pool = without_encounter(query.photos, references)
         if pool:
             first_look = [compare(photo, pool, work, impostors).scores for photo in query.photos]
-            for n in decision.sizes(len(query.photos)):
-                columns = look_again(query.photos[:n], pool, first_look[:n], work, impostors)
-                look_again(query.photos[:n], pool, columns, work, impostors, without=query.photos[0].ref.identity)
+            for n in {*decision.sizes(len(query.photos)), len(query.photos)}:
+                for without in (None, query.photos[0].ref.identity):
+                    look_again(query.photos[:n], pool, first_look[:n], work, impostors, without)
         yield None
 
 
@@ -141,9 +140,9 @@ def evidence(references: Sequence[Indexed], work: Workspace, impostors: Impostor
     """What each pipeline finds in the calibration queries at the first look."""
     weights = np.array(work.settings.pipeline_weights())
     for one in tried(references, work, impostors, second_look=False):
-        excess = np.concatenate([scores.parts for scores in one.columns], axis=1) / weights[:, None]
+        excess = np.concatenate([scores.parts for scores in one.first_look], axis=1) / weights[:, None]
         names = [item.ref.identity or item.digest for item in one.pool]
-        yield decision.Evidence(excess, tuple(names * len(one.columns)), one.identity)
+        yield decision.Evidence(excess, tuple(names * len(one.first_look)), one.identity)
 
 
 def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> tuple[float, ...]:
@@ -158,30 +157,29 @@ def fusion_weights(references: Sequence[Indexed], work: Workspace, impostors: Im
 def trials(
     references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution
 ) -> tuple[dict[int, list[Trial]], dict[Stage, int]]:
-    """Calibration queries, each with its animal, where that has another encounter, and without, by the photos that each has at most; and
-    how many of them, with all of their photos, lost their animal at each stage."""
-    found: list[dict[int, list[Trial]]] = []  # of each query, by each of its sizes
+    """Calibration queries, each with its animal, where that has another encounter, and without, by the number of their photos: those of an
+    encounter that has more are its first ones. And how many of them, with all of their photos, lost their animal at each stage."""
+    found: dict[int, list[Trial]] = {}
     reached: Counter[Stage] = Counter()
     for one in tried(references, work, impostors):
         reached[one.stage] += 1
-        found.append({n: _trials_of(one, n, work, impostors) for n in decision.sizes(len(one.query.photos))})
-    most = max((max(own) for own in found), default=1)
-    at_most = {n: [trial for own in found for trial in own.get(n, own[max(own)])] for n in decision.sizes(most)}
-    return at_most, {name: reached[name] for name in Stage}
+        for n in decision.sizes(len(one.query.photos)):
+            found.setdefault(n, []).extend(_trials_of(one, n, work, impostors))
+    return found, {name: reached[name] for name in Stage}
 
 
 def _trials_of(one: Tried, n: int, work: Workspace, impostors: ImpostorDistribution) -> list[Trial]:
     """What the first photos of a calibration query give, so many of them; nothing where they could not be compared."""
-    photos, score, n_compared = one.query.photos[:n], work.settings.score.score, sum(one.comparable[:n])
+    photos, first_look, score, n_compared = one.query.photos[:n], one.first_look[:n], work.settings.score.score, sum(one.comparable[:n])
     if not n_compared:
         return []
-    columns, candidates = one.columns, one.candidates
-    if n < len(one.query.photos):
-        columns = look_again(photos, one.pool, one.first_look[:n], work, impostors)
-        candidates = rank(photos, one.pool, columns, score)
-    without = look_again(photos, one.pool, columns, work, impostors, without=one.identity)
+
+    def found(without: str | None = None) -> tuple[Candidate, ...]:
+        return rank(photos, one.pool, look_again(photos, one.pool, first_look, work, impostors, without), score)
+
     chance = partial(scoring.impostor_probability, impostors=impostors, score=score, n_references=n_compared)
-    return decision.trials_of(one.identity, one.query.name, candidates, rank(photos, one.pool, without, score), chance)
+    whole = one.candidates if n == len(one.query.photos) else found()
+    return decision.trials_of(one.identity, one.query.name, whole, found(one.identity), chance)
 
 
 def health(
@@ -199,7 +197,7 @@ def health(
     new = {photo.digest for one in decisions if one.kind is Kind.NEW for photo in one.photos}
     called = {item.ref.identity for item in references if item.ref.identity is not None and item.digest in new}
     answers = (
-        (one.identity, [candidate for candidate in one.candidates if candidate.identity in named])
+        (one.identity, len(one.query.photos), [candidate for candidate in one.candidates if candidate.identity in named])
         for one in tried(references, work, judges.impostors, most)
         if one.n_compared
     )
@@ -218,13 +216,12 @@ def learn(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDis
     if weights != default:
         impostors = measured_impostors(references, work, weights)
     prior = decision.good_turing(list(n_encounters(references).values()))
-    by_size, losses = trials(references, work, impostors)
-    most = max(by_size)
-    found = decision.calibrate(by_size.pop(most), prior, labels(references), _in_words(weights, default, work))
+    by_photos, losses = trials(references, work, impostors)
+    found = decision.calibrate(by_photos.pop(1, []), prior, labels(references), _in_words(weights, default, work))
     if found is None:
         return None
-    fewer = ((n, decision.calibrate(own, prior)) for n, own in by_size.items())
-    found = replace(found, n_photos=most, fewer=tuple((n, one) for n, one in fewer if one is not None))
+    larger = ((n, decision.calibrate(own, prior)) for n, own in sorted(by_photos.items()))
+    found = replace(found, larger=tuple(replace(one, n_photos=n) for n, one in larger if one is not None))
     return Judges(impostors, found, losses)
 
 
