@@ -210,3 +210,27 @@ def calibration():
     found = calibrate(crowd(0), prior=0.4)
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="module")
+def herd(tmp_path_factory):
+    """A gallery that can be calibrated on, see `herd.herd_at`."""
+    from herd import herd_at
+
+    return herd_at(tmp_path_factory.mktemp("herd"))
+
+
+@pytest.fixture(scope="module")
+def matched(herd, tmp_path_factory):
+    """A store in which the herd has been calibrated already."""
+    from herd import calibrate
+
+    folder = tmp_path_factory.mktemp("matched") / "store"
+    calibrate(herd, cache=folder)
+    return folder
+
+
+@pytest.fixture
+def store(matched, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(matched, tmp_path / "store")

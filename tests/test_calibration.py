@@ -7,67 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import draw_animal, random_features, save
+from herd import FAST, N, Notes, calibrate, judged
 
 import reid
 from reid import stages
-from reid.decision import Standing, reasons
 from reid.errors import GalleryError
-from reid.records import Indexed, PhotoRef, Query
+from reid.records import Indexed, PhotoRef
 from reid.report import html, tables
-from reid.settings import Settings
 from reid.stages import Judges, Stage
-
-N = 24  # animals of the herd
-FAST = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=150, resize=320)
-
-
-class Notes(reid.Listener):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-
-@pytest.fixture(scope="module")
-def herd(tmp_path_factory):
-    """Animals met twice, two photos each time; a folder a photo would not tell encounters, a table does."""
-    root = tmp_path_factory.mktemp("herd")
-    rows = ["path,identity,encounter"]
-    for identity in range(N):
-        for view in range(4):
-            save(root / f"{identity}-{view}.png", draw_animal(identity, view))
-            rows.append(f"{identity}-{view}.png,animal-{identity},{identity}-{view // 2}")
-    (root / "metadata.csv").write_text("\n".join(rows))
-    return root
-
-
-@pytest.fixture(scope="module")
-def matched(herd, tmp_path_factory):
-    """A store in which the herd has been calibrated already."""
-    folder = tmp_path_factory.mktemp("matched") / "store"
-    calibrate(herd, cache=folder)
-    return folder
-
-
-@pytest.fixture
-def store(matched, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(matched, tmp_path / "store")
-
-
-def calibrate(root, settings=FAST, **options):
-    with reid.open(root, settings, **options) as opened:
-        return opened.calibrate()
-
-
-def judged(opened, photos, references=None, judges=None):
-    """The answers to PhotoRefs among references."""
-    items, _ = stages.read(photos, opened.work.digests, opened.work.listener)
-    return [
-        stages.identify(Query(item.ref.image_id, (item,)), references or opened.references, opened.work, judges or opened.judges)
-        for item in items
-    ]
 
 
 def test_a_gallery_is_calibrated_on_its_own_photos_and_the_answers_change(herd, tmp_path, store):
@@ -138,74 +85,6 @@ def test_an_evaluation_says_what_its_chances_assume(herd, tmp_path, store):
         alone = opened.evaluate(limit=12)
     [said] = [note for note in notes.notes if "taken together" in note]
     assert "of these 24 queries" in said and (found.figures["n_queries"], alone.figures["n_queries"]) == (24, 12)
-
-
-def test_an_encounter_is_judged_by_encounters_of_as_many_photos(herd, tmp_path, store):
-    settings = FAST.replace(encounters=True)
-    calibration = calibrate(herd, settings, cache=store)
-    assert (calibration.n_photos, [one.n_photos for one in calibration.larger]) == (1, [2])
-    assert calibration.of(1) is calibration and calibration.of(2) is calibration.of(9) is calibration.larger[0]
-    two = calibration.of(2)
-    assert two.n_known == calibration.n_known == two.n_new == calibration.n_new == 2 * N
-    assert calibration.about()["top1_by_photos"] == {"2": two.top1}
-    photos = [save(tmp_path / "q" / f"{view}.png", draw_animal(3, view)) for view in (4, 5)]
-    with reid.open(herd, settings, cache=store) as opened:
-
-        def chances(shown, calibration):
-            items, _ = stages.read([PhotoRef(path.name, path) for path in shown], opened.work.digests, opened.work.listener)
-            judges = replace(opened.judges, calibration=calibration)
-            found = stages.identify(Query("today", tuple(items)), opened.references, opened.work, judges)
-            return found.p_match, found.p_new, found.p_if_known
-
-        small, large = replace(calibration, larger=()), replace(two, n_photos=1)
-        for shown, by, not_by in ((photos[:1], small, large), (photos, large, small)):
-            assert chances(shown, calibration) == chances(shown, by) != chances(shown, not_by)
-        assert opened.judges.calibration.as_json() == calibration.as_json()  # as it is stored
-
-
-def test_encounters_of_fewer_photos_say_nothing_of_larger_ones(herd, store, tmp_path):
-    """Half of the encounters have one photo."""
-    header, *rows = (herd / "metadata.csv").read_text().splitlines()
-    for path in herd.glob("*.png"):
-        (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "metadata.csv").write_text("\n".join([header, *(row for n, row in enumerate(rows) if n % 4 != 1)]))
-    calibration = calibrate(tmp_path, FAST.replace(encounters=True), cache=store)
-    assert calibration.n_known == 2 * N and [(one.n_photos, one.n_known) for one in calibration.larger] == [(2, N)]
-
-
-def test_a_query_between_two_sizes_is_judged_by_the_smaller_one(herd, store):
-    whole = calibrate(herd, cache=store)
-    assert whole.n_photos == 1 and whole.larger == () and whole.of(3) is whole
-    large = replace(whole, larger=tuple(replace(whole, n_photos=n) for n in (2, 3, 4, 6, 9)))
-    assert [large.of(n).n_photos for n in (1, 4, 5, 6, 7, 9, 30)] == [1, 4, 4, 6, 6, 9, 9]
-
-
-def test_more_photos_than_are_known_of_are_judged_with_more_care(herd, store):
-    calibration = calibrate(herd, cache=store)
-    for strength in (0.0, 1.0, 3.0, 9.0):
-        one, three, many = (calibration.decide(Standing(strength, 1.0, 1.0, 1.0), 0.05, 0.05, None, n) for n in (1, 3, 9999))
-        assert three.p_if_new == pytest.approx(min(3 * one.p_if_new, 1)) and many.p_if_new == 1
-        assert (three.p_if_known, three.n_as_well) == (one.p_if_known, one.n_as_well)
-    said = reasons.reasons(three, calibration, 0.05, 0.05, 3)
-    assert f"{three.n_as_well or 'None'} of {2 * N} encounters" in said[0] and "by 1 photo each" in said[0]
-    assert said[2] == "It has 3 photos, more than those, so that a new animal may look as alike 3 times as often."
-
-
-def test_animals_taken_out_are_looked_at_again_as_new_ones_are(herd, store, monkeypatch):
-    """Nothing of the look with the animal there is left in the look without it."""
-    looks = {}
-
-    def watched(photos, references, columns, work, impostors, without=None):
-        columns = list(columns)
-        looks.setdefault((photos[0].digest, without), []).append(columns)
-        return [replace(one, parts=one.parts - 1) for one in columns]
-
-    monkeypatch.setattr(stages.leave_one_out, "look_again", watched)
-    calibrate(herd, FAST.replace(calibration_queries=20), cache=store)
-    for (digest, without), [given] in looks.items():
-        if without is not None:
-            assert given == looks[digest, None][0]
-    assert len(looks) == 40
 
 
 def test_settings_that_differ_are_told_as_they_are_typed():

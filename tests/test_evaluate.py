@@ -163,6 +163,9 @@ def test_intervals_hold_the_truth_and_animals_stay_together():
     two = [*one_animal, *([Answer("b", ("b", "a"), 1)] * 10)]
     assert intervals(two, n=200)["top1"] == (0.5, 1.0)
     assert intervals(one_animal, n=50)["auroc"] is None
+    each_once = [Answer(str(n), (("a", str(n))[n % 3 > 0], str(n)), 1) for n in range(60)]
+    found = intervals(each_once, ("top1", "baks"), n=100)
+    assert found["top1"] == pytest.approx(found["baks"])  # an animal that is drawn twice counts twice
     assert intervals([], n=10)["top1"] is None
 
 

@@ -52,6 +52,15 @@ def test_pairs_that_cannot_be_compared_say_nothing():
     assert groups(np.full((3, 3), np.nan), 3.0).tolist() == [0, 1, 2]
 
 
+def test_photos_that_are_kept_apart_stay_apart_in_large_groups():
+    """Sixty photos each, scores far above the threshold, and one pair of two hundred thousand that must not be."""
+    scores = np.full((120, 120), 350.0)
+    for own in (slice(0, 60), slice(60, 120)):
+        scores[own, own] = 4000.0
+    found = groups(scores * 1e4, 3e5, cannot=[(3, 77)])
+    assert found.tolist() == [0] * 60 + [1] * 60
+
+
 def test_few_photos():
     assert groups(np.zeros((0, 0)), 3.0).tolist() == [] and groups(np.zeros((1, 1)), 3.0).tolist() == [0]
 

@@ -253,6 +253,7 @@ def test_impostor_pairs_are_of_different_animals_and_change_little(animals):
     assert all(a.ref.identity != b.ref.identity for a, b in found)
     assert len(pairs(items[:-1]) - pairs(items)) < 12
     assert pairs(items) == pairs(items[::-1])
+    assert pairs([one for one in items if one.ref.identity == items[0].ref.identity]) == set()
 
 
 def test_mistakes_are_found_before_work_starts(animals):
@@ -364,6 +365,12 @@ def test_copies_of_photos_are_told_as_copies(animals, tmp_path):
         found = {one.query_id: one for one in opened.identify(tmp_path / "photos").rankings}
     [twice] = [note for note in told.notes if "one photo" in note]
     assert twice == "animal-1/0.png (animal-1) and animal-2/again.png (animal-2) are one photo; one of the names is wrong"
+    for folder in ("animal-1", "animal-3"):
+        shutil.copy(animals / "animal-1" / "0.png", animals / folder / "more.png")
+    with reid.open(animals, FAST, cache=tmp_path / "c", listener=told) as again:
+        assert len(again.references) == 19
+    others = {note.split(" ")[3] for note in told.notes[1:] if "one photo" in note}
+    assert others == {"animal-2/again.png", "animal-3/more.png"}
     [copy] = [note for note in told.notes if "already" in note]
     assert copy == "1 photo is in the gallery already, and not compared with itself: copy.png = animal-3/1.png"
     copied = found["copy.png"]

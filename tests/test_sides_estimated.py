@@ -14,10 +14,10 @@ from reid import extractors, stages
 from reid.catalogue import Kind
 from reid.catalogue.sides import mirrored
 from reid.decision.reasons import percent
-from reid.decision.sides import LEAST, STRENGTHS, SURE, SideEstimate, learn, learnable
+from reid.decision.sides import LEAST, MOST, STRENGTHS, SURE, SideEstimate, learn, learnable
 from reid.errors import WeightsError
 from reid.extractors.layout import _box, layouts
-from reid.records import Photo
+from reid.records import Indexed, Photo, PhotoRef
 from reid.review.desk import Desk
 
 N = 44  # photos of known sides, half of them left
@@ -78,6 +78,14 @@ def test_sides_are_learned_from_enough_photos_of_two_that_are_known_words():
     assert learnable([*["left"] * LEAST, *["right"] * (LEAST - 1)]) == [] == learnable([*["left"] * 99, None, "tail"])
     some = ["tail", *["left"] * LEAST, "top", None, *["right"] * LEAST, *["tail"] * 50]
     assert [some[place] for place in learnable(some)] == [*["left"] * LEAST, *["right"] * LEAST]
+
+
+def test_a_rare_side_is_learned_from_however_large_the_gallery(tmp_path):
+    sides = ["right" if number % 100 == 7 else "left" for number in range(3000)]
+    items = [Indexed(PhotoRef(str(number), tmp_path, orientation=side), str(number)) for number, side in enumerate(sides)]
+    known = [item.ref.orientation for item in stages.known_sides(items)]
+    assert learnable(known) and known.count("right") == LEAST and MOST - LEAST <= len(known) <= MOST + LEAST
+    assert stages.known_sides(items[:900]) == []  # nine right ones
 
 
 def test_probabilities_are_those_of_animals_that_were_left_out():

@@ -145,6 +145,7 @@ def test_each_row_is_of_the_pipeline_that_it_names(tmp_path, monkeypatch):
     assert seen["order"] == sorted(seen["order"], key=lambda name: (name != "sift+nearest", name)) and len(seen["order"]) >= 3
     best = max(found.rows[:-2], key=lambda row: row.figures["top1"])
     assert best.name in ("goodpoint+nearest", "goodpoint+nearest, with masks") and found.changes["extractor"] == "goodpoint"
+    assert found.changes["score"] == "joint"  # by which all was measured, and without which nothing is fused
 
 
 def test_a_first_pipeline_stays_first_whatever_joins_it_with_its_own_weight():

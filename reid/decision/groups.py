@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-NEVER = 1e6  # the distance of photos that are kept apart: no mean with one of them in it comes near a threshold
 METHOD = "average"  # linkage: two groups are joined by the mean over all pairs between them
 EPSILON = 1e-9
 
@@ -38,8 +37,9 @@ def groups(
     rows, columns = np.array([*must], np.intp).reshape(-1, 2).T
     _, whole = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), (n, n)), directed=False)
     distance[whole[:, None] == whole] = 0
+    never = (cut + 1) * n * n  # no mean with one of these in it comes near the threshold
     for a, b in cannot:
-        distance[a, b] = distance[b, a] = NEVER
+        distance[a, b] = distance[b, a] = never
     found = fcluster(linkage(squareform(distance, checks=False), method), cut, "distance")
     _, first, group = np.unique(found, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))

@@ -272,6 +272,7 @@ def intervals(
     for _ in range(n):
         rows = [of_kind[i] for of_kind in kinds if of_kind for i in rng.integers(0, len(of_kind), len(of_kind))]
         drawn = table.take(np.concatenate(rows) if rows else np.zeros(0, int))
+        drawn.animal = np.repeat(np.arange(len(rows)), [len(one) for one in rows])  # one that is drawn twice counts as two
         for name, so_far in values.items():
             so_far.append(FIGURES[name](drawn))
     found: dict[str, tuple[float, float] | None] = {}

@@ -192,7 +192,7 @@ def _changes(settings: Settings, choice: Choice, names: Sequence[str]) -> dict[s
     others = [
         f"{name}*{weight / own:g}" for place, (name, weight) in enumerate(zip(names, choice.weights)) if weight and place != choice.first
     ]
-    wanted = {"extractor": extractor, "segment": choice.segment, "matcher": matcher, "fuse": ",".join(others) or "none"}
+    wanted = {"extractor": extractor, "segment": choice.segment, "matcher": matcher, "fuse": ",".join(others) or "none", "score": "joint"}
     if (extractor, matcher) != (settings.extract.extractor, settings.match.matcher):
         wanted |= {"weights": "", "lightglue_weights": ""}
     return wanted

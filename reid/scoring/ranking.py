@@ -25,19 +25,19 @@ def rank(
     without a name stands for itself."""
     if not rows or not len(reference_ids):
         return ()
-    values = np.stack([row.by(score) for row in rows])
-    shown = np.stack([row.shown for row in rows])
-    photos, references = (np.unique(ids, return_inverse=True)[1] for ids in (photo_ids, reference_ids))
-    by_name = np.lexsort((np.repeat(photos, len(references)), np.tile(references, len(photos)), -values.ravel()))
-    found: dict[str, Candidate] = {}
-    for place in by_name.tolist():
-        photo, reference = divmod(place, len(references))
-        identity = identities[reference] or nameless(reference_ids[reference])
-        if identity not in found:
-            found[identity] = Candidate(
-                identity, float(values[photo, reference]), int(shown[photo, reference]), reference_ids[reference], photo_ids[photo]
-            )
-    return tuple(sorted(found.values(), key=lambda candidate: (-candidate.score, candidate.identity)))
+    by_name = sorted(range(len(rows)), key=lambda photo: photo_ids[photo])
+    values = np.stack([rows[photo].by(score) for photo in by_name])
+    best = np.argmax(values, axis=0)  # the first by name where they tie
+    found: dict[str, tuple[float, str, int]] = {}  # of each individual the least
+    for place, (value, reference_id, identity) in enumerate(zip((-values.max(axis=0)).tolist(), reference_ids, identities, strict=True)):
+        name, pair = identity or nameless(reference_id), (value, reference_id, place)
+        if name not in found or pair < found[name]:
+            found[name] = pair
+    shown = np.stack([rows[photo].shown for photo in by_name])
+    return tuple(
+        Candidate(name, -value, int(shown[best[place], place]), reference_id, photo_ids[by_name[best[place]]])
+        for value, name, (_, reference_id, place) in sorted((pair[0], name, pair) for name, pair in found.items())
+    )
 
 
 def best_of(rows: Sequence[Scores], score: str) -> Floats:

@@ -63,8 +63,8 @@ def judges(references: Sequence[Indexed], work: Workspace, impostors: ImpostorDi
     assert found.calibration is not None
     if shared >= KEPT_LABELS:
         return found
-    n_before = len(found.calibration.labels)
-    n_kept = len(set(found.calibration.labels) & set(labels(references)))
+    n_before, now = len(found.calibration.labels), set(labels(references))
+    n_kept = sum(label in now for label in found.calibration.labels)
     if n_kept:
         work.listener.note(
             f"the gallery was calibrated with {n_before} photos, of which {n_kept} are among its {len(references)} under the same label; "
@@ -87,7 +87,7 @@ def tell_preparation(work: Workspace) -> None:
 
 
 def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
-    """A note where these photos were calibrated with other settings, the most like these."""
+    """A note where these photos were calibrated with other settings, the most like these, or by another version or device."""
     own, now = set(labels(references)), _settings(work)
     others: list[dict[str, object]] = []
     for file in sorted((work.folder / "calibration").glob("*/*.json")):
@@ -97,7 +97,10 @@ def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
             continue  # or of an earlier version
         if found is not None and len(own & found[0]) >= KEPT_LABELS * max(len(own), len(found[0])):
             others.append({name: found[1].get(name) for name in now if found[1].get(name) != now[name]})
-    if others and (before := min(others, key=len)):
+    before = min(others, key=len, default=None)
+    if before is not None and not before:
+        work.listener.note("the gallery was calibrated on another device or by another version; run `reid calibrate` again")
+    elif before:
         here = {name: now[name] for name in before}
         work.listener.note(
             f"the gallery is calibrated {_as_options(before)}, and so there are no probabilities here; run `reid calibrate` with the "
@@ -125,8 +128,8 @@ def _stored(references: Sequence[Indexed], work: Workspace) -> list[tuple[float,
     for name in work.results(_kind(work)).names():
         one = work.known(_kind(work), name, _read, "it is not used; run `reid calibrate` again")
         if one is not None and one.calibration is not None:  # none where another process has replaced it
-            known = one.calibration.labels
-            found.append((len(own & set(known)) / max(len(known), len(references), 1), name, one))
+            known = set(one.calibration.labels)
+            found.append((len(own & known) / max(len(known), len(own), 1), name, one))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,23 +48,18 @@ def read(refs: Sequence[PhotoRef], digests: Digests, listener: Listener, check: 
 
 
 def _copies(items: Sequence[Indexed]) -> Iterator[tuple[Indexed, Indexed]]:
-    """Each photo that has the content, box and mask of another, with the first such photo."""
-    n_of = Counter(item.digest for item in items)
-    doubled = [item for item in items if n_of[item.digest] > 1]
-    by_content: dict[str, list[Indexed]] = {}
-    for item in doubled:
-        by_content.setdefault(item.digest, []).append(item)
-    for item in doubled:
-        first, second, *_ = by_content[item.digest]
-        yield item, second if item is first else first
+    """Each photo that has the content, box and mask of an earlier one, with the first such photo."""
+    first: dict[str, Indexed] = {}
+    for item in items:
+        if (other := first.setdefault(item.digest, item)) is not item:
+            yield item, other
 
 
 def tell_names(items: Sequence[Indexed], listener: Listener) -> None:
     """A note of each photo that stands in a gallery under two names."""
     for item, other in _copies(items):
-        names = item.ref.identity, other.ref.identity
-        if names[0] != names[1] and item.ref.image_id < other.ref.image_id:
-            pair = f"{item.ref.image_id} ({names[0] or UNKNOWN}) and {other.ref.image_id} ({names[1] or UNKNOWN})"
+        if item.ref.identity != other.ref.identity:
+            pair = " and ".join(f"{one.ref.image_id} ({one.ref.identity or UNKNOWN})" for one in (other, item))
             listener.note(f"{pair} are one photo; one of the names is wrong")
 
 

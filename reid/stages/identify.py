@@ -11,7 +11,7 @@ from ..errors import PhotoError
 from ..records import IdentityRanking, Indexed, NewShare, Query
 from ..scoring import ImpostorDistribution, Scores
 from .match import compared
-from .score import compare, rank
+from .score import compare, first, rank
 from .second_look import look_again
 from .select import Stage
 from .workspace import Workspace
@@ -145,9 +145,10 @@ def _sure_of(
     named = {item.ref.identity for item in references}
     found: dict[str, str] = {}
     for photo, column, places in zip(photos, columns, seen, strict=True):
-        best = rank((photo,), references, (column,), work.settings.score.score)[0]
-        p = scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) if places else 1.0
-        if p <= work.settings.decide.match_below and best.identity in named:
+        best = first((photo,), references, (column,), work.settings.score.score) if places else None
+        if best is None or best.identity not in named:
+            continue
+        if scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) <= work.settings.decide.match_below:
             found[photo.ref.image_id] = best.identity
     return found
 

@@ -57,7 +57,7 @@ def queries(
     With `labelled` photos, as in an evaluation, a photo without an encounter is a query by itself, and no query is of two animals. Two
     boxes of one photo are two animals."""
     groups: dict[tuple[str, ...], list[Indexed]] = {}
-    n_boxes: dict[tuple[str, Path], int] = {}
+    n_boxes: dict[tuple[str | Path, ...], int] = {}
     for item in items:
         ref = item.ref
         key: tuple[str, ...] = ("photo", ref.image_id)
@@ -65,8 +65,9 @@ def queries(
             key = "encounter", ref.encounter
         elif encounters and not labelled:
             key = "folder", str(ref.path.resolve().parent)
-        box = n_boxes[key[1], ref.path] = n_boxes.get((key[1], ref.path), 0) + 1
-        groups.setdefault((*key, str(ref.identity) if labelled else "", "" if box == 1 else f"#{box}"), []).append(item)
+        key = *key, str(ref.identity) if labelled else ""
+        box = n_boxes[*key, ref.path] = n_boxes.get((*key, ref.path), 0) + 1
+        groups.setdefault((*key, "" if box == 1 else f"#{box}"), []).append(item)
     found: list[Query] = []
     taken: set[str] = set()
     for (kind, unit, _, box_name), group in groups.items():

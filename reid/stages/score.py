@@ -55,6 +55,17 @@ def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequ
     return scoring.rank(columns, score, photo_ids, reference_ids, [item.ref.identity for item in references])
 
 
+def first(
+    photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str, without: str | None = None
+) -> Candidate | None:
+    """The individual that stands first, whatever the number of references, and it not being the one left out; None where nothing was found
+    of any: then all that could stand first score the lowest there is."""
+    best = scoring.best_of(columns, score)
+    places = np.flatnonzero(best > best.min(initial=np.inf)).tolist()
+    ranked = rank(photos, [references[place] for place in places], [column.take(places) for column in columns], score)
+    return next((one for one in ranked if one.identity != without), None)
+
+
 def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:
     """The impostor distribution of this gallery, measured once for its present photos; the one that ships where it has too few pairs.
 
@@ -111,6 +122,8 @@ def impostor_pairs(references: Sequence[Indexed], most: int, across: bool = True
 
     References stand in a ring by their digests; each is paired with the next, then with the one after the next, and so on."""
     ring = sorted((item for item in references if item.ref.identity is not None), key=lambda item: (item.digest, item.ref.image_id))
+    if len({item.ref.identity for item in ring}) < 2:
+        return []
     pairs: dict[frozenset[str], tuple[Indexed, Indexed]] = {}
     for step in range(1, len(ring) // 2 + 1):
         for i, a in enumerate(ring):
@@ -124,8 +137,10 @@ def impostor_pairs(references: Sequence[Indexed], most: int, across: bool = True
 
 
 def apart(a: Indexed, b: Indexed) -> bool:
-    """Two photos, not of one encounter."""
-    return a.digest != b.digest and (a.ref.encounter is None or a.ref.encounter != b.ref.encounter)
+    """Two photos, not of one encounter; nor, where nobody has named one of them, of one day, which may be the same animal's burst."""
+    if a.digest == b.digest or (a.ref.encounter is not None and a.ref.encounter == b.ref.encounter):
+        return False
+    return (a.ref.identity is not None and b.ref.identity is not None) or a.ref.date is None or a.ref.date != b.ref.date
 
 
 def without_encounter(photos: Sequence[Indexed], references: Sequence[Indexed]) -> list[Indexed]:

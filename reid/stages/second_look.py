@@ -20,7 +20,7 @@ from ..records import Indexed, Photo
 from ..scoring import ImpostorDistribution, Scores
 from .match import NONE, known_of, match, match_pair
 from .pipeline import Pipeline
-from .score import rank
+from .score import first
 from .workspace import Workspace
 
 LEAST_CONFIDENCE = 0.1  # of the matches that a motion is made of
@@ -46,12 +46,11 @@ def look_again(
     found, seen = list(columns), set[str]()
     rows, places = ({item.ref.image_id: place for place, item in enumerate(items)} for items in (photos, references))
     for _ in range(work.settings.match.second_look if impostors.weight else 0):
-        ranked = rank(photos, references, found, work.settings.score.score)
-        first = next((one for one in ranked if one.identity != without), None)
-        if first is None or first.identity in seen:
+        best = first(photos, references, found, work.settings.score.score, without)
+        if best is None or best.identity in seen:
             break
-        seen.add(first.identity)
-        row, place = rows[first.photo_id], places[first.reference_id]
+        seen.add(best.identity)
+        row, place = rows[best.photo_id], places[best.reference_id]
         again = second(photos[row], references[place], work, impostors.weights)
         if again is not None:
             scores = scoring.evidence([again], len(work.first.load(photos[row])), impostors, work.settings.score.min_confidence)

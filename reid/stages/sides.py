@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import extractors
-from ..decision.sides import MOST, SideEstimate, SideModel, learn, learnable
+from ..decision.sides import LEAST, MOST, SideEstimate, SideModel, learn, learnable
 from ..errors import PhotoError
 from ..records import Indexed
 from ..store import LayoutStore, fingerprint
@@ -23,9 +23,15 @@ Layouts = NDArray[np.float16]
 
 
 def known_sides(references: Sequence[Indexed]) -> list[Indexed]:
-    """The photos that sides are learned from, at most `MOST`, spread over the gallery; none where they are too few."""
-    found = [references[place] for place in learnable([item.ref.orientation for item in references])]
-    return found if len(found) <= MOST else [found[place] for place in np.linspace(0, len(found) - 1, MOST).astype(int)]
+    """The photos that sides are learned from, about `MOST`, those of each side spread over the gallery; none where they are too few."""
+    places = learnable([item.ref.orientation for item in references])
+    if len(places) <= MOST:
+        return [references[place] for place in places]
+    of_side: dict[str | None, list[int]] = {}
+    for place in places:
+        of_side.setdefault(references[place].ref.orientation, []).append(place)
+    kept = {side: max(LEAST, MOST * len(own) // len(places)) for side, own in of_side.items()}
+    return [references[own[i]] for side, own in of_side.items() for i in np.linspace(0, len(own) - 1, kept[side]).astype(int)]
 
 
 def n_to_estimate(references: Sequence[Indexed]) -> int:
