@@ -134,6 +134,19 @@ def test_occasions_and_sides_are_asked_for(season, tmp_path):
     ]  # fmt: skip
 
 
+def test_start_and_end_of_occasions_are_read_in_one_order_which_is_told(season, tmp_path, call):
+    table = tmp_path / "when.csv"
+    table.write_text("start,end\n03/01/2019,05/31/2019\n03/01/2021,06/01/2021\n")
+    out = tmp_path / "o.inp"
+    words = ("export", "--gallery", season, "--to", "mark", "--occasions", table, "--side", "left", "--out", out)
+    status, said, _ = call(*words)
+    assert status == 0 and f"{table}, start and end: dates are read as month/day/year, as 05/31/2019 tells\n" in said
+    assert (tmp_path / "o.occasions.csv").read_text().splitlines()[1:] == ["1,2019-03-01,2019-05-31,731", "2,2021-03-01,2021-06-01,"]
+    table.write_text("start,end\n03/01/2019,04/05/2019\n03/01/2021,04/06/2021\n")
+    said = call(*words, "--force")[1]
+    assert "no date tells day from month, so they are read as day/month/year; 03/01/2019 is read as 2019-01-03" in said
+
+
 def test_secr_has_metres_or_nothing(season, tmp_path):
     pytest.importorskip("pyproj")
     found = read(season)

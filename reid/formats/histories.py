@@ -7,7 +7,7 @@ a photo may have had no camera. A table of intervals says it, and may hold occas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -57,6 +57,7 @@ class Histories:
     captures: tuple[Capture, ...]
     linked: str  # how many animals are known from one side only
     photos_on: tuple[tuple[int, bool], ...]  # of each photo of one occasion, whether it counts or not: its place, and whether it is named
+    notes: tuple[str, ...]  # how the table of occasions was read
     left_out: tuple[tuple[str, str], ...]
 
     @property
@@ -68,14 +69,14 @@ class Histories:
         met = {(one.identity, one.occasion) for one in self.captures}
         return {name: "".join("01"[(name, place) in met] for place in range(len(self.occasions))) for name in self.identities}
 
-    def empty(self, met: Collection[int]) -> list[str]:
-        """A note of the occasions with photos on which no animal was `met`: the 0 of every animal may be nothing but work that is left to
-        do."""
+    def told(self, met: Collection[int]) -> list[str]:
+        """The notes, and one of the occasions with photos on which no animal was `met`: the 0 of every animal may be nothing but work that
+        is left to do."""
         n_photos, n_named = Counter(place for place, _ in self.photos_on), Counter(place for place, named in self.photos_on if named)
         empty = sorted(n_photos.keys() - met)
         each = [f"{self.occasions[one].name} ({counted(n_photos[one], 'photo')}, {n_named[one]:,} of known animals)" for one in empty]
         what = counted(len(empty), "occasion has", "occasions have")
-        return [f"{what} photos and a 0 for every animal, since none of them counts: {some(each)}"] if empty else []
+        return [*self.notes, *([f"{what} photos and a 0 for every animal, since none of them counts: {some(each)}"] if empty else [])]
 
     def table(self) -> bytes:
         """The occasions as csv: name, first and last day, days from its first day to that of the next."""
@@ -103,7 +104,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
             left_out.append((ref.image_id, reason))
         else:
             kept.append((ref, when))
-    occasions = _occasions(options.occasions, [when for _, when in dated if when is not None])
+    occasions, notes = _occasions(options.occasions, [when for _, when in dated if when is not None])
     captures = []
     for ref, when in kept:
         place = _place(occasions, when)
@@ -119,7 +120,7 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
         what = counted(len(bare), "animal counts", "animals count")
         linked += f"; {what} of which no photo says left or right ({some(bare)}), and may be another one's other side: say it {SAY_IT}"
     on = [(place, ref.identity is not None) for ref, when in dated if (place := _place(occasions, when)) is not None]
-    return Histories(tuple(occasions), tuple(captures), linked, tuple(on), tuple(left_out))
+    return Histories(tuple(occasions), tuple(captures), linked, tuple(on), tuple(notes), tuple(left_out))
 
 
 def _side(ref: PhotoRef) -> str | None:
@@ -163,11 +164,12 @@ def _place(occasions: Sequence[Occasion], when: When | None) -> int | None:
     return next((place for place, one in enumerate(occasions) if one.first <= when.first <= when.last <= one.last), None)
 
 
-def _occasions(said: str, dated: Sequence[When]) -> list[Occasion]:
+def _occasions(said: str, dated: Sequence[When]) -> tuple[list[Occasion], list[str]]:
+    """And how they were read. Raises GalleryError, SettingsError."""
     if said not in UNITS:
         return _intervals(Path(said))
     found = {_unit(when.first, said) for when in dated if _unit(when.first, said) == _unit(when.last, said)}
-    return [Occasion(*one) for one in sorted(found, key=lambda one: one[1])]
+    return [Occasion(*one) for one in sorted(found, key=lambda one: one[1])], []
 
 
 def _unit(day: date, unit: str) -> tuple[str, date, date]:
@@ -179,8 +181,9 @@ def _unit(day: date, unit: str) -> tuple[str, date, date]:
     return f"{day:%Y-%m}", day.replace(day=1), after - timedelta(days=1)
 
 
-def _intervals(file: Path) -> list[Occasion]:
-    """A table with the columns `start` and `end` (the last day), and perhaps `occasion`, its name. Raises GalleryError, SettingsError."""
+def _intervals(file: Path) -> tuple[list[Occasion], list[str]]:
+    """Of a table with the columns `start` and `end` (the last day), and perhaps `occasion`, its name: both are written in one order of day
+    and month. Raises GalleryError, SettingsError."""
     if not file.is_file():
         raise SettingsError(f"--occasions {file} is none of {', '.join(UNITS)}, and there is no such table")
     table = read_table(file)
@@ -188,13 +191,12 @@ def _intervals(file: Path) -> list[Occasion]:
     missing = [name for name in ("start", "end") if name not in places]
     if missing:
         raise GalleryError(f"{file}: column {missing[0]!r} is missing; a table of occasions has start, end and perhaps occasion")
-    days: dict[str, Mapping[str, When]] = {}
-    for name in ("start", "end"):
-        days[name], _ = read_dates(name, [(where, _cell(cells, places[name])) for where, cells in table.rows])
+    both = [(where, _cell(cells, places[name])) for name in ("start", "end") for where, cells in table.rows]
+    days, notes = read_dates(f"{file}, start and end", both)
     problems: list[str] = []
     found: list[Occasion] = []
     for number, (where, cells) in enumerate(table.rows, start=1):
-        start, end = (days[name].get(_cell(cells, places[name])) for name in ("start", "end"))
+        start, end = (days.get(_cell(cells, places[name])) for name in ("start", "end"))
         for name, when in (("start", start), ("end", end)):
             if when is None:
                 problems.append(f"{file}, {where}: {_cell(cells, places[name])!r} is no day (column {name})")
@@ -209,7 +211,7 @@ def _intervals(file: Path) -> list[Occasion]:
             found.append(Occasion(name or str(number), start.first, end.last))
     if problems or not found:
         raise GalleryError(f"{file}: {counted(len(problems), 'problem')}" if problems else f"{file} names no occasion", tuple(problems))
-    return found
+    return found, notes
 
 
 def _cell(cells: Sequence[str], place: int) -> str:

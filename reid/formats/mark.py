@@ -42,7 +42,7 @@ def finished(found: Histories, files: Mapping[Path, bytes], names: Mapping[str, 
     for file, data in files.items():
         write_atomically(file, data)
     met = f"{counted(len(found.identities), 'animal')} on {counted(len(found.occasions), 'occasion')}"
-    notes = [f"{met}; {found.linked}", *found.empty({one.occasion for one in found.captures})]
+    notes = [f"{met}; {found.linked}", *found.told({one.occasion for one in found.captures})]
     if changed:
         notes.append(f"{counted(len(changed), 'name holds', 'names hold')} letters that cannot be written; {map_of_names} maps them")
     return Written(tuple(files), tuple(notes), (), len(found.captures), found.left_out)

@@ -53,7 +53,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     notes = [
         f"{counted(len({name for name, *_ in lines}), 'animal')} on {counted(len(found.occasions), 'occasion')} at "
         f"{counted(len(places), 'site')}; {found.linked}",
-        *found.empty({occasion - 1 for _, occasion, _ in lines}),
+        *found.told({occasion - 1 for _, occasion, _ in lines}),
         f"coordinates are metres of {projection}",
         'in R: read.capthist("captures.txt", "traps.txt", detector = "count", noccasions = ' + f"{len(found.occasions)})",
         *([f"{counted(len(changed), 'name holds', 'names hold')} letters that secr does not take; names.csv maps them"] if changed else []),
