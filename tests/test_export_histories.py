@@ -48,6 +48,17 @@ def test_an_animal_of_whose_sides_nothing_is_known_is_told_where_linked_ones_cou
     )  # none has sides
 
 
+def test_a_side_counts_by_the_words_in_it_and_one_that_is_not_known_is_told(season, tmp_path):
+    table = season / "metadata.csv"
+    text = table.read_text("utf-8").replace("11:30,right", "11:30,right (poor)").replace(",R,", ",right fin,")
+    table.write_text(text.replace("2019,,", "2019-05-01,upright,"), "utf-8")
+    written = write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="right")
+    assert parsed_inp((tmp_path / "o.inp").read_bytes()) == {"Luna": "0100", "Nala b": "0001"} and written.n_photos == 2
+    assert dict(written.left_out)["g.png"] == histories.ODD_SIDE
+    assert dict(written.left_out)["a.png"].startswith("of another side than --side right counts")
+    assert "2 of 3 animals are unlinked" in written.notes[0]
+
+
 def test_a_map_of_names_is_that_of_the_last_export(season, tmp_path):
     write(read(season), "mark", tmp_path / "o.inp", occasions="year", side="left")
     assert "'=Zoe" in (tmp_path / "o.names.csv").read_text()

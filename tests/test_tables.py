@@ -271,17 +271,18 @@ def test_every_optional_cell_may_say_that_nothing_is_known(root):
 
 
 def test_two_opposite_sides_are_none_and_a_side_that_is_not_known_is_told(root):
-    sides = ("left/right", "L+R", "links und rechts", "Top-Left", "upright", "left", "-", "")
+    sides = ("left/right", "L+R", "links und rechts", "Top-Left", "upright", "left", "Right fin", "")
     table(root, "path,identity,orientation\n" + "".join(f"{file}.png,amber,{side}\n" for file, side in zip("abcdefgh", sides)))
     found = read(root)
-    assert [ref.orientation for ref in found.references] == [None, None, None, "topleft", "upright", "left", None, None]
+    assert [ref.orientation for ref in found.references] == [None, None, None, "topleft", "upright", "left", "right fin", None]
     [opposed] = [note for note in found.notes if "opposite" in note]
     assert (
         "metadata.csv: 3 photos have two opposite sides ('left/right' in line 2, 'L+R' in line 3, 'links und rechts' in line 4)" in opposed
     )
     [odd] = [note for note in found.notes if "not known here" in note]
-    assert "metadata.csv: 1 photo has a side that is not known here ('upright')" in odd
-    with pytest.raises(GalleryError, match="it has left, topleft, upright"):
+    assert odd == "metadata.csv: 1 photo has a side that is not known here ('upright'); it stays as it is, and is compared with every side"
+    assert "metadata.csv: 1 photo has other words beside the side ('Right fin'); it stays as it is, and counts as that side" in found.notes
+    with pytest.raises(GalleryError, match="it has left, right fin, topleft, upright"):
         catalogue.restrict(found, orientation="left/right")
 
 

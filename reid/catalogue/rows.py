@@ -17,7 +17,7 @@ from .draft import Draft
 from .files import Files, Found, Missing
 from .folders import readable
 from .outlines import outline_fault
-from .sides import is_contradictory, is_side, side
+from .sides import is_contradictory, is_side, names_a_view, side
 from .table import Table
 from .values import box, counted, is_given, some
 
@@ -125,10 +125,14 @@ class _Reader:
         if self.opposed:
             n = counted(len(self.opposed), "photo has", "photos have")
             notes.append(f"{name}: {n} two opposite sides ({some(self.opposed)}), which counts as none; write the one that it shows")
-        if self.odd:
-            n = counted(len(self.odd), "photo has", "photos have")
-            words = some([repr(word) for word in dict.fromkeys(self.odd)])
-            notes.append(f"{name}: {n} a side that is not known here ({words}); it stays as it is, and is compared with every side")
+        odd = [word for word in self.odd if not names_a_view(word)]
+        wordy = [word for word in self.odd if names_a_view(word)]
+        for those, what, so in ((odd, "a side that is not known here", "is compared with every side"),
+                                (wordy, "other words beside the side", "counts as that side")):  # fmt: skip
+            if those:
+                n = counted(len(those), "photo has", "photos have")
+                words = some([repr(word) for word in dict.fromkeys(those)])
+                notes.append(f"{name}: {n} {what} ({words}); it stays as it is, and {so}")
         return notes
 
     def _dates(self) -> tuple[dict[str, When], list[str]]:

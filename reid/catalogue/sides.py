@@ -71,6 +71,17 @@ def opposite(a: str | None, b: str | None) -> bool:
     return any(one in words_a and other in words_b for one, other in pairs)
 
 
+def names_a_view(text: str | None) -> bool:
+    """Whether a word in it is known here: of `right fin`, not of `upright`, which is opposite to none."""
+    return bool(_words(text))
+
+
+def flank(view: str | None) -> str | None:
+    """left or right, of topleft and `right fin`, too; None for a view that shows neither or both, and where nothing is known."""
+    found = _words(view) & {"left", "right"}
+    return found.pop() if len(found) == 1 else None
+
+
 def mirrored(view: str) -> str:
     """The side that the mirror image of a photo shows: right of left, topleft of topright; what knows no left and right is itself.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..catalogue import Gallery
 from ..catalogue.columns import folded
 from ..catalogue.dates import When, read_dates
-from ..catalogue.sides import SAY_IT
+from ..catalogue.sides import SAY_IT, flank, names_a_view
 from ..catalogue.table import read_table
 from ..catalogue.values import counted, some
 from ..errors import GalleryError, SettingsError
@@ -25,6 +25,7 @@ from .writing import ExportOptions, by_reason, csv_bytes
 
 NOBODY = "nobody has named the animal; `reid review` asks who it is"
 NO_SIDE = f"nobody has said the side; say it {SAY_IT}"
+ODD_SIDE = f"the side that is said is no word known here; say left or right {SAY_IT}"
 ONE_SIDE = "the animal is known from one side only, and may be another one's other side; --side left or right counts it"
 NO_DATE = "nobody has said the date; say it in the column date"
 VAGUE = "the date is a month or a year, of no one occasion; say the day in the column date"
@@ -123,17 +124,12 @@ def histories(gallery: Gallery, options: ExportOptions) -> Histories:
     return Histories(tuple(occasions), tuple(captures), linked, tuple(on), tuple(notes), tuple(left_out))
 
 
-def _side(ref: PhotoRef) -> str | None:
-    """left or right, of topleft too; None for a view that shows neither, and where nothing is known."""
-    return next((word for word in SIDES[:2] if (ref.orientation or "").endswith(word)), None)
-
-
 def _sides(refs: Sequence[PhotoRef]) -> dict[str, set[str]]:
     """Of each animal with a photo of its left or right side, which are known. One with a single side may stand in the catalogue a second
     time, for the other."""
     sides: dict[str, set[str]] = {}
     for ref in refs:
-        side = _side(ref)
+        side = flank(ref.orientation)
         if ref.identity is not None and side is not None:
             sides.setdefault(ref.identity, set()).add(side)
     return sides
@@ -142,9 +138,11 @@ def _sides(refs: Sequence[PhotoRef]) -> dict[str, set[str]]:
 def _wrong_side(ref: PhotoRef, side: str | None, unlinked: set[str]) -> str:
     if side == "linked":
         return ONE_SIDE if ref.identity in unlinked else ""
-    if _side(ref) == side:
+    if flank(ref.orientation) == side:
         return ""
-    return NO_SIDE if ref.orientation is None else f"of another side than --side {side} counts; nothing is to be done"
+    if not names_a_view(ref.orientation):
+        return NO_SIDE if ref.orientation is None else ODD_SIDE
+    return f"of another side than --side {side} counts; nothing is to be done"
 
 
 def _linked_note(side: str, n: int, n_named: int, names: Sequence[str]) -> str:
