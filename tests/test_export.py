@@ -1,9 +1,12 @@
 """`reid export`: what the catalogue knows in other people's formats, and back again where they can hold it."""
 
 import csv
+import inspect
 import io
 import json
 import re
+from dataclasses import fields
+from importlib import import_module
 
 import foreign
 import numpy as np
@@ -17,7 +20,8 @@ from hypothesis import strategies as st
 import reid
 from reid.catalogue import Kind
 from reid.catalogue.values import disarmed, rearmed
-from reid.formats.writing import plain_names
+from reid.formats import WRITERS
+from reid.formats.writing import ExportOptions, plain_names
 
 
 @PROPERTY
@@ -133,6 +137,30 @@ def test_the_command(season, tmp_path, call):
     assert code == 2 and "where its pictures would be read as photos" in err and not (season / "upload").exists()
     code, _, err = call("export", "--gallery", season, "--to", "nonsense", "--out", tmp_path / "o")
     assert code == 2 and "camtrap-dp" in err
+
+
+@pytest.mark.parametrize(
+    ("form", "words", "unused"),
+    [
+        ("camtrapr", ("--side", "left", "--occasions", "year"), "--occasions and --side; leave them out"),
+        ("csv", ("--side", "left"), "--side; leave it out"),
+        ("mark", ("--occasions", "year", "--side", "left", "--epsg", "auto", "--site", "Bay"), "--epsg and --site; leave them out"),
+        ("secr", ("--package", "p", "--species", "s", "--submitter", "me"), "--package and --species and --submitter; leave them out"),
+        ("coco", ("--copy",), "--copy; leave it out"),
+        ("wildbook", ("--package", "p"), "--package; leave it out"),
+    ],
+)
+def test_an_option_that_a_format_does_not_use_is_refused(season, tmp_path, call, form, words, unused):
+    status, out, err = call("export", "--gallery", season, "--to", form, "--out", tmp_path / "o", *words)
+    assert (status, out, err) == (2, "", f"reid: --to {form} makes no use of {unused}\n") and not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", sorted({*WRITERS.values()}))
+def test_a_writer_takes_the_options_that_it_reads(name):
+    writer = import_module(f"reid.formats.{name}")
+    source = inspect.getsource(writer)
+    read = set(re.findall(r"\boptions\.(\w+)", source)) & {one.name for one in fields(ExportOptions)} - {"format", "whole"}
+    assert set(writer.TAKES) == read | ({"occasions", "side"} if "histories(gallery, options)" in source else set())
 
 
 def test_decisions_of_people_count(tmp_path, call):

@@ -176,8 +176,8 @@ def _export(
         str | None, typer.Option(help="secr: number of a projection in metres, or auto for UTM.", rich_help_panel=HISTORIES)
     ] = None,
     package: Annotated[Path | None, typer.Option(help="camtrap-dp: your package, of which a copy is filled.")] = None,
-    species: Annotated[str | None, typer.Option(help="Species of photos of which the catalogue says none.")] = None,
-    site: Annotated[str | None, typer.Option(help="Site of photos of which the catalogue says none.")] = None,
+    species: Annotated[str | None, typer.Option(help="camtrapr, wildbook: species of photos of which the catalogue says none.")] = None,
+    site: Annotated[str | None, typer.Option(help="camtrapr, secr, wildbook: site of photos of which the catalogue says none.")] = None,
     submitter: Annotated[str | None, typer.Option(help="wildbook: your user name there.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="wildbook: copy the photos, too, under the names that Wildbook takes.")] = False,
     where: Annotated[list[str] | None, typer.Option(help='Only photos with column=value, as in "site=Bonaire".')] = None,
@@ -197,11 +197,14 @@ def _export(
 
     from .. import catalogue
     from ..errors import GalleryError
-    from ..formats.writing import ExportOptions, by_reason
+    from ..formats.writing import ExportOptions, by_reason, refuse_unused
     from ..imaging import facts
     from ..store import Digests
 
-    pictures = out if copy and to == "wildbook" else None
+    writer = import_module(f"..formats.{WRITERS[str(to)]}", __package__)
+    options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy)
+    refuse_unused(options, writer.TAKES)
+    pictures = out if copy else None
     beside = [out.with_name(f"{out.stem}.{what}.csv") for what in ("occasions", "names")] if str(to) in ("mark", "rmark") else []
     beside += [out.with_suffix(".inp")] if str(to) == "rmark" else []
     table = Path(occasions) if occasions and os.path.exists(occasions) else None
@@ -222,8 +225,7 @@ def _export(
         print(f"filter {said}")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy, every)
-    written = import_module(f"..formats.{WRITERS[str(to)]}", __package__).write(found, out, options)
+    written = writer.write(found, out, replace(options, whole=every))
     if written.problems:
         raise GalleryError(f"{len(written.problems)} problems; nothing was written", written.problems)
     for line in (*written.notes, *by_reason(written.left_out)):

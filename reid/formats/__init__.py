@@ -1,7 +1,7 @@
 """Other people's files, a file a format: what they say about photos comes in, what the catalogue knows goes out. No torch.
 
-A reader has `recognises(look)` and `read(look, options) -> Source`; a writer has `write(gallery, out, options) -> Written`. A new format is
-one file and one line here.
+A reader has `recognises(look)` and `read(look, options) -> Source`; a writer has `write(gallery, out, options) -> Written`, and `TAKES`,
+the options of an export that it reads. A new format is one file and one line here.
 """
 
 from __future__ import annotations

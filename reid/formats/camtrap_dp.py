@@ -29,6 +29,7 @@ from .described import photos
 from .source import Look, Options, Row, Source, of_rows
 from .writing import ExportOptions, Written, check_free, write_folder
 
+TAKES = ("package",)
 PACKAGE = "datapackage.json"
 TABLES = {
     "deployments": ("deploymentID",),

@@ -14,6 +14,7 @@ from ..store import write_atomically
 from .described import photos, whens
 from .writing import ExportOptions, Written, by_reason, csv_bytes
 
+TAKES = ("species", "site")
 COLUMNS = (
     "Station", "Species", "Individual", "DateTimeOriginal", "Date", "Time", "delta.time.secs", "delta.time.mins", "delta.time.hours",
     "delta.time.days", "Directory", "FileName",

@@ -12,6 +12,7 @@ from .described import described, photos
 from .source import Look, Objects, Options, Row, Source, as_json, numbers, of_rows
 from .writing import ExportOptions, Written
 
+TAKES: tuple[str, ...] = ()
 FORMAT, SCHEMA = "reid catalogue", 1
 MEANINGS = dict(zip(COLUMNS, COLUMNS))
 

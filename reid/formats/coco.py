@@ -20,6 +20,7 @@ from .described import described
 from .source import EMPTY, OTHERS, Look, Objects, Options, Row, Source, as_json, numbers, of_rows
 from .writing import ExportOptions, Written
 
+TAKES: tuple[str, ...] = ()
 IDENTITY = ("identity", "individual_id", "individual", "individualID", "animal_id")
 ORIENTATION = ("orientation", "position", "viewpoint", "side")
 DATE = ("datetime", "date", "date_captured")

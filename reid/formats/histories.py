@@ -30,6 +30,7 @@ ONE_SIDE = "the animal is known from one side only, and may be another one's oth
 NO_DATE = "nobody has said the date; say it in the column date"
 VAGUE = "the date is a month or a year, of no one occasion; say the day in the column date"
 OUTSIDE = "taken on a day of none of the occasions; nothing is to be done, unless the table of them lacks one"
+ASKED = ("occasions", "side")  # options, by every writer of histories
 UNITS = ("day", "month", "year")
 SIDES = ("left", "right", "linked")
 

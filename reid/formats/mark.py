@@ -10,9 +10,10 @@ from pathlib import Path
 from ..catalogue import Gallery
 from ..catalogue.values import counted
 from ..store import write_atomically
-from .histories import Histories, histories
+from .histories import ASKED, Histories, histories
 from .writing import ExportOptions, Written, csv_bytes, plain_names
 
+TAKES = ASKED
 ALLOWED = r" -)+-.0-~"  # printable ASCII without * and /, which end a comment
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..catalogue import Gallery
-from .histories import histories
+from .histories import ASKED, histories
 from .mark import ALLOWED, beside, finished, inp
 from .writing import ExportOptions, Written, csv_bytes, plain_names
+
+TAKES = ASKED
 
 
 def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:

@@ -19,9 +19,10 @@ from ..catalogue.values import counted, is_given, some
 from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
 from .described import cell, photos
-from .histories import histories
+from .histories import ASKED, histories
 from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, write_folder
 
+TAKES = (*ASKED, "epsg", "site")
 SAME_PLACE = 1e-3  # degrees or metres by which the photos of one site may differ, beside rounding
 NO_SITE = "nobody has said the site; say it in the column site, or give --site for all"
 Place = tuple[float, float]

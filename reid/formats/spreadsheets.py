@@ -14,6 +14,7 @@ from .described import described
 from .source import Look, Options, Source
 from .writing import ExportOptions, Written, csv_bytes, xlsx_writer
 
+TAKES: tuple[str, ...] = ()
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".parquet")
 PATH_PARTS = (("Directory", "FileName"), ("RelativePath", "File"), ("Directory", "File"))  # camtrapR, Timelapse
 MOST_ROWS = 1_048_575  # of a sheet, below its header

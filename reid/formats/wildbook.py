@@ -25,6 +25,7 @@ from .source import Look, Options, Row, Source, of_rows
 from .spreadsheets import SUFFIXES
 from .writing import ExportOptions, Written, check_free, csv_bytes, plain_names, write_folder, xlsx_writer
 
+TAKES = ("species", "site", "submitter", "copy")
 ASSET = re.compile(r"encounter\.mediaasset(\d+)", re.IGNORECASE)
 MOST_ENCOUNTERS = 200  # of a sheet
 NAMES = "names.csv"

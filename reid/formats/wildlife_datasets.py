@@ -13,6 +13,7 @@ from ..store import write_atomically
 from .described import described, photos, whens, written
 from .writing import ExportOptions, Written, csv_bytes
 
+TAKES: tuple[str, ...] = ()
 FIRST = ("image_id", "identity", "path", "bbox", "date", "orientation", "segmentation", "species", "split")
 ENDINGS = (".png", ".jpg", ".jpeg", ".tiff", ".bmp")
 

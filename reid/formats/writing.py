@@ -9,8 +9,8 @@ import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..catalogue import Gallery
@@ -23,7 +23,7 @@ LONGEST = 100  # letters of a name that others take
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What writers ask for; each reads what it needs."""
+    """What writers ask for; each reads those that it `TAKES`."""
 
     format: str = "csv"
     occasions: str | None = None  # day, month, year or a table of intervals
@@ -35,6 +35,15 @@ class ExportOptions:
     submitter: str | None = None
     copy: bool = False  # the photos, too
     whole: Gallery | None = None  # the gallery, where only a part of it is written: two sides are linked by photos of any part
+
+
+def refuse_unused(options: ExportOptions, taken: Collection[str]) -> None:
+    """Raises SettingsError where an option is given that the format makes no use of."""
+    usual = ExportOptions(options.format)
+    given = [one.name for one in fields(options) if getattr(options, one.name) != getattr(usual, one.name)]
+    if unused := [f"--{name}" for name in given if name not in taken]:
+        it = "it" if len(unused) == 1 else "them"
+        raise SettingsError(f"--to {options.format} makes no use of {' and '.join(unused)}; leave {it} out")
 
 
 @dataclass(frozen=True)
