@@ -8,15 +8,16 @@ import time
 
 import numpy as np
 import pytest
-from conftest import draw_animal, save
+from conftest import draw_animal, photo, save
 from safetensors.numpy import save as as_bytes
 
 import reid
+from reid.catalogue import DecisionLog, Kind, PhotoKey, decisions
 from reid.errors import GalleryError, StoreError
 from reid.records import PhotoRef
 from reid.review.pictures import Size, picture
 from reid.settings import Settings
-from reid.store import DamagedFile, JsonStore, digests, read_tensors
+from reid.store import DamagedFile, JsonStore, digests, is_sound, read_tensors
 from reid.store.files import write_tensors
 
 SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=60, resize=160, shortlist=4, embedding="none")
@@ -155,12 +156,56 @@ def test_photos_and_decisions_are_named_and_never_deleted(world, call):
     decisions.write_bytes(b"SQLite format 3\0" + bytes(1000))
     status, said, errors = call("check", "--gallery", world / "gallery", "--repair")
     assert status == 1 and said.startswith("2 damaged, 0 of them deleted")
-    assert f"reid: {photo} is not what it was" in errors and f"reid: {decisions} is damaged; nothing can compute it again" in errors
+    assert f"reid: {photo} is not what it was" in errors and f"reid: {decisions} is damaged or no log of decisions" in errors
     assert photo.exists() and decisions.exists()
-    with sqlite3.connect(world / "sound") as connection:
+    with sqlite3.connect(world / "another") as connection:
         connection.execute("CREATE TABLE decisions (number INT)")
-    shutil.copy(world / "sound", decisions)
-    assert str(decisions) not in call("check", "--gallery", world / "gallery")[2]
+    shutil.copy(world / "another", decisions)
+    assert f"reid: {decisions} is no log of decisions, but another program's" in call("check", "--gallery", world / "gallery")[2]
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """A gallery with a log of three decisions."""
+    photo(tmp_path / "gallery" / "luna" / "a.png")
+    log = DecisionLog(tmp_path / "gallery")
+    for number in range(3):
+        log.append(Kind.NEW, [PhotoKey(f"{number}", f"{number}.png")], observer="zoe", value=f"turtle{number}")
+    return log
+
+
+def test_what_a_killed_writer_left_of_a_decision_is_taken_back_and_no_damage(decided, tmp_path, call):
+    before, left = decided.history(), shutil.copytree(decided.path.parent, tmp_path / "left")
+    with decided.together() as connection:
+        connection.execute("PRAGMA cache_size = 1")  # pages are written before the end
+        for number in range(3, 99):
+            decided.append(Kind.NEW, [PhotoKey(f"{number}", f"{number}.png")], observer="zoe")
+        for file in decided.path.parent.glob(f"{decided.path.name}*"):  # as they lie there in the midst of it
+            shutil.copy(file, left)
+    assert (left / "decisions.sqlite-journal").exists() and not is_sound(left / "decisions.sqlite")
+    status, _, errors = call("check", "--gallery", left)
+    assert status == 0 and "decisions" not in errors
+    assert DecisionLog(left).history() == before
+
+
+def test_a_decision_that_is_not_what_it_was_is_found(decided, call):
+    whole = decided.path.read_bytes()
+    assert call("check", "--gallery", decided.path.parent)[0] == 0
+    decided.path.write_bytes(whole.replace(b"turtle1", b"turtlf1"))
+    status, _, errors = call("check", "--gallery", decided.path.parent)
+    assert status == 1 and f"reid: {decided.path} is damaged at decision 2; put a copy of it in its place\n" in errors
+    decided.path.write_bytes(whole[:39] + b"\5" + whole[40:])  # the number of free pages, which no decision is read from
+    status, _, errors = call("check", "--gallery", decided.path.parent)
+    assert status == 1 and f"reid: {decided.path} is damaged; nothing can compute it again" in errors
+
+
+def test_a_log_that_others_keep_to_themselves_is_not_called_damaged(decided, call, monkeypatch):
+    monkeypatch.setattr(decisions, "PATIENCE", 0.1)
+    with sqlite3.connect(decided.path) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        status, _, errors = call("check", "--gallery", decided.path.parent)
+    connection.close()
+    assert status == 2 and "has been in use by others" in errors and "damaged" not in errors
 
 
 def test_a_row_of_digests_that_is_not_what_was_written_is_found_and_read_again(world, call):

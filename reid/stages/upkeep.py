@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import retrieval
+from ..catalogue import DecisionLog
 from ..errors import PhotoError, StoreError
 from ..listener import Listener
 from ..records import PhotoRef
@@ -19,7 +21,6 @@ INDEXES = "shortlist"  # <kind>/<fingerprint>/<key>/
 BY_GALLERY = ("impostors", "recall", "runs")  # <kind>/<name>.json
 PICTURES = "pictures"  # <kind>/<side in px>/<..>/<digest>.jpg, as the review app shows photos
 OF_CALIBRATION = "calibration"  # what `reid calibrate` has learned, which `collect` leaves alone
-DECISIONS = "decisions.sqlite"
 AGAIN = "is damaged; --repair deletes it, and it is computed again when it is needed"
 CHANGED = "is not what it was, though its size and time are; put a copy in its place, or run `reid index --check` to take it as it is"
 LEARNED = "is damaged and not used; --repair deletes it; run `reid calibrate` again"
@@ -45,8 +46,21 @@ def damages(folder: Path, root: Path, listener: Listener) -> Iterator[Damage]:
         else:
             yield Damage(table, AGAIN, digests.files)
     digests.close()
-    if (root / DECISIONS).exists() and not ((root / DECISIONS).stat().st_size and is_sound(root / DECISIONS)):
-        yield Damage(root / DECISIONS, "is damaged; nothing can compute it again: put a copy of it in its place")
+    yield from _damaged_log(DecisionLog(root))
+
+
+def _damaged_log(log: DecisionLog) -> Iterator[Damage]:
+    """The log itself is asked first: it takes back what a killed writer has left half written, and knows what each decision was. Raises
+    StoreError where others keep it from being read, or what was left cannot be taken back."""
+    try:
+        log.history()
+    except StoreError as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):  # which says nothing of the file
+            raise
+        yield Damage(log.path, str(error).removeprefix(f"{log.path} "))
+    else:
+        if log.path.exists() and not is_sound(log.path):
+            yield Damage(log.path, "is damaged; nothing can compute it again: put a copy of it in its place")
 
 
 def _damaged_files(folder: Path, listener: Listener) -> Iterator[Damage]:
