@@ -110,6 +110,17 @@ def test_no_formula_reaches_a_spreadsheet(tmp_path):
     ]
 
 
+def test_a_longer_text_than_a_cell_of_a_workbook_holds_is_not_cut(root, tmp_path, call):
+    longest = f"[[{', '.join(['10'] * 8_000)}]]"
+    foreign.write_csv(root / "metadata.csv", ("path", "identity", "segmentation"), [("a.png", "Luna", longest), ("b.png", "Luna", "")])
+    words = ("export", "--gallery", root, "--to", "xlsx", "--out", tmp_path / "o" / "o.xlsx")
+    assert call(*words)[0] == 0 and pd.read_excel(tmp_path / "o" / "o.xlsx")["segmentation"][0] == longest
+    foreign.write_csv(root / "metadata.csv", ("path", "identity", "segmentation"), [("a.png", "Luna", longest.replace("10", "100"))])
+    status, _, err = call(*words, "--force")
+    what = "row 2, column 'segmentation': 40,002 letters, and a cell of a workbook holds 32,767; shorten it, or write csv"
+    assert status == 2 and err.splitlines()[-1] == f"reid: {what}" and [one.name for one in (tmp_path / "o").iterdir()] == ["o.xlsx"]
+
+
 def test_conditions_hold_for_queries_too(season, tmp_path, call):
     text = (season / "metadata.csv").read_text().replace("identity,", "identity,split,").replace("a.png,Luna,", "a.png,Luna,query,")
     (season / "metadata.csv").write_text(re.sub(r"(?m)^([b-g].png,[^,]*),", r"\1,,", text))

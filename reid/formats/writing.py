@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..catalogue import Gallery
 from ..catalogue.values import counted, disarmed, some
-from ..errors import SettingsError, StoreError
+from ..errors import GalleryError, SettingsError, StoreError
 from ..store import write_atomically
 
 LONGEST = 100  # letters of a name that others take
@@ -78,7 +78,8 @@ MOST_LETTERS = 32_767  # of a cell of a workbook
 
 
 def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "photos") -> Callable[[Path], None]:
-    """What writes a workbook of one sheet to a file; text stays text, whatever it looks like."""
+    """What writes a workbook of one sheet to a file; text stays text, whatever it looks like. It raises GalleryError for a longer text than
+    a cell holds, of which openpyxl would keep the beginning in silence."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
@@ -86,16 +87,16 @@ def xlsx_writer(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     def write(path: Path) -> None:
         book = Workbook(write_only=True)
         sheet = book.create_sheet(title)
-        for row in (columns, *rows):
+        for number, row in enumerate((columns, *rows), start=1):
             cells = []
-            for value in row:
+            for column, value in zip(columns, row, strict=True):
                 one = WriteOnlyCell(sheet, value=None if value == "" else value if not isinstance(value, str) else "")
                 if isinstance(value, str) and value:
-                    plain = ILLEGAL_CHARACTERS_RE.sub("", value).encode("utf-8", "backslashreplace").decode()
-                    one.value = disarmed(plain)
-                    if len(one.value) > MOST_LETTERS:
-                        raise StoreError(f"a cell of {len(one.value):,} letters is more than a workbook holds; write csv")
-                    one.data_type = "s"
+                    text = disarmed(ILLEGAL_CHARACTERS_RE.sub("", value).encode("utf-8", "backslashreplace").decode())
+                    if len(text) > MOST_LETTERS:
+                        what = f"row {number}, column {column!r}: {len(text):,} letters"
+                        raise GalleryError(f"{what}, and a cell of a workbook holds {MOST_LETTERS:,}; shorten it, or write csv")
+                    one.value, one.data_type = text, "s"
                 cells.append(one)
             sheet.append(cells)
         with open(path, "wb") as file:
