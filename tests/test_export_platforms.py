@@ -12,7 +12,7 @@ import pytest
 from conftest import photo, read, save
 from exchange import write
 
-from reid.errors import SettingsError
+from reid.errors import GalleryError, SettingsError
 
 
 def test_camtrap_dp_is_filled_in_a_copy(tmp_path):
@@ -149,3 +149,37 @@ def test_photos_of_nobody_are_not_one_animal_in_wildbook(tmp_path):
     write(read(tmp_path / "gallery"), "wildbook", tmp_path / "w", species="Chelonia mydas", site="Reef", submitter="me")
     sheet = pd.read_excel(tmp_path / "w" / "encounters.xlsx")
     assert len(sheet) == 3 and sheet["MarkedIndividual.individualID"].notna().sum() == 1
+
+
+def test_a_cell_that_says_that_nothing_is_known_is_blank_for_others(root, tmp_path):
+    """A site called NA would be a station, a detector, a place at Wildbook; a species called - would be another one than the package's."""
+    rows = [("a.png", "Luna", "2020-05-01 10:00", "left", "NA", "unknown", -3.5, 39.25),
+            ("b.png", "Luna", "2021-05-01 10:00", "left", "-", "?", -3.5, 39.25)]  # fmt: skip
+    columns = ("path", "identity", "date", "orientation", "site", "species", "latitude", "longitude")
+    foreign.write_csv(root / "metadata.csv", columns, rows)
+    found, none = read(root), "nobody has said site, species, which a record table needs"
+    with pytest.raises(GalleryError) as caught:
+        write(found, "camtrapr", tmp_path / "o" / "r.csv")
+    assert none in caught.value.problems[0]
+    write(found, "camtrapr", tmp_path / "o" / "r.csv", site="Reef", species="Chelonia mydas")
+    with open(tmp_path / "o" / "r.csv") as file:
+        assert [(row["Station"], row["Species"]) for row in csv.DictReader(file)] == [("Reef", "Chelonia mydas")] * 2
+    [no_species, no_site] = write(found, "wildbook", tmp_path / "w").problems
+    assert "Wildbook needs a species" in no_species and "Wildbook needs a site" in no_site
+    for form in ("csv", "json", "coco", "wildlife-datasets"):
+        write(found, form, tmp_path / "o" / form)
+        text = (tmp_path / "o" / form).read_text()
+        assert not [word for word in ("NA", "unknown", "?") if word in text] and "species" not in text
+    pytest.importorskip("pyproj")
+    write(found, "secr", tmp_path / "s", occasions="year", side="left", epsg="auto", site="Reef")
+    assert (tmp_path / "s" / "captures.txt").read_text().splitlines()[1:] == ["1 Luna 1 Reef", "1 Luna 2 Reef"]
+
+
+def test_a_species_that_is_not_known_is_no_other_one(tmp_path):
+    package = foreign.camtrap_dp(tmp_path / "package")
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    foreign.write_csv(gallery / "metadata.csv", ("path", "identity", "species"), [("../package/media/IMG_0002.jpg", "Zoë", "NA")])
+    write(read(gallery), "camtrap-dp", tmp_path / "out", package=package)
+    with open(tmp_path / "out" / "observations.csv") as file:
+        assert "Zoë" in [row["individualID"] for row in csv.DictReader(file)]

@@ -25,7 +25,7 @@ from ..errors import GalleryError, PhotoError, SettingsError
 from ..imaging import photo_size
 from ..records import PhotoRef
 from .archive import leads_out, unpacked_if_zip
-from .described import photos
+from .described import given, photos
 from .source import Look, Options, Row, Source, of_rows
 from .writing import ExportOptions, Written, check_free, write_folder
 
@@ -286,7 +286,7 @@ class _Photos:
                 refs = [ref for ref in boxed if _overlap(ref, box) >= SAME_BOX]
             elif not alone:
                 return None
-            own = {ref.columns.get("species", "").casefold() for ref in refs}
+            own = {given(ref, "species").casefold() for ref in refs}
             if species and own - {species, ""}:
                 return None
             names |= {ref.identity for ref in refs}

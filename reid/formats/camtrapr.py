@@ -11,7 +11,7 @@ from pathlib import Path
 from ..catalogue import Gallery, way
 from ..errors import GalleryError
 from ..store import write_atomically
-from .described import photos, whens
+from .described import given, photos, whens
 from .writing import ExportOptions, Written, by_reason, csv_bytes
 
 TAKES = ("species", "site")
@@ -26,7 +26,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     left_out: list[tuple[str, str]] = []
     found: list[tuple[str, str, str, datetime, str, str]] = []
     for ref, when in zip(refs, whens(refs), strict=True):
-        station, species = ref.columns.get("site", "") or options.site or "", ref.columns.get("species", "") or options.species or ""
+        station, species = given(ref, "site") or options.site or "", given(ref, "species") or options.species or ""
         missing = {"animal": ref.identity, "site": station, "species": species, "time of day": when and when.moment}
         lacking = [name for name, value in missing.items() if not value]
         if lacking:

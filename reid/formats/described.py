@@ -9,6 +9,7 @@ from pathlib import Path
 from ..catalogue import Gallery, readable, way
 from ..catalogue.columns import COLUMNS, SYNONYMS, folded
 from ..catalogue.dates import When, read_dates
+from ..catalogue.values import is_given
 from ..records import UNKNOWN, PhotoRef
 from .source import as_json
 
@@ -58,6 +59,12 @@ def relative(path: Path | str, root: Path) -> str:
     return readable(os.path.relpath(os.path.abspath(path), os.path.realpath(root)))
 
 
+def given(ref: PhotoRef, meaning: str) -> str:
+    """A cell of one of the catalogue's own columns; blank where it says that nothing is known, as NA and - do."""
+    text = ref.columns.get(meaning, "")
+    return text if is_given(text) else ""
+
+
 def cell(columns: Mapping[str, str], *names: str) -> str:
     """The first that is given of some columns, whatever their capitals and strokes."""
     wanted = list(map(folded, names))
@@ -81,13 +88,13 @@ def _row(root: Path, ref: PhotoRef, when: When | None, extras: Sequence[str]) ->
         "path": path,
         "identity": ref.identity or UNKNOWN,
         "image_id": "" if ref.image_id == path else ref.image_id,
-        "date": written(when) or ref.columns.get("date", ""),
+        "date": written(when) or given(ref, "date"),
         "orientation": ref.orientation or "",
         "encounter": ref.encounter or "",
         "bbox": "" if ref.crop is None else as_json(ref.crop),
         "segmentation": outline,
         "mask": "" if outline or not ref.mask else _below(ref.mask, root),
-        **{name: ref.columns.get(name, "") for name in ("species", "site", "split")},
+        **{name: given(ref, name) for name in ("species", "site", "split")},
     }
 
 

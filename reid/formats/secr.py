@@ -18,7 +18,7 @@ from ..catalogue.columns import DEGREES, METRES
 from ..catalogue.values import counted, is_given, some
 from ..errors import GalleryError, SettingsError
 from ..records import PhotoRef
-from .described import cell, photos
+from .described import cell, given, photos
 from .histories import ASKED, histories
 from .writing import ExportOptions, Written, by_reason, csv_bytes, plain_names, write_folder
 
@@ -36,7 +36,7 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     names = plain_names({name: name for name in found.identities}, "A-Za-z0-9._-")
     left_out, lines = list(found.left_out), []
     for one in found.captures:
-        site = _site(_sited(one.ref, options.site))
+        site = given(_sited(one.ref, options.site), "site")
         if site not in places:
             left_out.append((one.ref.image_id, f"site {site!r} has no place; say it in latitude and longitude" if site else NO_SITE))
         else:
@@ -68,11 +68,7 @@ def _text(lines: Sequence[str]) -> bytes:
 
 def _sited(ref: PhotoRef, site: str | None) -> PhotoRef:
     """With this site, where the catalogue says none."""
-    return ref if _site(ref) or not site else replace(ref, columns={**ref.columns, "site": site})
-
-
-def _site(ref: PhotoRef) -> str:
-    return ref.columns.get("site", "")
+    return ref if given(ref, "site") or not site else replace(ref, columns={**ref.columns, "site": site})
 
 
 def _projected(refs: Sequence[PhotoRef], epsg: str | None) -> tuple[dict[str, Place], str]:
@@ -138,7 +134,7 @@ def _places(refs: Sequence[PhotoRef], names: tuple[tuple[str, ...], tuple[str, .
     problems: dict[str, None] = {}
     for ref in refs:
         texts = [cell(ref.columns, *axis) for axis in names]
-        site = _site(ref)
+        site = given(ref, "site")
         if not site or not all(map(is_given, texts)):
             continue
         try:
