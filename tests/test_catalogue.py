@@ -133,6 +133,16 @@ def test_codes_are_no_slips_of_the_pen():
     assert twins(Counter(f"KW{a}{b}{c}X" for a in letters for b in letters for c in letters)) == []
 
 
+def test_a_value_that_holds_a_comma_can_be_named(root):
+    rows = [("a", "Luna, Jr", "left", '"Bonaire, North"'), ("b", "Luna", "right", "Bonaire"), ("c", "Nala", "", "Curaçao")]
+    lines = [f'{name}.png,"{who}",{side},{site}' for name, who, side, site in rows]
+    table(root, "\n".join(["path,Name,orientation,site", *lines]))
+    for where, kept in (("site=Bonaire, North", "ab"), ("site=Bonaire,Curaçao", "bc"), ("identity=Luna, Jr", "ab"),
+                        ("orientation=left,right", "ab")):  # fmt: skip
+        assert [ref.path.stem for ref in catalogue.restrict(read(root), [where])[0].references] == list(kept), where
+    assert catalogue.restrict(read(root), ["site=North, Curaçao"])[1] == "site=Curaçao,North"
+
+
 def test_restricting_says_what_it_did(root):
     table(root, "path,identity,orientation,site\na.png,amber,left,Bonaire\nb.png,basil,right,Bonaire\nc.png,cora,left,Zakynthos\n")
     found = read(root)

@@ -21,8 +21,8 @@ MEANINGS = {folded(word): meaning for word, meaning in SYNONYMS.items()}
 def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | None = None) -> tuple[Gallery, str | None]:
     """The gallery with only the references that fit, and the filter in words; raises GalleryError if none does.
 
-    `where` holds `column=value` conditions that must all hold; several values of a column are separated by commas. Sides are compared by
-    what they mean, so that `L` is left."""
+    `where` holds `column=value` conditions that must all hold; several values of a column are separated by commas, and one may
+    hold commas itself. Sides are compared by what they mean, so that `L` is left."""
     kept = list(gallery.references)
     said = []
     for condition in where:
@@ -35,7 +35,8 @@ def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | Non
         if name is None:
             raise GalleryError(f"--where {condition!r}: the gallery has no column {column!r}; it has {', '.join(known) or 'no table'}")
         wanted = {value.strip() for value in values.split(",")}
-        kept = [ref for ref in kept if _fits(ref, name, wanted)]
+        texts, views = {*wanted, values.strip()}, {side(value) for value in wanted}
+        kept = [ref for ref in kept if _fits(ref, name, texts, views)]
         said.append(f"{column}={','.join(sorted(wanted))}")
     if orientation is not None:
         wanted_side = side(orientation)
@@ -49,11 +50,9 @@ def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | Non
     return replace(gallery, references=tuple(kept)), " and ".join(said) or None
 
 
-def _fits(ref: PhotoRef, column: str, wanted: set[str]) -> bool:
+def _fits(ref: PhotoRef, column: str, texts: set[str], views: set[str | None]) -> bool:
     """By the cell as it is written; of an identity or a side also by what it is read as."""
-    if ref.columns.get(column, "") in wanted:
+    if ref.columns.get(column, "") in texts:
         return True
     meaning = MEANINGS.get(folded(column), column)
-    if meaning == "identity":
-        return ref.identity in wanted
-    return meaning == "orientation" and ref.orientation in {side(value) for value in wanted}
+    return (meaning == "identity" and ref.identity in texts) or (meaning == "orientation" and ref.orientation in views)
