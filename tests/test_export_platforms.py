@@ -13,6 +13,8 @@ from conftest import photo, read, save
 from exchange import write
 
 from reid.errors import GalleryError, SettingsError
+from reid.review.book import Card
+from reid.review.browsing import _position
 
 
 def test_camtrap_dp_is_filled_in_a_copy(tmp_path):
@@ -183,3 +185,19 @@ def test_a_species_that_is_not_known_is_no_other_one(tmp_path):
     write(read(gallery), "camtrap-dp", tmp_path / "out", package=package)
     with open(tmp_path / "out" / "observations.csv") as file:
         assert "Zoë" in [row["individualID"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("names", [("latitude", "Longitude"), ("decimalLatitude", "decimalLongitude"), ("lat", "long"), ("lat", "lng"),
+                                   ("gps_latitude", "GPS Longitude")])  # fmt: skip
+def test_a_place_has_the_same_names_for_all_who_read_it(root, tmp_path, names):
+    row = ("a.png", "Luna", "2020-05-01", "left", "Reef", "Chelonia mydas", -3.5, 39.25)
+    foreign.write_csv(root / "metadata.csv", ("path", "identity", "date", "orientation", "site", "species", *names), [row])
+    found = read(root)
+    assert not [note for note in found.notes if "further column" in note]
+    assert _position(Card("1", found.references[0], None, "Luna")) == (-3.5, 39.25)
+    write(found, "wildbook", tmp_path / "w")
+    sheet = pd.read_excel(tmp_path / "w" / "encounters.xlsx")
+    assert sheet[["Encounter.decimalLatitude", "Encounter.decimalLongitude"]].values.tolist() == [[-3.5, 39.25]]
+    pytest.importorskip("pyproj")
+    write(found, "secr", tmp_path / "s", occasions="year", side="left", epsg="auto")
+    assert (tmp_path / "s" / "traps.txt").read_text().splitlines()[1].split()[0] == "Reef"

@@ -22,7 +22,10 @@ SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and stroke
     "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
 }  # fmt: skip
 METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))  # where a site or a photo is: pages and exports read it
-DEGREES = (("latitude", "decimal_latitude", "lat"), ("longitude", "decimal_longitude", "lon", "lng"))
+DEGREES = (
+    ("latitude", "decimal_latitude", "lat", "gps_latitude"),
+    ("longitude", "decimal_longitude", "lon", "lng", "long", "gps_longitude"),
+)
 SURE = ("position", "viewpoint", "side")  # that need no remark
 GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
 SIZES, CORNERS = "sizes", "corners"

@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from ..catalogue import Gallery
-from ..catalogue.columns import folded
+from ..catalogue.columns import DEGREES, folded
 from ..catalogue.dates import When
 from ..catalogue.table import read_table
 from ..catalogue.values import is_given, some
@@ -43,6 +43,7 @@ EXTRAS = {  # columns of a catalogue that Wildbook has, too, with the values it 
     "Encounter.researcherComments": ("researcherComments", ()),
     "Encounter.sightingRemarks": ("sightingRemarks", ()),
 }
+PLACES = {names[0]: names for names in DEGREES}
 INDIVIDUAL = ("MarkedIndividual.individualID", "Encounter.individualID")
 SIGHTING = ("Encounter.sightingID", "Sighting.sightingID")
 MEANINGS = {
@@ -207,8 +208,9 @@ def _row(refs: Sequence[PhotoRef], rows: Sequence[Mapping[str, str]], when: When
         "Encounter.state": "unapproved",
     }
     for column, (name, _) in EXTRAS.items():
-        row[column] = next((value for ref in refs if (value := cell(ref.columns, name)) and is_given(value)), "")
-        if name in ("latitude", "longitude"):
+        named = PLACES.get(name, (name,))
+        row[column] = next((value for ref in refs if (value := cell(ref.columns, *named)) and is_given(value)), "")
+        if name in PLACES:
             with suppress(ValueError):  # text stays text
                 number = float(str(row[column]))
                 row[column] = number if isfinite(number) else row[column]

@@ -12,7 +12,9 @@ from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from ..catalogue import Decision
+from ..catalogue.columns import DEGREES
 from ..errors import DecisionError
+from ..formats.described import cell
 from ..imaging import exif
 from ..records import UNNAMED
 from .agreement import agreements
@@ -30,8 +32,6 @@ from .words import SAID, lines
 
 BATCH = 60  # photos that are loaded at once
 HISTORY = 200  # decisions shown at first
-NORTH = ("decimallatitude", "latitude", "lat", "gps_latitude", "gpslatitude")
-EAST = ("decimallongitude", "longitude", "lon", "lng", "long", "gps_longitude", "gpslongitude")
 
 
 @dataclass(frozen=True)
@@ -232,11 +232,9 @@ def _seen(occasions: dict[str | None, tuple[Card, ...]] | dict[str, tuple[Card, 
 
 def _position(card: Card) -> tuple[float, float] | None:
     """Degrees north and east, by the table or by the photo's header."""
-    named = {name.replace(" ", "").casefold(): text for name, text in card.ref.columns.items()}
     try:
-        north = float(next(named[name] for name in NORTH if named.get(name)))
-        east = float(next(named[name] for name in EAST if named.get(name)))
-    except (StopIteration, ValueError):
+        north, east = (float(cell(card.ref.columns, *names)) for names in DEGREES)
+    except ValueError:
         return exif.read(card.ref.path).position
     return (north, east) if abs(north) <= 90 and abs(east) <= 180 else None
 
