@@ -23,6 +23,7 @@ from reid.scoring import ImpostorDistribution
 IMPOSTORS = ImpostorDistribution(np.linspace(0, 0.5, 11), np.linspace(0, 0.5, 11))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SETTINGS = {"extract": {"extractor": "sift"}, "decide": {"max_false_match": 0.05, "max_false_new": 0.1}, "top": 5}
+SETTINGS["score"] = {"encounters": False}
 HOSTILE = "<script>alert(1)</script>\"'.jpg"
 WORSE = '"><img onerror=alert(2) src=http://elsewhere.example/x>'
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save as as_bytes
 
 import reid
 from reid.catalogue import DecisionLog, Kind, PhotoKey, decisions
-from reid.errors import GalleryError, StoreError
+from reid.errors import GalleryError, PhotoError, StoreError
 from reid.records import PhotoRef
 from reid.review.pictures import Size, picture
 from reid.settings import Settings
@@ -245,6 +245,40 @@ def test_what_is_of_photos_that_are_gone_is_freed_and_nothing_else(world, call):
     with reid.open(world / "gallery", SETTINGS) as opened:
         assert opened.index().n_extracted == 0
     assert free(world) == {}
+
+
+def test_nothing_is_freed_while_the_disk_that_links_lead_to_is_away(world, call):
+    disk = world / "disk"
+    (world / "gallery" / "animal-5").rename(disk)
+    (world / "gallery" / "animal-5").mkdir()
+    for path in disk.iterdir():
+        (world / "gallery" / "animal-5" / path.name).symlink_to(path)
+    search(world)
+    age(world / "gallery" / ".reid", 1)
+    before = stored(world / "gallery" / ".reid")
+    disk.rename(world / "away")
+    status, _, errors = call("gc", "--gallery", world / "gallery", "--skip-bad")
+    assert status == 2 and "nothing is freed, since what it needs is not known: connect its disk, or take it out" in errors
+    assert stored(world / "gallery" / ".reid") == before
+
+
+def test_a_photo_whose_features_are_damaged_and_that_is_gone_bad_stops_one_run_alone(world):
+    photo = next((world / "gallery" / "animal-3").iterdir())
+    with reid.open(world / "gallery", SETTINGS) as opened:
+        [item] = [item for item in opened.references if item.ref.path == photo]
+        opened.work.first.features.path(item.digest).write_bytes(b"damaged")
+    was = photo.stat()
+    photo.write_bytes(b"\0" * was.st_size)
+    os.utime(photo, ns=(was.st_atime_ns, was.st_mtime_ns))
+    (world / "new.png").write_bytes((world / "query.png").read_bytes() + b" ")
+    for is_first in (True, False):
+        with reid.open(world / "gallery", SETTINGS) as opened:
+            if is_first:
+                with pytest.raises(PhotoError):
+                    opened.identify(world / "new.png")
+            else:
+                report = opened.identify(world / "new.png")
+    assert len(report.rankings) == 1 and [one.image_id for one in report.failures] == [item.ref.image_id]
 
 
 def test_a_query_keeps_what_is_stored_of_it_as_long_as_it_is_there(world):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "identity", "n_photos", "like", "score", "p_impostor", "other", "p_other")
 
 
-@takes(*FEATURES, *SEARCH, "match_below")
+@takes(*FEATURES, *(name for name in SEARCH if name != "second_look"), "match_below")
 def cluster(
     photos: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The groups, a CSV file with a row for each photo.", show_default=False)],

@@ -135,7 +135,9 @@ def compare(
         print(f"reid: left out {name}: {reason}", file=sys.stderr)
     if json is not None:
         write_json(json, found.as_json())
-    raise typer.Exit(2 if not found.evaluations else 1 if found.left_out else 0)
+    failures = tuple(dict.fromkeys(failure for one in found.evaluations.values() for failure in one.failures))
+    report_failures(failures)
+    raise typer.Exit(2 if not found.evaluations else 1 if found.left_out or failures else 0)
 
 
 @takes(*(name for name in (*FEATURES, *SEARCH) if name != "score"), preset=True)

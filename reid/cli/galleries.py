@@ -55,7 +55,7 @@ def index(
     if done.n_to_estimate:
         print(f"sides: nobody has said that of {counted(done.n_to_estimate, 'photo')}; `reid review` estimates and proposes it")
     report_failures(done.failures)
-    raise typer.Exit(1 if done.failures else 0)
+    raise typer.Exit(2 if not done.n_photos else 1 if done.failures else 0)
 
 
 @takes(*FEATURES, *SEARCH, "calibration_queries")

@@ -22,7 +22,7 @@ class Model(StrEnum):
     affine = "affine"
 
 
-@takes(*(name for name in FEATURES if name != "fuse"))
+@takes(*(name for name in FEATURES if name not in ("fuse", "embedding")))
 def show(
     query: Query,
     reference: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
@@ -49,7 +49,7 @@ def show(
     print(f"drawn in {out}: {pictures.drawn(pair.matches, least)} above {least} by {pair.pipeline}")
 
 
-@takes(*(name for name in FEATURES if name != "fuse"))
+@takes(*(name for name in FEATURES if name not in ("fuse", "embedding")))
 def align(
     query: Query,
     reference: Annotated[Path, typer.Argument(help="Another photo, which stays as it is.", show_default=False)],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit status
 UNHEARD = 30.0  # seconds after which a run that tells how far it is every few seconds is not there any more
+DRAWN = 0.1  # seconds after which a bar is drawn again: each photo of a million may tell of itself
 SILENT = 30.0  # seconds after which a stage says how far it is where there is no terminal
 
 
@@ -42,9 +43,12 @@ def listening() -> Iterator[Listener]:
     class Bars(Listener):
         def __init__(self) -> None:
             self.tasks: dict[str, TaskID] = {}
-            self.told = time.monotonic()
+            self.told = self.drawn = time.monotonic()
 
         def progress(self, what: str, done: int, total: int) -> None:
+            if what in self.tasks and done < total and time.monotonic() - self.drawn < DRAWN:
+                return
+            self.drawn = time.monotonic()
             if what not in self.tasks:
                 self.tasks[what] = bars.add_task(what, total=total, speed="")
             task = next(task for task in bars.tasks if task.id == self.tasks[what])

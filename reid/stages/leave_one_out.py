@@ -5,6 +5,8 @@ Never against photos of the same encounter: bursts and shared backgrounds would 
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +30,7 @@ from .select import Stage, stage
 from .workspace import Workspace
 
 RECALL_QUERIES = 500  # references that the shortlist is measured on
+LARGE, SKETCH, GROWN = 10_000, 16, 1.25  # photos of a gallery that is known by the first few of them, and by its size to this factor
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ def recall(references: Sequence[Indexed], length: int, work: Workspace) -> Recal
     """How often the right animal is among the first `length` by votes, for references that have a photo of another encounter.
 
     At most `RECALL_QUERIES` of them, spread over the gallery, against photos of every side; none where weights have learned their names.
-    Measured once for the present photos."""
+    Measured once for the present photos; of a large gallery not again before it has grown by a quarter."""
     if by_heart(references, work):
         return Recall(length, 0, 0.0)
     about = [(item.digest, item.ref.identity, item.ref.encounter) for item in references]
-    key = fingerprint(work.first.fingerprints.of_features, work.fingerprints.search, length, about)
+    size = int(math.log(len(about), GROWN)) if len(about) > LARGE else 0
+    some = heapq.nsmallest(SKETCH, about, key=lambda photo: photo[0]) if size else about
+    key = fingerprint(work.first.fingerprints.of_features, work.fingerprints.search, length, some, size)
     known = work.known("recall", key, lambda value: Recall(**value), "what the shortlist holds is measured again")
     if known is not None:
         return known

@@ -154,7 +154,11 @@ class Pipeline:
         if features is None:
             features = self.stored(item, read)
         if features is None:
-            self.features.save(item.digest, self.extractor.extract(self.prepare(item.ref)))
+            try:
+                self.features.save(item.digest, self.extractor.extract(self.prepare(item.ref)))
+            except PhotoError:
+                self.features.delete(item.digest)  # so that the next run finds it missing, and does without the photo
+                raise
             features = self.features.load(item.digest)
             assert features is not None
         self.kept.add(item.digest, features)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import retrieval
 from ..catalogue import DecisionLog
-from ..errors import PhotoError, StoreError
+from ..errors import GalleryError, PhotoError, StoreError
 from ..listener import Listener
 from ..records import PhotoRef
 from ..store import LEFTOVER_AGE, DamagedFile, Digests, is_old, is_sound, leftovers, read_json, read_tensors, remove, sha256_of
@@ -113,17 +113,25 @@ class Garbage:
         return [file for file in self.path.rglob("*") if file.is_file()] if self.path.is_dir() else [self.path]
 
 
-def needed(refs: Iterable[PhotoRef], digests: Digests, listener: Listener) -> set[str]:
-    """Digests, turned and mirrored in every way, of these photos, and of all others whose files are still there as they were read."""
-    everything = [*refs, *(PhotoRef(str(path), path) for path, _ in digests.photos())]
-    found = set()
-    for done, ref in enumerate(everything):
-        listener.progress("photos looked up", done, len(everything))
+def needed(refs: Sequence[PhotoRef], digests: Digests, listener: Listener) -> set[str]:
+    """Digests, turned and mirrored in every way, of these photos, and of all others whose files are still there as they were read. Raises
+    GalleryError where one of these cannot be looked at, since nobody knows then what it needs."""
+
+    def turned(ref: PhotoRef, known: str) -> set[str]:
+        ways = (replace(ref, quarters=turn, mirrored=mirrored) for turn in range(4) for mirrored in (False, True))
+        return {digests.of(way, known=known) for way in ways}
+
+    found: set[str] = set()
+    for done, ref in enumerate(refs):
+        listener.progress("photos looked up", done, len(refs))
         try:
-            found |= {digests.of(replace(ref, quarters=turn, mirrored=mirrored)) for turn in range(4) for mirrored in (False, True)}
-        except PhotoError:
-            continue  # gone
-    listener.progress("photos looked up", len(everything), len(everything))
+            found |= turned(ref, digests.of_file(ref.path))
+        except PhotoError as error:
+            raise GalleryError(f"{error}; nothing is freed, since what it needs is not known: connect its disk, or take it out") from error
+    listener.progress("photos looked up", len(refs), len(refs))
+    for path, digest in digests.photos():
+        if digest not in found:
+            found |= turned(PhotoRef(str(path), path), digest)
     return found
 
 
