@@ -105,6 +105,20 @@ def test_what_was_taken_at_once_is_taken_back_and_brought_back_at_once(log):
     assert log.redo("zoe") and log.effective() == (alone,)
 
 
+def test_what_a_decision_has_replaced_comes_back_with_its_undo(log):
+    first, other = (log.append(Kind.SAME, [A, B], observer=name) for name in ("zoe", "max"))
+    with log.together():
+        undone = log.undo("zoe", other.number, first.number)
+        second = log.append(Kind.DIFFERENT, [A, C], observer="zoe", evidence={"follows": undone.evidence["follows"]})
+    assert log.effective() == (second,)
+    for _ in range(2):
+        assert log.undo("zoe").undoes == second.number and log.effective() == (first, other)
+        assert log.redo("zoe") and log.effective() == (second,) and log.redo("zoe") is None
+    log.undo("zoe")
+    assert log.undo("zoe").undoes == first.number and log.effective() == (other,) and log.undo("zoe") is None
+    assert log.redo("zoe") and log.redo("zoe") and log.effective() == (second,)
+
+
 def test_taking_back_where_nothing_was_decided_makes_no_log(log):
     assert log.undo("zoe") is None and log.redo("zoe") is None
     with pytest.raises(DecisionError, match="decision 1 does not exist"):

@@ -45,6 +45,34 @@ def test_what_another_window_has_taken_back_is_told_and_nothing_else_is(app, fol
     assert [one.kind for one in app.desk.log.effective()] == [Kind.SAME]
 
 
+def test_what_an_answer_has_replaced_comes_back_with_undo(app, folder, call):
+    task = app.task("known.png")
+    for choice in (1, 0):
+        app.answer(task, "same", choice=choice)
+    app.browser.post("/undo")
+    assert app.animal_of(task) == task.choices[1].animal and app.desk.n_answers == 1
+    _, out, _ = call("decisions", "--gallery", folder / "gallery", "--redo", "--observer", "zoe")
+    assert "took back decision 1 by zoe: same" in out and "brought back decision 3 by zoe: same" in out
+    assert app.animal_of(task) == task.choices[0].animal
+    _, out, _ = call("decisions", "--gallery", folder / "gallery", "--undo", "--observer", "zoe")
+    assert "took back decision 3 by zoe: same" in out and "brought back decision 1 by zoe: same" in out
+    app.browser.post("/undo")
+    assert app.animal_of(task) is None and not app.desk.log.effective()
+
+
+def test_what_a_settled_contradiction_has_taken_back_of_others_comes_back_with_undo(app):
+    task = app.task("known.png")
+    pair = [app.session.key(item.ref) for item in (task.photos[0], task.choices[0].reference)]
+    for kind, observer in ((Kind.SAME, "ann"), (Kind.DIFFERENT, "ben")):
+        app.desk.log.append(kind, pair, observer=observer)
+    before = app.desk.log.effective()
+    [asked] = [one for one in app.desk.waiting() if one.topic == "contradiction"]
+    app.answer(asked, "same")
+    assert [one.observer for one in app.desk.log.effective()] == ["ann", "zoe"]
+    app.browser.post("/undo")
+    assert app.desk.log.effective() == before and len(app.desk.book().contradictions) == 1
+
+
 def test_who_names_an_animal_that_somebody_else_has_just_named_is_told(app, folder):
     page = f"/animals/{opaque('animal', 'animal-1')}"
     photo = re.search(r'name="photo" value="(\w+)"', app.browser.get(page).text)[1]

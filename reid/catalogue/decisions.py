@@ -129,9 +129,10 @@ class DecisionLog:
             return _insert(connection, kind, photos, value, observer, evidence or {}, None)
 
     def undo(self, observer: str, *numbers: int) -> Decision | None:
-        """Take back this observer's last decision that counts, with all that was written down at once with it, so that undoing again and
-        again walks back through all of them; None where none is left. With `numbers`, take back these decisions, all or none, whoever made
-        them; of an undo, that brings back what it took. What is returned is the last undo that was written, `at_once` with any others.
+        """Take back this observer's last decision that counts, with all that was written down at once with it, which brings back what it
+        replaced, so that undoing again and again walks back through all of them; None where none is left. With `numbers`, take back these
+        decisions, all or none, whoever made them; of an undo, that brings back what it took. What is returned is the last undo that was
+        written, `at_once` with any others.
 
         Raises DecisionError for a number that no decision that counts has, StoreError."""
         if not self.path.exists():  # and a log is made by a decision alone
@@ -140,13 +141,13 @@ class DecisionLog:
             return None
         with self.together() as connection:
             known = self._read(connection)
-            counting = _counting(known)
+            counting = standing(known)
             if not numbers:
-                standing = effective(known)
-                own = [one for one in standing if one.observer == clean(observer)]
-                numbers = tuple(one.number for one in at_once(own[-1], standing)) if own else ()
+                own = [one for one in counting if one.observer == clean(observer) and one.kind is not Kind.UNDO]
+                numbers = tuple(one.number for one in at_once(own[-1], counting)) if own else ()
+            there = {one.number for one in counting}
             for number in numbers:
-                if number not in counting:
+                if number not in there:
                     taken = any(one.number == number for one in known)
                     raise DecisionError(f"decision {number} {'is taken back already' if taken else 'does not exist'}; see `reid decisions`")
             return _take_back(connection, observer, numbers)
@@ -158,11 +159,10 @@ class DecisionLog:
             return None
         with self.together() as connection:
             known = self._read(connection)
-            counting = _counting(known)
-            own = [one for one in known if one.observer == clean(observer) and one.number in counting]
             newest = max((one.number for one in known if one.observer == clean(observer) and one.kind is not Kind.UNDO), default=0)
-            undone = [one for one in own if one.kind is Kind.UNDO and one.number > newest and _takes_back_a_decision(one, known)]
-            return _take_back(connection, observer, [one.number for one in at_once(undone[-1], undone)] if undone else ())
+            undone = [one for one in standing(known) if one.observer == clean(observer) and one.number > newest]
+            last = next((one for one in reversed(undone) if _takes_back_a_decision(one, known)), None)
+            return _take_back(connection, observer, [one.number for one in at_once(last, undone)] if last else ())
 
     def history(self) -> tuple[Decision, ...]:
         """Everything that was ever decided, undos included, in order. Raises StoreError where the file is damaged or another program's."""
@@ -257,13 +257,24 @@ class DecisionLog:
 
 def effective(history: Sequence[Decision]) -> tuple[Decision, ...]:
     """Decisions that are not taken back, without the undos; an undo that is itself taken back takes nothing back."""
-    counting = _counting(history)
-    return tuple(one for one in history if one.number in counting and one.kind is not Kind.UNDO)
+    return tuple(one for one in standing(history) if one.kind is not Kind.UNDO)
+
+
+def standing(history: Sequence[Decision]) -> tuple[Decision, ...]:
+    """Decisions and undos that no undo that counts takes back. An undo is later than what it takes back."""
+    taken: set[int] = set()
+    found = []
+    for one in reversed(history):
+        if one.number not in taken:
+            found.append(one)
+            if one.undoes is not None:
+                taken.add(one.undoes)
+    return tuple(reversed(found))
 
 
 def at_once(one: Decision, decisions: Iterable[Decision]) -> tuple[Decision, ...]:
     """Of these decisions, those that were written down at once with one, and itself: the first of them, and what `follows` it by its
-    evidence."""
+    evidence. Among those that are `standing` are the undos, too, of what it replaced: taken back with it, they bring that back."""
     first = one.evidence.get("follows", one.number)
     return tuple(other for other in decisions if first in (other.number, other.evidence.get("follows")))
 
@@ -272,17 +283,6 @@ def fingerprint(decisions: Iterable[Decision]) -> str:
     """16 hex digits over what these decisions say of which photos, whoever made them; empty for none."""
     said = [[one.kind, [photo.digest for photo in one.photos], one.value] for one in decisions]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16] if said else ""
-
-
-def _counting(history: Sequence[Decision]) -> set[int]:
-    """Numbers of decisions and undos that no undo that counts takes back. An undo is later than what it takes back."""
-    counting, taken = set(), set()
-    for one in reversed(history):
-        if one.number not in taken:
-            counting.add(one.number)
-            if one.undoes is not None:
-                taken.add(one.undoes)
-    return counting
 
 
 def _takes_back_a_decision(undo: Decision, history: Sequence[Decision]) -> bool:

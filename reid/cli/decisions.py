@@ -41,8 +41,6 @@ def decisions(
     """Show what people have decided about a gallery, and what of it contradicts; take decisions back.
 
     Nothing is ever lost: a decision that is taken back stays in the history, and so does who took it back."""
-    from ..catalogue.decisions import at_once
-
     if undo + redo + (take_back is not None) > 1:
         raise SettingsError("give one of --undo, --redo and --take-back")
     check_writable(csv, reads=(gallery, metadata))
@@ -55,7 +53,7 @@ def decisions(
                 raise DecisionError(f"{who} has nothing to {'bring back' if redo else 'take back'}; --observer names somebody else")
         history = log.history()
         if done is not None:
-            print(f"{'brought back' if redo else 'took back'} {_said([_target(one, history) for one in at_once(done, history)])}")
+            print(_done(done, history))
         counting = {one.number for one in log.effective()}
         if csv is not None:
             write_csv(csv, COLUMNS, _table(history, counting))
@@ -70,12 +68,14 @@ def decisions(
                 print(f"contradiction: {one}")
 
 
-def _target(undo: Decision, history: Sequence[Decision]) -> Decision:
-    """The decision that an undo, or the undo of one, is about."""
-    number = undo.undoes
-    while (one := history[int(number or 0) - 1]).undoes is not None:
-        number = one.undoes
-    return one
+def _done(undo: Decision, history: Sequence[Decision]) -> str:
+    """What an undo, with what was written down at once with it, has changed."""
+    from ..catalogue.decisions import at_once, effective
+
+    ends = at_once(undo, history)[0].number - 1, undo.number
+    before, now = ({one.number for one in effective(history[:end])} for end in ends)
+    changes = {"took back": before - now, "brought back": now - before}
+    return "; ".join(f"{what} {_said([history[number - 1] for number in numbers])}" for what, numbers in changes.items() if numbers)
 
 
 def _said(taken: Sequence[Decision]) -> str:
@@ -87,7 +87,7 @@ def _said(taken: Sequence[Decision]) -> str:
     numbers = f"decision {rows[0][0]}"
     if len(rows) > 1:
         numbers = f"{counted(len(rows), 'decision')} that were taken at once, {rows[0][0]} to {rows[-1][0]},"
-    return f"{numbers} by {rows[0][2]}: {what}"
+    return f"{numbers} by {' and '.join(dict.fromkeys(who for _, _, who, *_ in rows))}: {what}"
 
 
 def _rows(history: Sequence[Decision], counting: set[int]) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from ..catalogue import Decision, Kind, PhotoKey
-from ..catalogue.decisions import at_once
+from ..catalogue.decisions import at_once, standing
 from ..catalogue.names import alike, clean
 from ..errors import DecisionError
 from ..records import Indexed
@@ -43,7 +43,7 @@ class Alike(Exception):
 def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int, *, is_meant: bool = False) -> Decision:
     """Write an answer down; it is on the disk when this returns. `choice` is what the photos are compared with, `name` what a new animal
     is called (`is_meant`: though others are called nearly so), `seen` the newest decision that the page knew. What the same observer had
-    said of this pair is taken back.
+    said of this pair is taken back, until this answer is.
 
     Raises Overtaken, Alike, DecisionError, StoreError."""
     if verdict is not Verdict.NEW and choice is None:
@@ -77,11 +77,11 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
         taken += [number] if number not in taken and number in {one.number for one in book.effective} else []
     evidence = dict(_evidence(desk, task, choice, kind))
     with desk.log.together():
-        for number in taken:
-            desk.log.undo(desk.observer, number)
+        if taken and (undone := desk.log.undo(desk.observer, *taken)):
+            evidence["follows"] = undone.evidence.get("follows", undone.number)
         if task.topic is Topic.MISLABEL and verdict is Verdict.SAME:  # it leaves the animal that it stands under, which stays as it is
             leaving = desk.log.append(Kind.NOT_THIS_ANIMAL, _keys(task.photos), observer=desk.observer, evidence=evidence, check=check)
-            evidence["follows"] = leaving.number
+            evidence.setdefault("follows", leaving.number)
             seen = leaving.number
         found = desk.log.append(kind, _keys(photos), observer=desk.observer, value=name, evidence=evidence, check=check)
     desk.n_answers += 1
@@ -148,14 +148,15 @@ def _renamed(desk: Desk, animal: str, name: str, is_meant: bool) -> PhotoKey:
 
 
 def take_back(desk: Desk, number: int) -> Decision | None:
-    """Take back what Undo says (`Desk.last`), with what was written down at once with it; None where that does not count any more."""
+    """Take back what Undo says (`Desk.last`), with what was written down at once with it, and bring back what it replaced; None where that
+    does not count any more."""
     if desk.last(number) is None:
         return None
     with desk.log.together():
         taken = desk.last(number)
         if taken is None:
             return None
-        desk.log.undo(desk.observer, *(one.number for one in at_once(taken, desk.book().effective)))
+        desk.log.undo(desk.observer, *(one.number for one in at_once(taken, standing(desk.book().history))))
     if taken.kind not in (Kind.SIDE, Kind.NAME):
         desk.n_answers = max(0, desk.n_answers - 1)
     return taken
