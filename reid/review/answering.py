@@ -9,7 +9,7 @@ from ..catalogue import Decision, Kind, PhotoKey
 from ..catalogue.decisions import at_once, standing
 from ..catalogue.names import alike, clean
 from ..errors import DecisionError
-from ..records import Indexed
+from ..records import UNNAMED, Indexed
 from .book import JUDGES, NAMES, Book, Card
 from .desk import Desk
 from .tasks import Choice, Task, Topic
@@ -50,7 +50,12 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
         raise DecisionError("there is nothing to compare the photos with")
     if verdict is Verdict.NEW and (name := clean(name)):
         own = {item.digest for item in task.photos}
-        others = {animal: card for animal, cards in desk.book().animals.items() for card in reversed(cards) if card.digest not in own}
+        others = {
+            animal: card
+            for animal, cards in desk.book().animals.items()
+            for card in reversed(sorted(cards, key=lambda card: card.is_new))  # its oldest photo in the gallery, or else its first
+            if card.digest not in own
+        }
         if name in others:  # known, though not among the choices
             known = desk.items().get(others[name].digest or "")
             if known is None:
@@ -69,9 +74,10 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
 
     book = desk.book()
     check(book.effective)
-    if verdict is Verdict.SAME and choice is not None and task.topic is Topic.QUERY:
-        _check_other_names(desk, book, task, choice)
-    taken = [one.number for one in _replaced(desk, book, task, choice, verdict, seen)]
+    compared = None if verdict is Verdict.NEW else choice
+    taken = [one.number for one in _replaced(desk, book, task, compared, verdict, seen)]
+    if task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW):
+        _check_other_names(desk, book, task, compared, taken)
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
         number = task.settles[verdict is Verdict.DIFFERENT]
         taken += [number] if number not in taken and number in {one.number for one in book.effective} else []
@@ -89,26 +95,46 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
 
 
 def _replaced(desk: Desk, book: Book, task: Task, choice: Choice | None, verdict: Verdict, seen: int) -> list[Decision]:
-    """What this observer had said, and takes back by answering again: of this very pair, or of who the photos show. The newest first."""
-    names = task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW)
-    own = {one.number: one for item in task.photos for one in book.counting(item.digest) if one.observer == desk.observer}
-    if choice is None or verdict is Verdict.NEW:
-        return [own[number] for number in sorted(own, reverse=True) if number <= seen and own[number].kind in NAMES]
-    judged = [one for one in own.values() if one.kind in JUDGES and choice.reference.digest in {photo.digest for photo in one.photos}]
-    found = {one.number: one for one in (*judged, *(one for one in own.values() if names and one.kind in NAMES)) if one.number <= seen}
-    return [found[number] for number in sorted(found, reverse=True)]
+    """What this observer had said of these photos, and of no others, and takes back by answering again: of this very pair, or of who the
+    photos show, unless that is the animal of the choice. The newest first."""
+    own, known = {item.digest for item in task.photos}, book.of_photo
+    reference = "" if choice is None else choice.reference.digest
+    moves = choice is None or any(known[digest].animal != known[reference].animal for digest in own)
+    names = moves and (verdict is Verdict.NEW or (verdict is Verdict.SAME and task.topic is Topic.QUERY))
+
+    def is_replaced(one: Decision) -> bool:
+        photos = [photo.digest for photo in one.photos]
+        if one.kind in JUDGES and reference in photos:
+            return own.issuperset({*photos} - {reference})
+        return names and ((one.kind is Kind.SAME and own.issuperset(photos[:-1])) or (one.kind is Kind.NEW and own.issuperset(photos)))
+
+    said = {one.number: one for digest in own for one in book.counting(digest) if one.observer == desk.observer and one.number <= seen}
+    return [said[number] for number in sorted(said, reverse=True) if is_replaced(said[number])]
 
 
-def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice) -> None:
-    """Photos that stand under one animal, by the table or by somebody else, must not join it with another in passing.
+def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice | None, taken: Sequence[int]) -> None:
+    """Photos that stand under an animal by the table or by other decisions than those that are taken back must not join it with another in
+    passing, nor leave it as a new one. What this observer has compared with them comes along, as long as nobody has named it.
 
     Raises DecisionError."""
-    card, animal = book.of_photo[task.photos[0].digest], book.of_photo[choice.reference.digest].animal
-    others = [one for item in task.photos for one in book.counting(item.digest) if one.kind in NAMES and one.observer != desk.observer]
-    if card.animal is None or card.animal == animal or desk.blind or (card.is_new and not others):
+    animal = None if choice is None else book.of_photo[choice.reference.digest].animal
+    cards = [card for card in (book.of_photo[item.digest] for item in task.photos) if card.animal not in (None, animal)]
+    if desk.blind or not cards:
         return
-    by = f"by decision {others[-1].number} of {others[-1].observer}, which History takes back" if others else "by the table"
-    raise DecisionError(f"this is {card.animal} {by}; with this answer {card.animal} and {animal} would become one animal")
+    left = desk.without(taken)
+    goes = None if choice is None else left.of_photo[choice.reference.digest].animal
+    for card in cards:
+        digest = card.digest or ""
+        stands, said = left.of_photo[digest].animal, [one for one in left.counting(digest) if one.kind in (*NAMES, Kind.NAME)]
+        is_own = all(one.observer == desk.observer for one in said)
+        if stands in (None, goes) or (choice is not None and is_own and UNNAMED.fullmatch(stands or "")):
+            continue
+        by = "by the table"
+        if said and desk.without([*taken, *(one.number for one in said)]).of_photo[digest].animal is None:
+            by = f"by decision {said[-1].number} of {said[-1].observer}, which History takes back"
+        which = "this" if len(task.photos) == 1 else card.ref.image_id.rpartition("/")[2]
+        joins = f"{card.animal} and {animal or 'an animal without a name'} would become one animal"
+        raise DecisionError(f"{which} is {card.animal} {by}; with this answer {joins if choice else f'it would leave {card.animal}'}")
 
 
 def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str, object]) -> Decision | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -139,8 +139,15 @@ class Desk:
         return self.gallery, self.worker.is_ready, len(self._queries)
 
     def _read(self) -> Book:
-        new = [item for task in self._queries.values() for item in task.photos]
-        return read_book(self.gallery, self.worker.references, new, self.log.history(), self.observer if self.blind else None)
+        return self.without(())
+
+    def without(self, numbers: Iterable[int]) -> Book:
+        """As if these decisions had not been made."""
+        left_out = {*numbers}
+        history = [one for one in self.log.history() if one.number not in left_out]
+        with self._lock:
+            new = [item for task in self._queries.values() for item in task.photos]
+        return read_book(self.gallery, self.worker.references, new, history, self.observer if self.blind else None)
 
     def last(self, number: int = 0) -> Decision | None:
         """What Undo takes back: this observer's last decision, or the one of a number, which a page has shown beside Undo; None where

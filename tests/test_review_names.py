@@ -1,0 +1,88 @@
+"""Whose animal a photo is, answered again and again: what was said of other photos stays, and no two animals become one in passing."""
+
+import shutil
+
+import pytest
+from conftest import draw_animal, save
+from reviewing import FAST, App, five_animals
+
+from reid.catalogue import Kind
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three photos of an animal that is no reference yet, each named T-1 by its question."""
+    root = five_animals(tmp_path)
+    for view in (1, 2):
+        save(root / "photos" / f"new{view}.png", draw_animal(99, view))
+    app = App(root / "gallery", root / "photos")
+    tasks = [app.task(name) for name in ("new.png", "new1.png", "new2.png")]
+    for task in tasks:
+        assert app.answer(task, "new", name="T-1").status_code == 200
+    return app, tasks
+
+
+def animals(app, tasks):
+    return [app.animal_of(task) for task in tasks]
+
+
+def test_an_answer_about_one_photo_takes_back_none_about_others(three):
+    app, tasks = three
+    choice = tasks[0].choices[0].animal
+    app.answer(tasks[0], "same")  # by which the other two were called T-1
+    assert animals(app, tasks) == [choice] * 3 and not app.desk.book().contradictions
+    assert [one.kind for one in app.desk.log.effective()] == [Kind.SAME] * 3
+    app.browser.post("/undo")
+    assert animals(app, tasks) == ["T-1"] * 3
+    app.answer(tasks[1], "same")
+    assert animals(app, tasks) == ["T-1", tasks[1].choices[0].animal, "T-1"]
+
+
+def test_what_others_are_compared_with_keeps_its_name(three):
+    app, tasks = three
+    for verdict, name in (("new", "T-1"), ("same", "")):  # as it stands
+        whole = app.desk.whole(tasks[0])
+        [place] = [place for place, choice in enumerate(whole.choices) if choice.animal == "T-1"]
+        assert app.answer(whole, verdict, choice=place, name=name).status_code == 200 and animals(app, tasks) == ["T-1"] * 3
+    again = app.answer(tasks[0], "new", name="T-2")
+    assert again.status_code == 409 and "this is T-1 by decision" in again.text and "it would leave T-1" in again.text
+    assert animals(app, tasks) == ["T-1"] * 3
+
+
+def test_an_answer_to_a_photo_whose_animal_was_merged_joins_no_two(three):
+    app, tasks = three
+    twins = app.desk.ask("T-1", "animal-4")
+    app.answer(twins, "same")
+    place = next(place for place, choice in enumerate(tasks[0].choices) if choice.animal == "animal-2")
+    refused = app.answer(tasks[0], "same", choice=place)
+    assert refused.status_code == 409 and "animal-4 and animal-2 would become one animal" in refused.text
+    assert animals(app, tasks) == ["animal-4"] * 3 and len(app.desk.book().animals) == 5
+
+
+def test_what_is_typed_is_compared_with_a_photo_of_the_gallery(three):
+    app, tasks = three
+    app.answer(tasks[1], "same")
+    choice = tasks[1].choices[0].animal
+    app.answer(tasks[2], "new", name=choice)
+    assert app.desk.log.effective()[-1].photos[-1].image_id.startswith(f"{choice}/")
+
+
+def test_an_encounter_of_which_one_photo_has_a_name_joins_no_two_animals(tmp_path):
+    root = five_animals(tmp_path)
+    shutil.rmtree(root / "photos")
+    for view, name in enumerate("ab"):
+        save(root / "photos" / f"{name}.png", draw_animal(50, view))
+    table = root / "gallery" / "metadata.csv"
+    rows = table.read_text().replace("site", "site,encounter", 1).replace(",Reef", ",Reef,")
+    table.write_text(f"{rows}\n../photos/a.png,unknown,2024-07-01,left,Reef,e1\n../photos/b.png,rex,2024-07-01,left,Reef,e1\n")
+    app = App(root / "gallery", root / "photos", settings=FAST.replace(encounters=True))
+    [task] = app.desk.tasks()
+    assert [item.ref.image_id for item in task.photos] == ["../photos/a.png", "../photos/b.png"]
+    place = next(place for place, choice in enumerate(task.choices) if choice.animal != "rex")
+    refused = app.answer(task, "same", choice=place)
+    assert (
+        refused.status_code == 409 and f"b.png is rex by the table; with this answer rex and {task.choices[place].animal}" in refused.text
+    )
+    refused = app.answer(task, "new", name="T-1")
+    assert refused.status_code == 409 and "b.png is rex by the table; with this answer it would leave rex" in refused.text
+    assert not app.desk.log.path.exists()
