@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 import reid
 from reid.catalogue import DecisionLog, Kind
-from reid.errors import GalleryError
+from reid.errors import GalleryError, StoreError
 from reid.review.worker import NICER, Progress, Worker
 
 
@@ -88,6 +88,37 @@ def test_what_the_table_names_is_not_asked_and_not_matched(app, folder, tmp_path
         again.answer(task, "new", name=f"n {task.title}")
     assert "3 photos that the catalogue has under a name were not asked about" in again.browser.get("/review").text
     assert [one.title for one in again.desk.tasks()] == ["animal-0/0.png", "later.png"]  # what people have named is there for Undo
+
+
+def test_what_stops_the_worker_in_the_midst_of_its_photos_stays_told_until_they_are_tried_again(tmp_path, monkeypatch):
+    from reid.review.desk import Desk
+
+    root, is_full, real = five_animals(tmp_path), [True], reid.Session.answer
+    save(root / "later.png", draw_animal(2, 7))
+    progress = Progress()
+    desk = Desk(reid.open(root / "gallery", FAST, listener=progress), progress, observer="zoe", photos=[root / "photos"])
+
+    def answer(session, query):
+        if is_full and query.name == "new.png":
+            raise StoreError("cannot write: no space is left")
+        return real(session, query)
+
+    def wait():
+        deadline = time.monotonic() + 600
+        while not desk.worker.state.finished and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)  # for what might come after
+
+    monkeypatch.setattr(reid.Session, "answer", answer)
+    desk.worker.start()
+    wait()
+    assert "no space is left" in (desk.worker.state.error or "") and [task.title for task in desk.tasks()] == ["known.png"]
+    is_full.clear()
+    desk.add([root / "later.png"])
+    wait()
+    desk.worker.stop(600)
+    assert desk.worker.state.error is None and not desk.worker._thread.is_alive()
+    assert sorted(task.title for task in desk.tasks()) == ["known.png", "later.png", "new.png"]
 
 
 def imported(root: Path) -> None:

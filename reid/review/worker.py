@@ -148,7 +148,10 @@ class Worker:
         if sys.platform == "linux":  # elsewhere a thread has no priority of its own
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICER))
-        while not self._stop.is_set():
+        while True:
+            self._more.clear()  # what comes from now on is work for another round
+            if self._stop.is_set():
+                break
             try:
                 self._work()
                 self.progress.change(said="", finished=True)
@@ -162,7 +165,6 @@ class Worker:
                 self.progress.change(error=f"{type(error).__name__}: {error}", finished=True)
                 raise
             self._more.wait()
-            self._more.clear()
 
     def _work(self) -> None:
         self.progress.change(finished=False, error=None)
@@ -180,7 +182,8 @@ class Worker:
             if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
                 self._learn_on()
         while self._batches:
-            self._answer(self._batches.popleft())
+            self._answer(self._batches[0])
+            self._batches.popleft()  # what fails in the midst of it is tried again in the next round
         self._learn_on()
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
@@ -191,7 +194,6 @@ class Worker:
         queries, failures = self.session.queries_of(photos)
         self._fail(failures)
         asked = [query for query in queries if not self.known(query)]
-        self.n_known += len(queries) - len(asked)
         self.progress.is_quiet = True
         try:
             for done, query in enumerate(asked):
@@ -205,6 +207,7 @@ class Worker:
                 if ranking is not None:
                     self.told(query, ranking)
                 self._learn_on(time.monotonic() - began)  # as long as that took: neither waits for the other
+            self.n_known += len(queries) - len(asked)
         finally:
             self.progress.is_quiet = False
 
