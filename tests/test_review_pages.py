@@ -64,6 +64,15 @@ def test_the_catalogue_comes_in_batches(app, monkeypatch):
     assert len(seen) == len(set(seen)) == 10
 
 
+def test_a_long_and_thin_photo_has_pictures_of_both_sizes(app, tmp_path):
+    whole = save(tmp_path / "thin.png", draw_animal(1, 0, (2000, 150)))
+    work = app.session.work
+    for crop, small, large in ((None, (280, 21), (1600, 120)), ((0, 10, 1000, 32), (280, 9), (1000, 32))):
+        ref = PhotoRef("thin", whole, crop=crop)
+        sizes = [Image.open(io.BytesIO(picture(ref, size, work))).size for size in (Size.SMALL, Size.LARGE)]
+        assert sizes == [small, large] and shown_size(ref, work) == large
+
+
 def test_pictures_are_cropped_upright_and_without_headers(app, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "secret maker"

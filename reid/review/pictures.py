@@ -7,6 +7,7 @@ where in them the animal is.
 from __future__ import annotations
 
 import io
+import math
 import threading
 from enum import StrEnum
 
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .. import imaging
+from ..imaging.prepare import MIN_SIDE
 from ..records import PhotoRef
 from ..stages import Workspace
 from ..stages.pipeline import NO_ANIMAL
@@ -41,8 +43,11 @@ def picture(ref: PhotoRef, size: Size, work: Workspace) -> bytes:
     except OSError:
         pass  # not made yet
     with AT_ONCE:
-        data = io.BytesIO()
-        Image.fromarray(imaging.prepare(ref, side).pixels).save(data, format="JPEG", quality=quality)
+        data, full = io.BytesIO(), _full_size(ref, work)
+        least = math.ceil(MIN_SIDE * max(full) / min(full))  # px that a long and thin photo must have to be prepared
+        image = Image.fromarray(imaging.prepare(ref, max(side, least)).pixels)
+        image.thumbnail((side, side))
+        image.save(data, format="JPEG", quality=quality)
     write_atomically(file, data.getvalue())
     return data.getvalue()
 
@@ -64,8 +69,12 @@ def outline(ref: PhotoRef, work: Workspace) -> tuple[list[list[list[float]]], st
 
 def shown_size(ref: PhotoRef, work: Workspace) -> tuple[int, int]:
     """(width, height) px of the large picture, from the photo's header. Raises PhotoError."""
+    return imaging.prepared_size(_full_size(ref, work), SIDE[Size.LARGE][0])
+
+
+def _full_size(ref: PhotoRef, work: Workspace) -> tuple[int, int]:
     full = work.digests.facts(ref.path, imaging.facts).size
     if ref.crop is not None:
         x0, y0, x1, y1 = imaging.pixel_box(ref.crop, full)
         full = max(1, x1 - x0), max(1, y1 - y0)
-    return imaging.prepared_size(full, SIDE[Size.LARGE][0])
+    return full
