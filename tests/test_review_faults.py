@@ -1,6 +1,8 @@
 """What the review app once got wrong between two observers, and with what it does not hold."""
 
+import os
 import re
+import sys
 
 import pytest
 from conftest import draw_animal, save
@@ -104,6 +106,19 @@ def test_an_empty_gallery_says_how_to_fill_it(tmp_path):
         text = app.browser.get(page).text
         assert "reid import card/ --gallery none --copy" in text and "Undo" not in text and "calibrate" not in text, page
     assert "Undo" not in app.browser.get("/history").text and "the work has stopped" not in app.browser.get("/progress").text
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode")
+def test_names_that_are_no_unicode_are_shown_on_every_page(folder):
+    gallery = folder / os.fsdecode(b"caf\xe9")
+    (folder / "gallery").rename(gallery)
+    for broken in (gallery / "animal-0", folder / "photos"):
+        (broken / os.fsdecode(b"br\xf6ken.png")).write_bytes(b"no photo")
+    app = App(gallery, folder / "photos")
+    assert r"<title>Catalogue · caf\udce9" in app.browser.get("/catalogue").text
+    assert app.browser.get("/health").text.count(r"br\udcf6ken.png") == 2 and app.browser.get("/review").status_code == 200
+    (empty := folder / os.fsdecode(b"\xe9")).mkdir()
+    assert r"\udce9 holds no photos" in App(empty).browser.get("/review").text
 
 
 def test_a_log_that_others_have_begun_is_no_surprise(tmp_path):

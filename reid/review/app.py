@@ -14,7 +14,7 @@ from ..errors import PhotoError, ReidError
 from . import browsing, further, inbox, pairs, sides, twins
 from .desk import Desk
 from .guard import OPEN, Door, Guard
-from .pages import Pages, form
+from .pages import Pages, encoded, form
 from .pictures import Size, picture
 
 STATIC = {  # what is served of the package, by name: no path from outside is ever joined to a folder
@@ -69,10 +69,10 @@ def create_app(desk: Desk, door: Door) -> Guard:
         status, detail = (
             (error.status_code, error.detail) if isinstance(error, AnyHTTPException) else (400, "this request makes no sense here")
         )
-        return PlainTextResponse(f"reid: {detail}\n", status)
+        return PlainTextResponse(encoded(f"reid: {detail}\n"), status)
 
     async def failed(request: Request, error: Exception) -> Response:
-        return PlainTextResponse(f"reid: {error}\n", 500)
+        return PlainTextResponse(encoded(f"reid: {error}\n"), 500)
 
     app.add_exception_handler(AnyHTTPException, refused)
     app.add_exception_handler(RequestValidationError, refused)

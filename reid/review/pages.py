@@ -71,7 +71,7 @@ class Pages:
         """`said` is read aloud by a screen reader; `url`, or else that of the page, becomes the browser's address."""
         template = self.templates.get_template(f"{template_name}.html.jinja")
         if "hx-request" not in request.headers or "hx-history-restore-request" in request.headers:
-            return HTMLResponse(template.render(**about), status)
+            return HTMLResponse(encoded(template.render(**about)), status)
         context = template.new_context({**about, "said": said})
         parts = ["<title>", *template.blocks["title"](context), f" · {self.templates.filters['e'](self.desk.name)}</title>"]
         parts += template.blocks["main"](context)
@@ -80,7 +80,7 @@ class Pages:
         here = page_before(request) or request.url.path
         if url is None and request.method == "GET" and here != request.url.path:
             url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return HTMLResponse("".join(parts), status, {"HX-Push-Url": url} if url else None)
+        return HTMLResponse(encoded("".join(parts)), status, {"HX-Push-Url": url} if url else None)
 
     def told(self, text: str) -> HTMLResponse:
         """Nothing was recorded, and why: the page stays, but for what Undo says."""
@@ -90,7 +90,12 @@ class Pages:
 
     def part(self, name: str, *, status: int = 200, **about: Any) -> HTMLResponse:
         """A template that is a part of a page."""
-        return HTMLResponse(self.templates.get_template(f"{name}.html.jinja").render(**about), status)
+        return HTMLResponse(encoded(self.templates.get_template(f"{name}.html.jinja").render(**about)), status)
+
+
+def encoded(text: str) -> bytes:
+    """What the browser is sent, whatever bytes the names of files and folders in it are made of."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def page_before(request: Request) -> str:
