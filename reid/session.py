@@ -338,21 +338,21 @@ class Session(AbstractContextManager["Session"]):
             return None
         self.match_ahead(self.judges.impostors, most)
         apart = {} if self.gallery.labels is None else self.gallery.labels.animals_apart
-        return stages.health(self.references, self.work, self.judges, most, self.decisions.effective(), apart)
+        return stages.health(self.references, self.work, self.judges, most, self.gallery.now(self.decisions.effective()), apart)
 
     def cluster(self) -> Grouping:
         """The photos of the folder in groups, one an animal, by their marks and by decisions alone, whatever names folders or a table give
         them. With the setting `encounters` the photos of an encounter are one animal. Raises as `index`, and PhotoError without photos."""
-        found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=self._options.skip_bad)
-        refs = *found.references, *found.queries
+        decided, digest, skip_bad = self.decisions.effective(), self.work.digests.of, self._options.skip_bad
+        found = catalogue.unlabelled(self.root, self._facts, self.table, skip_bad=skip_bad, decisions=decided, digest=digest)
+        items, failures = self.read(refs := (*found.references, *found.queries))
         names = dict(zip((ref.image_id for ref in refs), found.tabled, strict=True))
-        items, failures = self.read(refs)
         items, unusable, _ = self.extract_all(items, len(items))
         if not items:
             raise PhotoError(f"no photo under {self.root} could be used")
         written = tuple(names[item.ref.image_id] for item in items)
         share = partial(self.engine.map, what="photos compared", key=lambda item: item.digest)
-        return stages.grouping(items, written, self.decisions.effective(), self.work, self._facts, (*failures, *unusable), share)
+        return stages.grouping(items, written, found.now(decided), self.work, self._facts, (*failures, *unusable), share)
 
     def evaluate(self, *, limit: int | None = None) -> Evaluation:
         """How often the answers are right, on a table with a column `split`. Raises GalleryError for a table without queries."""

@@ -117,6 +117,12 @@ def test_decisions_hold_groups_together_and_apart(call, card, tmp_path):
     found = read_groups(tmp_path / "groups.csv")
     assert status == 0 and found["Zoë"] >= {"0-1.png", "0-2.png"}, err
     assert not any({"0-0.png", "1-0.png"} <= group or {"0-0.png", "2-0.png"} <= group for group in found.values())
+    rows = [f'{name},unknown,"5,5,300,230"' for name in sorted(key)]  # boxes that they had not when they were decided about
+    (card / "metadata.csv").write_text("path,identity,bbox\n" + "\n".join(rows))
+    assert call("cluster", card, "--out", tmp_path / "groups.csv", *QUICK)[0] == 0
+    found = read_groups(tmp_path / "groups.csv")
+    assert found["Zoë"] >= {"0-1.png", "0-2.png"}
+    assert not any({"0-0.png", "1-0.png"} <= group or {"0-0.png", "2-0.png"} <= group for group in found.values())
 
 
 def test_opposite_sides_are_not_compared_and_encounters_join_them(call, card, tmp_path):

@@ -323,10 +323,15 @@ def test_a_session_counts_what_is_decided_when_it_reads_again(gallery):
 
 
 def test_decisions_follow_photos_that_are_renamed_and_boxed(gallery):
-    DecisionLog(gallery).append(Kind.SAME, keys(gallery, "e", "a"), observer="zoe")
+    pair = keys(gallery, "e", "a")
+    one = DecisionLog(gallery).append(Kind.SAME, pair, observer="zoe", evidence={"shown": [photo.digest for photo in pair]})
     (gallery / "e.png").rename(gallery / "new name.png")
     table(gallery, 'path,identity,bbox\nnew name.png,unknown,"1,2,30,30"\na.png,luna,\n')
-    assert [ref.identity for ref in read_decided(gallery).references] == ["luna", "luna"]
+    found = read_decided(gallery)
+    assert [ref.identity for ref in found.references] == ["luna", "luna"]
+    [now] = found.now([one])
+    assert [photo.digest for photo in now.photos] == now.evidence["shown"] == [found.since[pair[0].digest], pair[1].digest]
+    assert (now.number, now.kind) == (one.number, one.kind) and now.photos != one.photos
 
 
 def test_the_log_is_no_file_to_be_skipped(tmp_path):

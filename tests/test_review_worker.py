@@ -190,6 +190,29 @@ def test_a_copy_with_a_box_is_not_compared_with_its_photo(tmp_path):
     assert "In the gallery already: 0.png (amber)" in app.browser.get(f"/review/{task.id}").text.replace("&#39;", "'")
 
 
+def test_what_was_decided_of_a_photo_holds_once_it_has_a_box(tmp_path):
+    """Imported with a box after it was reviewed: the catalogue, the question of its copy and other observers know what was said of it."""
+    root = five_animals(tmp_path)
+    app = App(root / "gallery", root / "photos")
+    known = app.task("known.png")
+    app.answer(known, "same")
+    app.desk.log.append(Kind.SIDE, [app.session.key(known.photos[0].ref)], observer="zoe", value="right")
+    shutil.copy(root / "photos" / "known.png", root / "gallery" / "imported.png")
+    table = root / "gallery" / "metadata.csv"
+    rows = table.read_text().replace("site", "site,bbox", 1).replace(",Reef", ",Reef,")
+    table.write_text(f'{rows}\nimported.png,unknown,2025-01-01,,,"[10, 10, 250, 200]"\n')
+    app = App(root / "gallery", root / "photos")
+    [imported] = [card for card in app.desk.book().cards.values() if card.ref.image_id == "imported.png"]
+    [reference] = [ref for ref in app.session.gallery.references if ref.image_id == "imported.png"]
+    assert reference.identity == imported.animal == "animal-3" and reference.orientation == imported.ref.orientation == "right"
+    assert [task.title for task in app.desk.waiting()] == ["new.png"]
+    assert "imported.png is animal-3" in app.desk.said(next(one for one in app.desk.book().effective if one.kind is Kind.SAME))
+    [pair] = App(root / "gallery", observer="ben", blind=True).desk.waiting()
+    assert pair.photos[0].digest == imported.digest
+    app.answer(app.task("imported.png"), "same", choice=1)  # by which the same observer replaces it
+    assert app.animal_of(app.task("imported.png")) == app.task("imported.png").choices[1].animal and not app.desk.book().contradictions
+
+
 def test_photos_of_the_gallery_that_fail_are_called_as_the_gallery_calls_them(tmp_path):
     for name in ("photos/DCIM/a.png", "photos/DCIM/b.png", "c.png"):
         save(tmp_path / "g" / name, draw_animal(len(name), 0))

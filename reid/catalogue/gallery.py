@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -21,7 +21,7 @@ from ..errors import GalleryError, PhotoError
 from ..records import Indexed, PhotoFacts, PhotoRef
 from .columns import meanings
 from .dates import When, date_in_name, read_dates
-from .decisions import Decision, PhotoKey
+from .decisions import Decision
 from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
 from .folders import photos_in, read_folders
@@ -59,10 +59,17 @@ class Gallery:
     labels: Labels | None = None  # of references and queries, where decisions count
     tabled: tuple[str | None, ...] = ()  # the references' animals as the table or the folders have them, without decisions
     tabled_sides: Mapping[str, str | None] = field(default_factory=dict)  # by digest, of the photos whose side was decided: the same
+    since: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of a photo decided about before it had its box or mask: its digest then, and now
 
     @property
     def identities(self) -> list[str]:
         return sorted({ref.identity for ref in self.references if ref.identity})
+
+    def now(self, decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+        """Decisions about these photos, each by the digest that it has now."""
+        return _now(decisions, self.since)
 
 
 @contextmanager
@@ -128,15 +135,16 @@ def assemble(
     tabled = tuple(name for name, draft in zip(names, drafts, strict=True) if not draft.is_query)
     found: Labels | None = None
     tabled_sides: dict[str, str | None] = {}
+    since = _since(drafts, decisions, digest)
     if decisions and digest is not None:
-        found, tabled_sides = _decide(drafts, names, decisions, digest)
+        found, tabled_sides = _decide(drafts, names, _now(decisions, since), digest)
         if n_named := sum(one is None and other is not None for one, other in zip(names, found.identities, strict=True)):
             notes.append(f"of the unnamed photos {n_named:,} {'is' if n_named == 1 else 'are'} named by decisions")
         names, notes = list(found.identities), [*notes, *found.notes]
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])
-    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found, tabled, tabled_sides)
+    return Gallery(root, tuple(references), tuple(queries), tuple(notes), (*derived, *told), found, tabled, tabled_sides, since)
 
 
 def check_folder(root: Path) -> None:
@@ -146,10 +154,16 @@ def check_folder(root: Path) -> None:
 
 
 def unlabelled(
-    root: Path, facts: Callable[[Path], PhotoFacts], table: Path | pd.DataFrame | None = None, *, skip_bad: bool = False
+    root: Path,
+    facts: Callable[[Path], PhotoFacts],
+    table: Path | pd.DataFrame | None = None,
+    *,
+    skip_bad: bool = False,
+    decisions: Sequence[Decision] = (),
+    digest: Callable[[PhotoRef], str] | None = None,
 ) -> Gallery:
     """The photos of a gallery with a table, which has boxes and masks; every photo under any other folder. Nobody has a name, nor do names
-    tell encounters; `tabled` has what the table calls them, references and then queries.
+    tell encounters; `tabled` has what the table calls them, references and then queries, and `since` is about these `decisions`.
 
     Raises GalleryError for what is no folder, and as `read`."""
     if not os.path.isdir(root):
@@ -163,7 +177,7 @@ def unlabelled(
     names, _ = identities([draft.name for draft in drafts], {}, False)
     found = assemble(root, [replace(draft, name="") for draft in drafts], facts, notes)
     order = sorted(zip(names, drafts, strict=True), key=lambda pair: pair[1].is_query)
-    return replace(found, tabled=tuple(name for name, _ in order))
+    return replace(found, tabled=tuple(name for name, _ in order), since=_since(drafts, decisions, digest))
 
 
 def _read_table(
@@ -205,20 +219,15 @@ def _decide(
     drafts: Sequence[Draft], names: Sequence[str | None], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str]
 ) -> tuple[Labels, dict[str, str | None]]:
     """The labels of table and decisions together, and `Gallery.tabled_sides`; decided sides and dates are written into the drafts."""
-    known = {photo.digest for one in decisions for photo in one.photos}
-    since: dict[str, str] = {}  # of a photo that was decided about before it had its box or mask, the digest that it has now
-    n_boxes = Counter(draft.path for draft in drafts)
     items = []
     for draft, name in zip(drafts, names, strict=True):
         whole = PhotoRef(draft.image_id, draft.path, name)
         try:
             key = digest(replace(whole, crop=draft.crop, mask=draft.mask))
-            if n_boxes[draft.path] == 1 and (before := digest(whole)) in known:
-                since[before] = key
         except PhotoError:  # named when it is decoded
             key = f"unreadable {draft.path}"
         items.append(Indexed(whole, key))
-    found = labels(items, [replace(one, photos=tuple(_now(photo, since) for photo in one.photos)) for one in decisions])
+    found = labels(items, decisions)
     days, _ = read_dates("date", [("", text) for text in found.dates.values()])
     tabled_sides = {item.digest: draft.orientation for draft, item in zip(drafts, items, strict=True) if item.digest in found.sides}
     for draft, item in zip(drafts, items, strict=True):
@@ -228,8 +237,31 @@ def _decide(
     return found, tabled_sides
 
 
-def _now(photo: PhotoKey, since: Mapping[str, str]) -> PhotoKey:
-    return replace(photo, digest=since.get(photo.digest, photo.digest))
+def _since(drafts: Sequence[Draft], decisions: Sequence[Decision], digest: Callable[[PhotoRef], str] | None) -> dict[str, str]:
+    """`Gallery.since`. Of a photo with several boxes nobody knows which of them was meant."""
+    if not decisions or digest is None:
+        return {}
+    decided = {photo.digest for one in decisions for photo in one.photos}
+    n_boxes = Counter(draft.path for draft in drafts)
+    found: dict[str, str] = {}
+    for draft in drafts:
+        whole = PhotoRef(draft.image_id, draft.path)
+        if n_boxes[draft.path] == 1 and (draft.crop is not None or draft.mask is not None):
+            with suppress(PhotoError):  # named when it is decoded
+                if (before := digest(whole)) in decided:
+                    found[before] = digest(replace(whole, crop=draft.crop, mask=draft.mask))
+    return found
+
+
+def _now(decisions: Iterable[Decision], since: Mapping[str, str]) -> tuple[Decision, ...]:
+    def renamed(one: Decision) -> Decision:
+        photos = tuple(replace(photo, digest=since.get(photo.digest, photo.digest)) for photo in one.photos)
+        evidence = one.evidence
+        if isinstance(shown := evidence.get("shown"), list):
+            evidence = {**evidence, "shown": [since.get(digest, digest) for digest in shown]}
+        return replace(one, photos=photos, evidence=evidence)
+
+    return tuple(map(renamed, decisions) if since else decisions)
 
 
 def _photos(drafts: Sequence[Draft], names: Sequence[str | None], facts: Callable[[Path], PhotoFacts]) -> tuple[list[PhotoRef], list[str]]:

@@ -87,6 +87,7 @@ def read(
     gallery: Gallery, references: Sequence[Indexed], new: Sequence[Indexed], history: Sequence[Decision], only: str | None = None
 ) -> Book:
     """`references` are the gallery's photos as far as they have been read, `new` those that are to be reviewed."""
+    history = gallery.now(history)
     counting = effective(history)
     own = [one for one in counting if only in (None, one.observer)]
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
@@ -114,7 +115,7 @@ def read(
             about.setdefault(photo.digest, []).append(one)
     return Book(
         history[-1].number if history else 0,
-        tuple(history),
+        history,
         counting,
         cards,
         of_photo,

@@ -60,7 +60,9 @@ class Desk:
         table = self._table()
         try:  # who judges blind sees what the table says, and what they have said themselves
             own = [one for one in self.log.effective() if one.observer == self.observer]
-            gallery, empty = self.session.labelled(own) if self.blind else self.session.gallery, None
+            gallery, empty = self.session.gallery, None
+            if self.blind:
+                gallery = replace(self.session.labelled(own), since=gallery.since)
         except GalleryError as error:
             if error.problems:
                 raise
@@ -186,7 +188,7 @@ class Desk:
 
     def _answered(self, query: Query, ranking: IdentityRanking) -> None:
         """Called by the worker: another question."""
-        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.worker.references})
+        task = tasks.of_query(query, ranking, {item.ref.image_id: item for item in self.worker.references}, self.gallery.since)
         with self._lock:
             self._queries[task.id] = task
 

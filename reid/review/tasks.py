@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
@@ -103,21 +103,17 @@ def in_order(tasks: Iterable[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: (-task.value, task.title, task.id))
 
 
-def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, Indexed]) -> Task:
-    """Who is it? `references` are those of the gallery, by image_id."""
-    called = {item.digest: item.ref.image_id for item in references.values()}  # a photo of the gallery is called as the gallery calls it
-    own = {item.ref.image_id: _called(item, called.get(item.digest)) for item in query.photos}
+def of_query(query: Query, ranking: IdentityRanking, references: Mapping[str, Indexed], since: Mapping[str, str] = {}) -> Task:
+    """Who is it? `references` are those of the gallery, by image_id, and `since` is the gallery's."""
+    known = {item.digest: item for item in references.values()}  # what the gallery holds is meant as the gallery has it
+    own = {item.ref.image_id: known.get(since.get(item.digest, item.digest), item) for item in query.photos}
     photos = tuple(own.values())
     choices = [
         Choice(one.identity, references[one.reference_id], own[one.photo_id], None if rank else ranking.p_match, one.score, one.n_matches)
         for rank, one in enumerate(ranking.candidates)
     ]
-    title = called.get(photos[0].digest, query.name) if len(photos) == 1 else query.name
+    title = photos[0].ref.image_id if len(photos) == 1 and photos[0].digest in known else query.name
     return Task(Topic.QUERY, title, photos, tuple(choices), value_of(ranking), ranking, ranking.because)
-
-
-def _called(item: Indexed, name: str | None) -> Indexed:
-    return item if name is None else replace(item, ref=replace(item.ref, image_id=name))
 
 
 def of_health(health: Health, references: Mapping[str, Indexed]) -> list[Task]:
