@@ -67,6 +67,26 @@ def test_what_is_typed_is_compared_with_a_photo_of_the_gallery(three):
     assert app.desk.log.effective()[-1].photos[-1].image_id.startswith(f"{choice}/")
 
 
+def test_a_photo_under_two_names_is_shown_under_both_and_decisions_concern_the_first(tmp_path):
+    root = five_animals(tmp_path)
+    (root / "gallery" / "alma").mkdir()
+    shutil.copy(root / "gallery" / "animal-3" / "0.png", root / "gallery" / "alma")
+    table = root / "gallery" / "metadata.csv"
+    header, *rows = table.read_text().splitlines()
+    for lines in ([header, "alma/0.png,alma,2024-05-05,left,Reef", *rows], [header, *rows, "alma/0.png,alma,2024-05-05,left,Reef"]):
+        table.write_text("\n".join(lines))
+        app = App(root / "gallery", root / "photos")
+        [photo] = app.desk.book().animals["alma"]
+        assert photo.digest in [card.digest for card in app.desk.book().animals["animal-3"]] and len(app.desk.book().animals) == 6
+        assert app.desk.book().of_photo[photo.digest] == photo
+        whole = app.desk.whole(app.task("new.png"))
+        [place] = [place for place, choice in enumerate(whole.choices) if choice.reference.digest == photo.digest][:1]
+        app.answer(whole, "same", choice=place)
+        assert app.animal_of(whole) == "alma" and len(app.desk.book().animals) == 6
+        assert {ref.identity for ref in app.session.labelled(app.desk.log.effective()).references} == set(app.desk.book().animals)
+        app.browser.post("/undo")
+
+
 def test_an_encounter_of_which_one_photo_has_a_name_joins_no_two_animals(tmp_path):
     root = five_animals(tmp_path)
     shutil.rmtree(root / "photos")

@@ -92,6 +92,10 @@ def read(
     own = [one for one in counting if only in (None, one.observer)]
     tabled = dict(zip((ref.image_id for ref in gallery.references), gallery.tabled))
     named = [(item, None) for item in new] + [(item, tabled.get(item.ref.image_id)) for item in references]  # the reference's label counts
+    first: dict[str, str] = {}  # by digest, of the names of a photo in the table the one that decisions about it concern, see `labels`
+    for item, name in named:
+        if name is not None:
+            first[item.digest] = min(name, first.get(item.digest, name))
     identity, found = _identities(named, own)
     sides = {**gallery.tabled_sides, **found.sides}  # what was decided before the gallery was read may have been taken back
     digests, asked = {item.ref.image_id: item.digest for item in references}, {item.digest for item in new}
@@ -99,15 +103,15 @@ def read(
     of_photo: dict[str, Card] = {}
     for ref in gallery.references:
         digest = digests.get(ref.image_id)
-        animal = ref.identity if digest is None else identity[digest]
+        animal = ref.identity if digest is None else identity[digest, ref.image_id]
         card = Card(opaque("photo", ref.image_id), _turned(ref, digest, sides), digest, animal, is_asked=digest in asked)
         cards[card.id] = card
-        if digest is not None:
+        if digest is not None and tabled.get(ref.image_id) in (None, first.get(digest)):
             of_photo[digest] = card
     for item in new:
         if item.digest not in of_photo:
             ref = _turned(item.ref, item.digest, sides)
-            card = Card(opaque("new", item.digest), ref, item.digest, identity[item.digest], is_new=True, is_asked=True)
+            card = Card(opaque("new", item.digest), ref, item.digest, identity[item.digest, item.ref.image_id], is_new=True, is_asked=True)
             cards[card.id] = of_photo[item.digest] = card
     about: dict[str, list[Decision]] = {}
     for one in counting:
@@ -129,15 +133,17 @@ def read(
     )
 
 
-def _identities(photos: Sequence[tuple[Indexed, str | None]], counting: Sequence[Decision]) -> tuple[dict[str, str | None], Labels]:
-    """By digest, of photos with their names in the table. Only animals that a decision concerns are looked at, since an answer must not
-    wait for a gallery of 10,000."""
+def _identities(
+    photos: Sequence[tuple[Indexed, str | None]], counting: Sequence[Decision]
+) -> tuple[dict[tuple[str, str], str | None], Labels]:
+    """By digest and image_id, as a photo may stand under two names; of photos with their names in the table. Only animals that a decision
+    concerns are looked at, since an answer must not wait for a gallery of 10,000."""
     decided = {photo.digest for one in counting for photo in one.photos}
     names = {name for item, name in photos if item.digest in decided} - {None}
     concerned = [Indexed(replace(item.ref, identity=name), item.digest) for item, name in photos if item.digest in decided or name in names]
     found = labels(concerned, counting)
-    identity = {item.digest: name for item, name in photos}
-    identity |= {item.digest: name for item, name in zip(concerned, found.identities)}
+    identity = {(item.digest, item.ref.image_id): name for item, name in photos}
+    identity |= {(item.digest, item.ref.image_id): name for item, name in zip(concerned, found.identities)}
     return identity, found
 
 
