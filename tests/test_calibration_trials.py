@@ -126,3 +126,20 @@ def test_a_calibration_of_another_version_is_told(herd, store, monkeypatch):
     with reid.open(herd, FAST, cache=store, listener=told) as opened:
         assert opened.judges.calibration is None
     assert told.notes[-1] == "the gallery was calibrated on another device or by another version; run `reid calibrate` again"
+
+
+def test_recall_of_a_large_gallery_is_kept_until_it_has_grown(herd, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages.leave_one_out, "LARGE", 50)
+    header, *rows = (herd / "metadata.csv").read_text().splitlines()
+    for path in herd.glob("*.png"):
+        (tmp_path / path.name).symlink_to(path)
+    settings = FAST.replace(shortlist=20, impostor_pairs=20)
+
+    def measured(n):
+        (tmp_path / "metadata.csv").write_text("\n".join([header, *rows[-n:]]))
+        with reid.open(tmp_path, settings, cache=store) as opened:
+            assert opened.index().recall.n_queries > 0
+        return {path.name for path in (store / "recall").glob("*.json")}
+
+    first = measured(78)
+    assert measured(79) == first < measured(96)

@@ -296,3 +296,34 @@ def test_a_gallery_too_small_for_one_matcher_is_compared_by_the_others(call, ani
     (animals / "metadata.csv").write_text("path,identity\nanimal-1/0.png,a\n")
     status, _, error = call("compare", "--gallery", animals, *words)
     assert status == 2 and error.splitlines()[-1].endswith("evaluation needs some") and "left out" not in error
+
+
+def test_a_bar_is_drawn_now_and_then_however_often_it_is_told(monkeypatch):
+    from rich.progress import Progress
+
+    from reid.cli.screen import listening
+
+    drawn = []
+    monkeypatch.setattr(Progress, "update", lambda self, task, **told: drawn.append(told["completed"]))
+    with listening() as listener:
+        for done in range(20_000):
+            listener.progress("photos checked", done, 20_000)
+        listener.progress("photos checked", 20_000, 20_000)
+    assert drawn[0] == 0 and drawn[-1] == 20_000 and len(drawn) < 200
+
+
+def test_a_gallery_of_which_nothing_can_be_used_is_no_success(tmp_path, call):
+    (tmp_path / "luna").mkdir()
+    (tmp_path / "luna" / "1.jpg").write_bytes(b"")
+    status, _, errors = call("index", "--gallery", tmp_path, "--extractor", "sift", "--matcher", "nearest", "--fuse", "none")
+    assert status == 2 and "1.jpg is empty" in errors
+
+
+def test_comparing_tells_of_photos_that_cannot_be_used(animals, call):
+    rows = [f"animal-{i}/{v}.png,animal-{i},{'query' if v and i < 5 else 'gallery'},{i}-{v}" for i in range(8) for v in range(2)]
+    (animals / "animal-7" / "0.png").write_bytes(b"no photo")
+    (animals / "metadata.csv").write_text("path,identity,split,encounter\n" + "\n".join(rows))
+    quick = "--resize", 160, "--max-keypoints", 60
+    words = "--extractors", "sift,aliked-n16", "--matchers", "nearest", "--skip-bad", *quick
+    status, said, errors = call("compare", "--gallery", animals, *words)
+    assert status == 1 and errors.count("reid: not used: ") == 1 and "left out" not in errors, (said, errors)
