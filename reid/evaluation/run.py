@@ -153,7 +153,7 @@ def _tried(
         seconds = time.monotonic() - started if is_new else None
         answers = {score: _answer(query, stages.rank(query.photos, pool, columns, score), pool, columns, score) for score in ScoreName}
         answers[own] = replace(answers[own], groups=about.groups())
-        finding = stages.judge(query, pool, columns, work, judges)
+        finding = stages.judge(query, pool, [one.comparable for one in selections], columns, work, judges)
         ranked = finding.ranking.candidates
         course = Course.of(query, pool, selections, columns, own, ranked, about) if truth in animals else None
         yield _Tried(answers, course, None, replace(finding, ranking=replace(finding.ranking, candidates=ranked[:1])), seconds)

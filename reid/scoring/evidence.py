@@ -72,7 +72,7 @@ class Scores:
         """(R,) the score of that name, one of SCORES."""
         return self._named()[score] if score != "joint" else fusion.joint(self.excess)
 
-    def take(self, places: Sequence[int]) -> Scores:
+    def take(self, places: Sequence[int] | Ints) -> Scores:
         """Of the references in these places."""
         rows = np.asarray(places, np.intp)
         return Scores(**{column.name: getattr(self, column.name)[..., rows] for column in fields(self)})

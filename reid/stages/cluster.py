@@ -15,7 +15,7 @@ from .. import catalogue, decision, scoring
 from ..catalogue import Decision
 from ..records import Failure, Indexed, PhotoFacts, Query
 from ..scoring import ImpostorDistribution
-from .match import compared, update_index
+from .match import update_index
 from .queries import queries
 from .score import compare
 from .score import impostors as measured_impostors
@@ -78,11 +78,10 @@ def likeness(
         scores = np.full(len(items), np.nan)
         places = [place for place, other in enumerate(items) if other.digest != query.digest]
         others = [items[place] for place in places]
-        [seen] = compared([query], others, work.first, work.digests)
-        if seen:
-            values = compare(query, others, work, impostors).scores.by(work.settings.score.score)
-            for place in seen:
-                scores[places[place]] = values[place]
+        found = compare(query, others, work, impostors)
+        values = found.scores.by(work.settings.score.score)
+        for place in found.selection.comparable:
+            scores[places[place]] = values[place]
         yield scores
     work.listener.progress("photos compared", len(queries), len(queries))
 

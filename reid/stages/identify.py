@@ -10,7 +10,6 @@ from ..decision import Calibration, Standing, reasons
 from ..errors import PhotoError
 from ..records import IdentityRanking, Indexed, NewShare, Query
 from ..scoring import ImpostorDistribution, Scores
-from .match import compared
 from .score import compare, first, rank
 from .second_look import look_again
 from .select import Stage
@@ -57,18 +56,20 @@ def identify(query: Query, references: Sequence[Indexed], work: Workspace, judge
 def _found(query: Query, references: Sequence[Indexed], work: Workspace, judges: Judges) -> Finding:
     own = {item.digest for item in (*query.in_gallery, *query.set_aside)}
     others = [item for item in references if item.digest not in own] if own else references
-    columns = [compare(photo, others, work, judges.impostors).scores for photo in query.photos]
-    columns = look_again(query.photos, others, columns, work, judges.impostors)
-    found = judge(query, others, columns, work, judges)
+    compared = [compare(photo, others, work, judges.impostors) for photo in query.photos]
+    columns = look_again(query.photos, others, [one.scores for one in compared], work, judges.impostors)
+    found = judge(query, others, [one.selection.comparable for one in compared], columns, work, judges)
     return replace(found, ranking=with_copies(with_quality(found.ranking, query, work), query))
 
 
-def judge(query: Query, references: Sequence[Indexed], columns: Sequence[Scores], work: Workspace, judges: Judges) -> Finding:
-    """The individuals, by the scores of each photo of the query with these references, and how the first one stands.
+def judge(
+    query: Query, references: Sequence[Indexed], seen: Sequence[Set[int]], columns: Sequence[Scores], work: Workspace, judges: Judges
+) -> Finding:
+    """The individuals, by the scores of each photo of the query with these references, and how the first one stands. `seen` are the places
+    of those that each photo was compared with.
 
     Where nothing could be compared, no keypoint or no compatible side, nothing is known, and so the verdict is unsure; so it is where two
     photos of one encounter clearly match two individuals."""
-    seen = compared(query.photos, references, work.first, work.digests)
     candidates = rank(query.photos, references, columns, work.settings.score.score)
     places = set[int]().union(*seen)
     if not places:
@@ -145,8 +146,8 @@ def _sure_of(
     named = {item.ref.identity for item in references}
     found: dict[str, str] = {}
     for photo, column, places in zip(photos, columns, seen, strict=True):
-        best = first((photo,), references, (column,), work.settings.score.score) if places else None
-        if best is None or best.identity not in named:
+        leading = first((photo,), references, (column,), work.settings.score.score) if places else None
+        if leading is None or (best := leading[0]).identity not in named:
             continue
         if scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) <= work.settings.decide.match_below:
             found[photo.ref.image_id] = best.identity

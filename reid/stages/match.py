@@ -33,33 +33,24 @@ class Variant:
     """The query, as it is or turned or mirrored, and the places of the references that it can be compared with."""
 
     photo: Indexed
-    places: list[int]
+    places: Sequence[int]
 
 
 def variants(query: Indexed, references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> list[Variant]:
     """As the settings want: no opposite sides, unless all are compared; with `mirror` the mirrored query is compared with opposite and
     unknown sides only."""
     match, own = pipeline.settings.match, query.ref.orientation
-    across = [catalogue.opposite(own, item.ref.orientation) for item in references]
-    straight = [place for place, is_across in enumerate(across) if not is_across or match.sides == "all"]
-    unknown = [own is None or item.ref.orientation is None for item in references]
-    mirrored = [place for place in range(len(references)) if across[place] or unknown[place]] if match.mirror else []
+    sides = [item.ref.orientation for item in references]
+    across = {side for side in set(sides) if catalogue.opposite(own, side)}
+    straight = [place for place, side in enumerate(sides) if side not in across] if across and match.sides != "all" else range(len(sides))
+    other = {side for side in set(sides) if side in across or own is None or side is None} if match.mirror else set()
+    mirrored = [place for place, side in enumerate(sides) if side in other] if other else []
     found = []
     for quarters in range(0, 4, 4 // match.rotations):
         for is_mirrored, places in ((False, straight), (True, mirrored)):
             if places:
                 ref = replace(query.ref, quarters=quarters, mirrored=is_mirrored)
                 found.append(Variant(Indexed(ref, digests.of(ref)) if quarters or is_mirrored else query, places))
-    return found
-
-
-def compared(photos: Sequence[Indexed], references: Sequence[Indexed], pipeline: Pipeline, digests: Digests) -> list[set[int]]:
-    """Of each photo of a query the places of the references that it can be compared with, however many turns of it are tried; none for a
-    photo without keypoints."""
-    found = []
-    for photo in photos:
-        places = {place for variant in variants(photo, references, pipeline, digests) for place in variant.places}
-        found.append(places if len(pipeline.load(photo)) else set())
     return found
 
 
@@ -75,12 +66,13 @@ def first_by_votes(query: Indexed, references: Sequence[Indexed], most: int, pip
     return retrieval.finalists(votes, [item.ref.identity for item in references], most)
 
 
-def shortlist(variant: Variant, references: Sequence[Indexed], pipeline: Pipeline) -> list[int]:
+def shortlist(variant: Variant, references: Sequence[Indexed], pipeline: Pipeline) -> Sequence[int]:
     """Places of the references that are worth a look: all of them where they are no more than the settings allow."""
     most = pipeline.settings.match.shortlist
     if not 0 < most < len(variant.places):
         return variant.places
-    chosen = first_by_votes(variant.photo, [references[place] for place in variant.places], most, pipeline)
+    among = references if len(variant.places) == len(references) else [references[place] for place in variant.places]
+    chosen = first_by_votes(variant.photo, among, most, pipeline)
     return sorted(variant.places[place] for place in chosen)
 
 

@@ -23,8 +23,9 @@ def photos(
     """The photos named, and those in the folders named. A photo that stands in the gallery's table brings its boxes, masks and sides
     along, each a photo by itself, and with `as_known` the name that it has there. Raises PhotoError where none of them is there."""
     known: dict[str, list[PhotoRef]] = {}
+    leads_to = _real_paths()
     for ref in (*gallery.references, *gallery.queries):
-        known.setdefault(os.path.realpath(ref.path), []).append(ref)
+        known.setdefault(leads_to(ref.path), []).append(ref)
     refs: list[PhotoRef] = []
     failures: list[Failure] = []
     taken: set[str] = set()
@@ -47,6 +48,20 @@ def photos(
         reasons = [*(failure.reason for failure in failures), *(f"there is no {ref.path}" for ref in refs)]
         raise PhotoError("no photo to identify" + (f": {some(reasons)}" if reasons else ""))
     return refs, failures
+
+
+def _real_paths() -> Callable[[Path], str]:
+    """`os.path.realpath` of many paths: where a folder leads to is looked up once."""
+    folders: dict[str, str] = {}
+
+    def real(path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        whole = os.path.join(folders[folder], name)
+        return os.path.realpath(whole) if name in ("", os.curdir, os.pardir) or os.path.islink(whole) else whole
+
+    return real
 
 
 def queries(

@@ -11,7 +11,7 @@ from .. import catalogue, scoring
 from ..records import Candidate, Indexed
 from ..scoring import Floats, ImpostorDistribution, Scores
 from ..store import fingerprint
-from .match import Variant, confidences, takes_finalists, variants
+from .match import NONE, Variant, confidences, takes_finalists, variants
 from .pipeline import Pipeline
 from .select import Found, Selection, in_full, listed, places_of
 from .workspace import Workspace
@@ -27,26 +27,33 @@ class Compared:
 
 def compare(photo: Indexed, references: Sequence[Indexed], work: Workspace, impostors: ImpostorDistribution) -> Compared:
     """The first pipeline chooses the shortlist; a turned or mirrored photo is matched by it alone. Pipelines that match the whole list come
-    before those that match finalists, which are then the first by what was found so far. One that counts nothing matches nothing."""
+    before those that match finalists, which are then the first by what was found so far. One that counts nothing matches nothing.
+
+    What is on the list is scored, and one pair without a match, for all the others."""
     distributions, least = (impostors, *impostors.fused), work.settings.score.min_confidence
-    on_list = listed(photo, references, work.first, work.digests)
-    places = sorted(places_of(on_list))
-    as_it_is = ((Variant(photo, places), places),)
+    chosen = listed(photo, references, work.first, work.digests)
+    places = sorted(places_of(chosen))
+    few, column = [references[place] for place in places], {place: i for i, place in enumerate(places)}
+    on_list = tuple((one, [column[place] for place in own]) for one, own in chosen)
+    as_it_is = ((Variant(photo, list(range(len(few)))), range(len(few))),)
     matched: dict[int, Found] = {}
     scores: dict[int, Scores] = {}
     excess: Floats | None = None
     for number in sorted(range(len(work.pipelines)), key=lambda number: takes_finalists(work.pipelines[number])):
         pipeline, distribution = work.pipelines[number], distributions[number]
         whole = on_list if pipeline is work.first else as_it_is
-        matched[number] = in_full(photo, whole, references, pipeline, excess, pipeline is work.first) if distribution.weight else ()
-        found = confidences(matched[number], references, pipeline)
-        scores[number] = scoring.evidence(found, len(pipeline.load(photo)), distribution, least)
+        matched[number] = in_full(photo, whole, few, pipeline, excess, pipeline is work.first) if distribution.weight else ()
+        found = confidences(matched[number], few, pipeline)
+        scores[number] = scoring.evidence([*found, NONE[1]], len(pipeline.load(photo)), distribution, least)
         if distribution.weight and not takes_finalists(pipeline):
             excess = scores[number].excess + (0 if excess is None else excess)
     in_order = range(len(work.pipelines))
-    comparable = {place for one, _ in on_list for place in one.places} if len(work.first.load(photo)) else ()
-    selection = Selection(frozenset(comparable), frozenset(places if comparable else ()), tuple(matched[number] for number in in_order))
-    return Compared(selection, scoring.fused(*(scores[number] for number in in_order)))
+    comparable = frozenset[int]().union(*(one.places for one, _ in chosen)) if len(work.first.load(photo)) else frozenset[int]()
+    in_place = tuple(tuple((one, [places[i] for i in own]) for one, own in matched[number]) for number in in_order)
+    columns = np.full(len(references), len(few))
+    columns[places] = np.arange(len(few))
+    selection = Selection(comparable, frozenset(places if comparable else ()), in_place)
+    return Compared(selection, scoring.fused(*(scores[number] for number in in_order)).take(columns))
 
 
 def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str) -> tuple[Candidate, ...]:
@@ -57,13 +64,15 @@ def rank(photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequ
 
 def first(
     photos: Sequence[Indexed], references: Sequence[Indexed], columns: Sequence[Scores], score: str, without: str | None = None
-) -> Candidate | None:
-    """The individual that stands first, whatever the number of references, and it not being the one left out; None where nothing was found
-    of any: then all that could stand first score the lowest there is."""
+) -> tuple[Candidate, int] | None:
+    """The individual that stands first, however many there are, and the place of its reference; not that which is left out. None where
+    all that could stand first score the lowest there is, since nothing was found of any."""
     best = scoring.best_of(columns, score)
     places = np.flatnonzero(best > best.min(initial=np.inf)).tolist()
-    ranked = rank(photos, [references[place] for place in places], [column.take(places) for column in columns], score)
-    return next((one for one in ranked if one.identity != without), None)
+    few = [references[place] for place in places]
+    ranked = rank(photos, few, [column.take(places) for column in columns], score)
+    found = next((one for one in ranked if one.identity != without), None)
+    return None if found is None else (found, next(at for at, item in zip(places, few) if item.ref.image_id == found.reference_id))
 
 
 def impostors(references: Sequence[Indexed], work: Workspace, weights: tuple[float, ...] | None = None) -> ImpostorDistribution:

@@ -44,13 +44,14 @@ def look_again(
 
     `without` is an individual that is left out, as if the gallery did not have it."""
     found, seen = list(columns), set[str]()
-    rows, places = ({item.ref.image_id: place for place, item in enumerate(items)} for items in (photos, references))
+    rows = {item.ref.image_id: row for row, item in enumerate(photos)}
     for _ in range(work.settings.match.second_look if impostors.weight else 0):
-        best = first(photos, references, found, work.settings.score.score, without)
-        if best is None or best.identity in seen:
+        leading = first(photos, references, found, work.settings.score.score, without)
+        if leading is None or leading[0].identity in seen:
             break
+        best, place = leading
         seen.add(best.identity)
-        row, place = rows[best.photo_id], places[best.reference_id]
+        row = rows[best.photo_id]
         again = second(photos[row], references[place], work, impostors.weights)
         if again is not None:
             scores = scoring.evidence([again], len(work.first.load(photos[row])), impostors, work.settings.score.min_confidence)
