@@ -1,6 +1,9 @@
 """What a query is and what it is compared with: encounters, sides, mirrored and turned photos, several pipelines. On drawn animals."""
 
+import os
 import re
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +182,29 @@ def test_a_pair_is_shown_by_the_pipeline_whose_scores_stand_out_most(animals, tm
         pair = opened.view(opened.queries["turned.png"], reference)
         assert pair.features[0].kind == "sift"
         assert best.n_matches == (pair.matches.confidence > 0.5).sum() > 20
+
+
+def test_paths_are_led_on_as_the_system_does(tmp_path, monkeypatch):
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "far" / "deep" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    (tmp_path / "b.jpg").symlink_to(Path("near") / "deep" / "a.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to(tmp_path / "gone")
+    monkeypatch.chdir(tmp_path)
+    leads_to = import_module("reid.stages.queries")._real_paths()  # `stages.queries` is the function of that name
+    names = (
+        "b.jpg",
+        "near/deep/a.jpg",
+        "near/deep/../deep/a.jpg",
+        "far",
+        "near",
+        "near/..",
+        ".",
+        "..",
+        "missing/c.jpg",
+        "nowhere.jpg",
+        "/",
+    )
+    for name in names:
+        for path in (Path(name), tmp_path / name):
+            assert leads_to(path) == os.path.realpath(path), path
