@@ -4,7 +4,9 @@ import os
 import pickle
 import sys
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -92,6 +94,71 @@ def test_what_a_cluster_lacks_is_said_in_one_line(animals, call, tmp_path, monke
 
 def nobody_there(**options):
     raise ConnectionError("nobody there\nat all")
+
+
+class Nodes:
+    """Ray with machines of so many processors, as far as a crew asks it; workers do what they are asked at once, unless they are dead."""
+
+    exceptions = SimpleNamespace(RayError=ConnectionError, RayTaskError=ZeroDivisionError)
+
+    def __init__(self, *processors):
+        self.processors, self.workers = processors, []
+
+    def is_initialized(self):
+        return True
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": n}} for n in self.processors]
+
+    def put(self, work):
+        return work
+
+    def remote(self, **options):
+        return lambda kind: SimpleNamespace(remote=lambda: self.workers.append(Mortal(len(self.workers))) or self.workers[-1])
+
+    def wait(self, calls, timeout):
+        return calls[:1], calls[1:]
+
+    def get(self, call):
+        if not call.worker.alive or call.result is None:
+            call.worker.alive = False
+            raise ConnectionError("it is dead\n  because its process " + 99 * "is dead, for it ")
+        return call.result
+
+    def kill(self, worker):
+        worker.alive = False
+
+
+@dataclass(eq=False)
+class Call:
+    worker: Any
+    result: Any
+
+
+class Mortal:
+    """A worker, and what has become of it; one that gives nothing has died of it."""
+
+    def __init__(self, process):
+        self.process, self.alive = process, True
+        self.hello = SimpleNamespace(remote=lambda here, sign: Call(self, ("node-a", process)))
+        self.do = SimpleNamespace(remote=lambda task, items: Call(self, task[0](items) if self.alive else None))
+
+
+def doubled(items):
+    return [2 * item for item in items], []
+
+
+def test_no_more_workers_are_called_than_there_is_room_for(tmp_path, monkeypatch):
+    for processors, workers, n in (((1, 3), None, 4), ((1, 3), 3, 3), ((1, 3), 9, 4), ((8, 0.5), 9, 8)):
+        nodes = Nodes(*processors)
+        monkeypatch.setattr(cluster, "_ray", lambda nodes=nodes: nodes)
+        engine = engines.ray(workers=workers)(tmp_path, Listener())
+        assert list(engine.map(doubled, range(20), "items", key=str)) == [*range(0, 40, 2)]
+        assert len(nodes.workers) == n
+    for workers in (None, 2):  # which would be waited for in vain
+        engine = engines.ray(workers=workers, cpus=64)(tmp_path, Listener())
+        with pytest.raises(EngineError, match="no machine of the cluster has 64 processors for a worker; ask for less of them"):
+            list(engine.map(doubled, [1], "items", key=str))
 
 
 def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch):

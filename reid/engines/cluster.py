@@ -93,12 +93,12 @@ class Crew:
         if time.monotonic() - self.looked < GROW_EVERY:
             return
         self.looked = time.monotonic()
-        room = self.workers or sum(self._room(node["Resources"]) for node in self.ray.nodes() if node["Alive"])
+        room = sum(self._room(node["Resources"]) for node in self.ray.nodes() if node["Alive"])
         wants = f"{self.cpus:g} processors" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
         if not room:
             raise EngineError(f"no machine of the cluster has {wants} for a worker; ask for less of them, or start it with more")
         actor = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, scheduling_strategy="SPREAD", max_restarts=0)(Worker)
-        for _ in range(min(room, n) - len(self.idle) - len(self.calls)):
+        for _ in range(min(room, self.workers or room, n) - len(self.idle) - len(self.calls)):
             member = Member(actor.remote(), since=time.monotonic())
             self.calls[member.actor.hello.remote(os.getcwd(), self.sign)] = member
 
