@@ -5,6 +5,7 @@ import pickle
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from reid.engines.cluster import shards
 from reid.engines.status import Told
 from reid.errors import EngineError, SettingsError
 from reid.listener import EAR
-from reid.records import PhotoRef
+from reid.records import Indexed, PhotoRef, Query
 from reid.stages import Listener, Workspace
 
 QUICK = Settings.of(extractor="sift", max_keypoints=60, resize=160, matcher="nearest", fuse="none")
@@ -159,6 +160,45 @@ def test_no_more_workers_are_called_than_there_is_room_for(tmp_path, monkeypatch
         engine = engines.ray(workers=workers, cpus=64)(tmp_path, Listener())
         with pytest.raises(EngineError, match="no machine of the cluster has 64 processors for a worker; ask for less of them"):
             list(engine.map(doubled, [1], "items", key=str))
+
+
+def lone(number):
+    return Indexed(PhotoRef(f"{number}.png", Path(f"photos/{number}.png")), str(number))
+
+
+def test_an_item_is_not_charged_with_workers_that_died_before_they_had_it(tmp_path, monkeypatch):
+    nodes, told = Nodes(4), []
+    monkeypatch.setattr(cluster, "_ray", lambda: nodes)
+    monkeypatch.setattr(cluster, "DYING", 1)  # besides 3 for each that lives, of those that died of work
+    engine = engines.ray()(tmp_path, SimpleNamespace(note=told.append, progress=lambda *args: None))
+
+    def have_done(work, *items):
+        return list(engine.map(work, items, "items", key=str, otherwise=lambda item, reason: reason))
+
+    def dies_with_its_machine(items):
+        for one in nodes.workers[:8]:
+            nodes.kill(one)
+        return None if len(nodes.workers) == 8 else doubled(items)
+
+    assert have_done(doubled, 1, 2, 3, 4) == [2, 4, 6, 8] and len(nodes.workers) == 4
+    for one in nodes.workers:
+        nodes.kill(one)
+    assert have_done(doubled, 5, 6, 7, 8) == [10, 12, 14, 16] and len(nodes.workers) == 8  # by some that were called anew
+    assert not any("is lost" in note for note in told)
+    assert have_done(dies_with_its_machine, 9) == [18]
+    assert [note.partition(";")[2] for note in told if "is lost" in note] == [" what it had of items, 1, is done again by others"]
+
+
+@pytest.mark.parametrize(("item", "name"), [(7, "7"), (lone(7), "photos/7.png"), (Query("met on Monday", (lone(7),)), "met on Monday")])
+def test_the_item_that_workers_die_of_is_named_in_one_short_line(tmp_path, monkeypatch, item, name):
+    nodes = Nodes(4)
+    monkeypatch.setattr(cluster, "_ray", lambda: nodes)
+    with pytest.raises(
+        EngineError, match=f"^{name}: 3 workers that had it by itself died, the last of them: because its .* is dead, .*"
+    ) as told:
+        list(engines.ray()(tmp_path, Listener()).map(lambda items: None, [item], "items", key=str))
+    assert str(told.value).endswith(" ...; leave it out, or give each worker more memory by --cpus-per-worker, and run again")
+    assert len(str(told.value)) < 400
 
 
 def test_status_says_what_runs_where_and_what_failed(animals, call, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import statistics
+import textwrap
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Generic
 
 from ..errors import EngineError, ReidError
 from ..listener import Listener
-from ..records import Failure
+from ..records import Failure, Indexed, Query
 from ..store import fingerprint
 from .engine import Item, Result, Work
 from .status import Told
@@ -32,7 +33,8 @@ SLOW = 20  # times the median of all shards, and PATIENCE at least: so long may 
 PATIENCE = 600.0  # seconds
 LONG = 60.0  # seconds without a worker after which it is said
 PAUSE = 1.0  # seconds between two looks at the cluster while nothing happens
-GROW_EVERY = 5.0  # seconds between two looks at its machines
+GROW_EVERY = 5.0  # seconds between two looks at its machines, and at the workers that have nothing to do
+REASON = 200  # characters of why a worker died
 MEMORY = 256 * 2**20  # bytes of Ray's object store, in a cluster that is started here
 
 
@@ -57,7 +59,7 @@ class Lost(Exception):
 
 
 class Crew:
-    """The workers of a cluster. `calls` are those that have something to do, `idle` the others that are there."""
+    """The workers of a cluster. `calls` are those whose work, or sign of life, is waited for, `idle` the others."""
 
     def __init__(self, address: str | None, workers: int | None, cpus: float, gpus: float, sign: Path):
         self.ray = _ray()
@@ -89,7 +91,8 @@ class Crew:
         return [one for one in self.calls.values() if one.shard]
 
     def grow(self, n: int) -> None:
-        """Call workers until there are as many as the cluster has room for, but no more than `n`. Raises EngineError."""
+        """Call workers until there are as many as the cluster has room for, but no more than `n`, and ask idle ones for a sign of life, so
+        that nothing is given to the dead, and lost with them. Raises EngineError."""
         if time.monotonic() - self.looked < GROW_EVERY:
             return
         self.looked = time.monotonic()
@@ -99,7 +102,10 @@ class Crew:
             raise EngineError(f"no machine of the cluster has {wants} for a worker; ask for less of them, or start it with more")
         actor = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, scheduling_strategy="SPREAD", max_restarts=0)(Worker)
         for _ in range(min(room, self.workers or room, n) - len(self.idle) - len(self.calls)):
-            member = Member(actor.remote(), since=time.monotonic())
+            self.idle.append(Member(actor.remote()))
+        while self.idle:
+            member = self.idle.pop()
+            member.shard = ()  # which work that was broken off may have left
             self.calls[member.actor.hello.remote(os.getcwd(), self.sign)] = member
 
     def _room(self, resources: dict[str, float]) -> int:
@@ -145,7 +151,9 @@ class Crew:
 
     def _lose(self, member: Member, reason: str) -> Iterator[tuple[Member, Lost]]:
         self.stop(member)
-        self.n_lost, self.looked = self.n_lost + 1, float("-inf")
+        self.looked = float("-inf")
+        if member.shard or not member.machine:  # one that died while it was idle says nothing of the work
+            self.n_lost += 1
         n_alive = len(self.idle) + len(self.calls)
         if self.n_lost > DYING + DEATHS * n_alive:
             raise EngineError(f"workers of the cluster die one after another; the last: {reason}")
@@ -221,7 +229,8 @@ class Job(Generic[Item, Result]):
             return ()
         told = f"{DEATHS} workers that had it by itself died, the last of them: {reason}"
         if self.otherwise is None:
-            raise EngineError(told)
+            name, way_out = _named(self.items[member.shard[0]]), "leave it out, or give each worker more memory by --cpus-per-worker"
+            raise EngineError(f"{name}: {told}; {way_out}, and run again")
         return self.take(member, [self.otherwise(self.items[one], told) for one in member.shard], [])
 
 
@@ -326,10 +335,15 @@ def shards(places: Sequence[int], keys: Sequence[str], size: int) -> list[tuple[
     return list(map(tuple, found))
 
 
+def _named(item: object) -> str:
+    """What people know it by."""
+    return str(item.ref.path if isinstance(item, Indexed) else item.name if isinstance(item, Query) else item)
+
+
 def _in_short(error: Exception) -> str:
-    """The line of Ray's that says most."""
+    """The beginning of the line of Ray's that says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return textwrap.shorten(lines[-1], REASON, placeholder=" ...") if lines else type(error).__name__
 
 
 def _ray() -> Any:
