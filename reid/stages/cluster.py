@@ -142,10 +142,10 @@ def cluster(
     group = decision.groups(found.scores, threshold, must, cannot)
 
     def most_like(i: int, places: NDArray[np.intp]) -> Likeness | None:
-        known = [int(j) for j in places if j != i and not np.isnan(found.scores[i, j])]
-        if not known:
+        known = places[(places != i) & ~np.isnan(found.scores[i, places])]
+        if not len(known):
             return None
-        best = max(known, key=lambda j: float(found.scores[i, j]))
+        best = int(known[np.argmax(found.scores[i, known])])  # of several the first
         score = float(found.scores[i, best])
         return Likeness(items[best], score, scoring.impostor_probability(score, impostors, name, max(int(found.n_compared[i]), 1)))
 
