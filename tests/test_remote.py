@@ -1,7 +1,12 @@
 """Features at a URL that fsspec reads: read and written through, whole or not at all, and one line where that fails."""
 
+import errno
+import hashlib
+import os
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -16,6 +21,7 @@ import reid
 from reid.errors import StoreError
 from reid.settings import Settings
 from reid.store import DamagedFile, FeatureStore, Remote, lacking
+from reid.store import features as store_of_features
 
 SETTINGS = Settings.of(extractor="sift", matcher="nearest", fuse="none", embedding="none", max_keypoints=60, resize=160, shortlist=4)
 WORDS = ["--extractor", "sift", "--matcher", "nearest", "--fuse", "none", "--max-keypoints", 60, "--resize", 160]
@@ -75,6 +81,62 @@ def test_copies_may_be_kept_elsewhere(bucket, tmp_path):
     FeatureStore(tmp_path / "a", PRINT, Remote(bucket)).save(DIGEST, features())
     store = FeatureStore(tmp_path / "b", PRINT, Remote(bucket, tmp_path / "own"))
     assert len(store.load(DIGEST)) and store.path(DIGEST) == tmp_path / "own" / "features" / NAME and not (tmp_path / "b").exists()
+
+
+def digest_of(number):
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def n_bytes(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_of_copies_elsewhere_those_go_that_were_used_longest_ago(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_of_features, "TRIM_EVERY", 1)
+    own, here = (FeatureStore(tmp_path / name, PRINT, Remote(bucket, copies)) for name, copies in (("a", tmp_path / "own"), ("b", None)))
+    for number in range(4):
+        own.save(digest_of(number), features(7))
+        os.utime(own.path(digest_of(number)), (number, number))
+    monkeypatch.setattr(store_of_features, "COPIES", n_bytes(tmp_path / "own"))
+    assert len(own.load(digest_of(0))) == 7  # so that it is used last
+    other = FeatureStore(tmp_path / "a", "e" * 16, Remote(bucket, tmp_path / "own"))  # by other settings
+    young, old = (own.path(digest_of(3)).with_name(f".{name}.part") for name in ("young", "old"))
+    young.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    other.save(digest_of(4), features(7))
+    assert n_bytes(tmp_path / "own") == store_of_features.COPIES and young.exists() and not old.exists()
+    assert [own.path(digest_of(number)).exists() for number in range(4)] == [True, False, True, True]
+    assert len(there(bucket)) == 5 and lacking(map(digest_of, range(4)), [own]) == set()
+    assert len(own.load(digest_of(1))) == 7 and own.path(digest_of(1)).exists() and not own.path(digest_of(2)).exists()
+    for number in range(9):
+        here.save(digest_of(number), features(7))
+    assert len(list((tmp_path / "b").rglob("*.safetensors"))) == 9  # the store itself is not bounded
+
+
+def test_copies_that_others_remove_meanwhile_are_read_at_the_url(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_of_features, "TRIM_EVERY", 1)
+    first = FeatureStore(tmp_path / "a", PRINT, Remote(bucket, tmp_path / "own"))
+    first.save(digest_of(0), features(7))
+    monkeypatch.setattr(store_of_features, "COPIES", 3 * n_bytes(tmp_path / "own"))
+    stores = [first, *(FeatureStore(tmp_path / "a", PRINT, Remote(bucket, tmp_path / "own")) for _ in range(3))]
+
+    def use(store):
+        for number in range(40):
+            store.save(digest_of(number % 8), features(7))
+            assert len(store.load(digest_of(number * 3 % 8)) or ()) in (0, 7)
+        return [len(store.load(digest_of(number))) for number in range(8)]
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        assert list(threads.map(use, stores)) == [[7] * 8] * 4
+    assert n_bytes(tmp_path / "own") <= store_of_features.COPIES
+
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", stale)
+        assert len(first.load(digest_of(7))) == 7
 
 
 @pytest.mark.parametrize("harm", [lambda data: data[:-7], lambda data: b"", lambda data: bytes([*data[:-5], data[-5] ^ 1, *data[-4:]])])
