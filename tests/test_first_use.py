@@ -201,6 +201,7 @@ def test_long_stages_say_how_far_they_are_where_nobody_watches(capsys, monkeypat
     from reid.cli import screen
 
     monkeypatch.setattr(screen, "SILENT", 0.0)
+    monkeypatch.setattr(screen, "DRAWN", 0.0)
     with screen.listening() as listener:
         for done in range(3):
             listener.progress("photos checked", done, 2)
