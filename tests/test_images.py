@@ -238,7 +238,9 @@ def test_mask_images_of_every_kind(tmp_path):
     wanted[50:200, 100:300] = True
     ones = save(tmp_path / "ones.png", wanted.astype(np.uint8))
     cut_out = save(tmp_path / "cut.png", np.dstack((scene() // 2 + 120, wanted * 255)).astype(np.uint8))
-    for path in (ones, cut_out):
+    dark = save(tmp_path / "dark.png", np.dstack((scene() // 2 + 1, wanted * 255)).astype(np.uint8))  # two thirds in the dark
+    drawn = save(tmp_path / "drawn.png", np.dstack([wanted * 255] * 3 + [np.full_like(wanted, 90, np.uint8)]).astype(np.uint8))
+    for path in (ones, cut_out, dark, drawn):
         assert (images.read_mask(str(path), (WIDTH, HEIGHT)) != wanted).mean() < 0.01
     with pytest.raises(PhotoError, match="shows no animal"):
         images.read_mask(str(save(tmp_path / "black.png", np.zeros((HEIGHT, WIDTH), np.uint8))), (WIDTH, HEIGHT))

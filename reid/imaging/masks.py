@@ -45,15 +45,21 @@ def laid_out(source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _mask_image(path: Path) -> NDArray[np.bool_]:
-    """White or opaque on the animal; a mask of 0 and 1 is one too."""
+    """Opaque on the animal where it is not opaque all over, whatever its colours, else white; a mask of 0 and 1 is one too."""
     with opened(path) as image:
         try:
             upright = ImageOps.exif_transpose(image)
             bands = np.asarray(upright.convert("RGBA") if upright.mode in ("RGBA", "LA", "P") else upright.convert("L"))
         except Exception as error:
             raise PhotoError(f"the mask {path} is damaged ({line(error)})") from error
-    grey = bands if bands.ndim == 2 else bands[..., :3].max(axis=2).astype(np.uint16) * bands[..., 3] // 255
-    mask: NDArray[np.bool_] = grey > grey.max() // 2
+    if bands.ndim == 2:
+        return _upper_half(bands)
+    opaque = _upper_half(bands[..., 3])
+    return _upper_half(bands[..., :3].max(axis=2)) if opaque.all() else opaque
+
+
+def _upper_half(values: NDArray[Any]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = values > values.max() // 2
     return mask
 
 
