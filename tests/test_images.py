@@ -312,3 +312,5 @@ def test_quality_tells_a_good_photo_from_a_bad_one(tmp_path):
         assert seen.brightness == pytest.approx(pixels.mean() / 255, abs=0.02)
     boxed = PhotoRef("box", tmp_path / "sharp.png", crop=(0, 0, 100, 80))
     assert images.quality(boxed).pixels == 100
+    beyond = PhotoRef("beyond", tmp_path / "sharp.png", crop=(300, 200, 400, 300))  # 100 x 100 px of it are on the photo
+    assert "small (100 px)" in images.shortcomings(images.quality(beyond))

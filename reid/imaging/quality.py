@@ -8,7 +8,7 @@ import numpy as np
 from ..records import PhotoRef, Quality
 from .borders import picture
 from .decode import photo_size
-from .prepare import prepare
+from .prepare import pixel_box, prepare
 
 QUALITY_SIDE = 640  # px to which a photo is brought to be judged, whatever the settings
 SMALL, BLURRED, DARK, BRIGHT, FLAT = 250, 4.0, 0.28, 0.75, 0.1  # px, and as in `Quality`; of turtles fewer such photos are recognised
@@ -22,7 +22,10 @@ def quality(ref: PhotoRef) -> Quality:
     pixels = np.ascontiguousarray(pixels[y0:y1, x0:x1])
     light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), 1.0), cv2.CV_32F)
-    size = photo_size(ref.path) if ref.crop is None else ref.crop[2:]
+    size = photo_size(ref.path)
+    if ref.crop is not None:
+        left, top, right, bottom = pixel_box(ref.crop, size)
+        size = right - left, bottom - top
     return Quality(round(max(shown * size)), float(edges.var()), float(light.mean() / 255), float(light.std() / 255))
 
 
