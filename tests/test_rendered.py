@@ -15,7 +15,7 @@ from reid.errors import SettingsError
 from reid.records import Features, PhotoRef
 from reid.settings import ExtractSettings, MatchSettings
 from reid.training import Choices, method
-from reid.training.lightglue import Network
+from reid.training.lightglue import Network, batch
 from reid.training.loop import Plan, train
 from reid.training.rendered import low_rank, partners, surfaces
 from reid.training.rendered import train as rendered
@@ -158,6 +158,23 @@ def test_partners_lie_on_the_same_skin_and_two_individuals_have_none(few, scenes
     for one, other in zip(couples, again):
         assert one.same == other.same and all(np.array_equal(a, b) for a, b in zip(one.partners, other.partners))
         assert all(np.array_equal(a.descriptors, b.descriptors) for a, b in zip(one.features, other.features))
+
+
+class Turned(Grid):
+    """With scales and angles, as SIFT's features are."""
+
+    def extract(self, photo):
+        found = super().extract(photo)
+        return replace(found, scales=found.keypoints[:, 0] + 1, angles=found.keypoints[:, 1] / 100)
+
+
+def test_scales_and_angles_are_kept_where_the_extractor_has_them(few, scenes, tmp_path):
+    couples = Species(scenes, Turned(), tmp_path).of(0)
+    for features in (features for one in couples for features in one.features):
+        assert np.array_equal(features.scales, features.keypoints[:, 0] + 1)
+        assert np.array_equal(features.angles, features.keypoints[:, 1] / 100)
+    _, points, present, _ = batch(couples, True, torch.device("cpu"))
+    assert points.shape[2] == 4 and (points[present][:, 2] >= 1).all()
 
 
 def test_partners_by_hand(scenes):

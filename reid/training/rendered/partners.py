@@ -23,6 +23,7 @@ INDIVIDUALS, VIEWS = 4, 6  # of a species
 IMPOSTORS = 60  # pairs of two individuals, beside as many of one and the same
 TOGETHER = 6  # species in turn
 N_SPECIES = 64  # after which the first comes again: to render one takes as long as to learn from a hundred pairs
+OF_KEYPOINTS = "keypoints", "scores", "descriptors", "scales", "angles"  # as `Features` has them; not all extractors the last two
 NEAR, FAR = 3.0, 8.0  # px within which two keypoints are one, beyond which they are not; as many more as a photo was enlarged
 
 
@@ -75,11 +76,11 @@ class Species:
             one = a // VIEWS == b // VIEWS
             n, m = len(features[a]), len(features[b])
             rows += partners(features[a], features[b], (views[a], views[b])) if one else (np.full(n, UNMATCHED), np.full(m, UNMATCHED))
+        of_keypoints = [name for name in OF_KEYPOINTS if getattr(features[0], name) is not None]
         return {
             "sizes": np.array([one.size for one in features]), "counts": np.array([len(one) for one in features]),
-            "couples": np.array(couples), "keypoints": np.concatenate([one.keypoints for one in features]),
-            "scores": np.concatenate([one.scores for one in features]),
-            "descriptors": np.concatenate([one.descriptors for one in features]), "partners": np.concatenate(rows).astype(np.int16),
+            "couples": np.array(couples), "partners": np.concatenate(rows).astype(np.int16),
+            **{name: np.concatenate([getattr(one, name) for one in features]) for name in of_keypoints},
         }  # fmt: skip
 
 
@@ -89,7 +90,7 @@ N_COUPLES = INDIVIDUALS * VIEWS * (VIEWS - 1) // 2 + IMPOSTORS
 def _read(data: bytes, kind: str) -> list[Couple]:
     table = load(data)
     ends = np.cumsum(table["counts"])[:-1]
-    parts = (np.split(table[name], ends) for name in ("keypoints", "scores", "descriptors"))
+    parts = (np.split(table[name], ends) for name in OF_KEYPOINTS if name in table)
     photos = [Features(kind, (int(w), int(h)), *rest) for (w, h), *rest in zip(table["sizes"], *parts)]
     couples: list[list[int]] = table["couples"].tolist()
     rows = iter(np.split(table["partners"].astype(np.int64), np.cumsum([len(photos[i]) for couple in couples for i in couple])))
