@@ -187,6 +187,9 @@ def test_partners_by_hand(scenes):
     on_skin = ~np.isnan(view.seen.places(points)[:, 0])
     assert (own[~on_skin] == UNMATCHED).all() and on_skin.any()
     assert (own[on_skin] == np.flatnonzero(on_skin)).mean() > 0.95 and np.array_equal(own, others)
+    none = Features("x", one.size, points[:0], np.ones(0), np.ones((0, 1)))
+    own, others = partners.partners(one, none, (view, view))
+    assert (own == UNMATCHED).all() and not len(others)
 
 
 def test_low_rank_updates_are_merged_as_the_product_says():

@@ -62,6 +62,8 @@ class Seen:
 
     def project(self, places: Field) -> Pixels:
         """(N, 2) px of places (N, 2) on the skin, infinite where they are NaN, hidden, or outside the photo."""
+        if not len(places):
+            return np.zeros((0, 2))
         around, along = GRID
         at = np.nan_to_num(places) * (along - 1, around - 1)
         x, y, depth = cv2.remap(self.vertices, *np.split(at.astype(np.float32), 2, axis=1), cv2.INTER_LINEAR).reshape(-1, 3).T
