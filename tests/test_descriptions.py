@@ -160,6 +160,13 @@ def test_a_gpus_features_and_matches_are_not_a_processors(monkeypatch):
     assert matchers.numerics(MatchSettings(), "cuda") == "cuda float32"
 
 
+def test_float32_on_a_gpu_is_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert devices.choose("cpu") == "cpu" and torch.backends.cudnn.allow_tf32
+    assert devices.choose("auto") == "cuda" and not torch.backends.cudnn.allow_tf32
+
+
 def test_work_that_the_memory_is_too_small_for_is_done_in_halves():
     done = []
 
