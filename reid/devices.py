@@ -105,7 +105,7 @@ def native_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(torch._C._has_mkldnn) and "AVX512_CORE_BF16" in instruction_sets()
 
 

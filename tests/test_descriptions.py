@@ -148,6 +148,11 @@ def test_a_processor_computes_in_half_precision_only_with_instructions_for_it(am
     assert matchers.numerics(fast, "cpu") == "cpu float32"
 
 
+def test_a_gpu_that_emulates_bfloat16_does_not_compute_in_it_itself(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not devices.native_bfloat16("cuda")
+
+
 def test_a_gpus_features_and_matches_are_not_a_processors(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     aliked, disk, sift = (ExtractSettings(extractor=name) for name in ("aliked-n16", "disk", "sift"))
