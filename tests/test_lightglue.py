@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_animal, in_order, random_features
+from mps import OnMps
 
 from reid import extractors, matchers, weights
 from reid.errors import SettingsError
@@ -152,6 +153,14 @@ def test_networks_of_any_shape_equal_kornias(shape):
     for n_layers in (None, 9):  # no more than there are
         [found] = in_order(ours.match(encoded, others, n_layers=n_layers))
         assert_same(as_dict(found), theirs)
+
+
+def test_weights_that_lie_on_a_macs_gpu_are_folded_on_the_processor():
+    state = weights.load("aliked-lightglue")
+    wanted, found = (
+        LightGlue.of(one, 128).state_dict() for one in (state, {name: value.as_subclass(OnMps) for name, value in state.items()})
+    )
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
 
 
 def test_weights_of_another_network_are_refused():

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import draw_animal, save
+from mps import OnMps
 from scipy.ndimage import map_coordinates
 from sklearn.metrics import average_precision_score
 
@@ -241,6 +242,13 @@ def test_adaptation_is_a_mean_over_what_each_warp_shows():
     assert np.allclose(flat[inside], 1) and not flat[~inside].any()
     first = superpoint.adapt(lambda batch: torch.stack((torch.ones(64, 96), torch.zeros(64, 96))), image, ways)
     assert np.allclose(first[20, margin:40], 1) and np.allclose(first[20, 44:90], 0.5)
+
+
+def test_what_is_detected_on_a_macs_gpu_is_a_float64_on_the_processor():
+    scores = torch.zeros(40, 50)
+    scores[12, 30] = 0.5
+    points, values = superpoint.detections(scores.as_subclass(OnMps), torch.ones(40, 50, dtype=torch.bool))
+    assert points.tolist() == [[30, 12]] and values.tolist() == [0.5] and points.dtype == values.dtype == np.float64
 
 
 def test_average_precision_agrees_with_scikit_learn():

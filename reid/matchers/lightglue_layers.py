@@ -90,9 +90,10 @@ class _Attention(nn.Module):
     def load_folded(self, projections: list[tuple[Tensor, Tensor]], out: tuple[Tensor, Tensor], ffn: dict[str, Tensor]) -> None:
         """Take the published weights: (weight, bias) of each projection, of the message's projection, and of the update."""
         weight, bias = (torch.cat(parts) for parts in zip(*projections))
-        own, message = ffn["0.weight"].double().chunk(2, dim=1)
-        folded = torch.cat((own, message @ out[0].double()), dim=1).float()
-        shifted = (ffn["0.bias"].double() + message @ out[1].double()).float()
+        first, shift, onward, offset = (one.cpu().double() for one in (ffn["0.weight"], ffn["0.bias"], *out))  # MPS has no float64
+        own, message = first.chunk(2, dim=1)
+        folded = torch.cat((own, message @ onward), dim=1).float()
+        shifted = (shift + message @ offset).float()
         self.project.load_state_dict({"weight": weight, "bias": bias})
         self.ffn.load_state_dict({**ffn, "0.weight": folded, "0.bias": shifted})
 

@@ -230,7 +230,7 @@ def detections(scores: Tensor, valid: Tensor) -> tuple[NDArray[np.float64], NDAr
     """Points (N, 2) px and scores (N,) of a score map [H x W], best first."""
     points, values = peaks(scores, valid & (scores > LEAST), RADIUS)
     order = values.argsort(descending=True, stable=True)
-    return points[order].double().cpu().numpy(), values[order].double().cpu().numpy()
+    return points[order].cpu().double().numpy(), values[order].cpu().double().numpy()
 
 
 def beginner(seed: int) -> SuperPoint:
