@@ -1,5 +1,6 @@
 """LightGlue learns from labels: which pairs count, what is the same in them, who is left out, what is better, runs that go on."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,18 +8,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_animal, save, table
+from safetensors.numpy import save_file
 from torch import nn
 
 import reid
+from reid import extractors
 from reid.errors import GalleryError, SettingsError
+from reid.listener import Listener
 from reid.matchers import strongest
 from reid.settings import Settings
+from reid.stages.pipeline import Pipeline
 from reid.training import Choices, loop, method
 from reid.training import run as training
 from reid.training.identities import pairs
 from reid.training.identities import train as identities
 from reid.training.truth import IGNORED, UNMATCHED, Pair
-from reid.weights import LEARNED
+from reid.weights import LEARNED, learned_of
 
 PLAIN = Settings.of(extractor="sift", matcher="nearest", fuse="none", max_keypoints=200, resize=320, shortlist=1, segment=False)
 GLUE = PLAIN.replace(extractor="goodpoint", matcher="lightglue", max_keypoints=96)
@@ -212,6 +217,15 @@ def test_a_file_names_the_photos_that_were_learned_from_if_any_was(folder, tmp_p
         next(value for name, value in task.network.named_parameters() if name.endswith(".up")).data += 1
         learned, _ = pairs.divided(session.references)
         assert {bytes(row.tolist()).hex() for row in task.saved()[LEARNED]} == {item.digest for item in learned}
+
+
+def test_what_lightglue_has_learned_is_known_by_no_other_matcher(gallery, tmp_path):
+    file, item = tmp_path / "lightglue.safetensors", gallery.references[0]
+    made_for = {"extractor": "goodpoint", "extractor_weights": extractors.weights_digest(GLUE.extract)}
+    save_file(learned_of([item.digest]), file, {"card": json.dumps({"network": "lightglue", **made_for})})
+    for matcher, knows in (("lightglue", True), ("nearest", False)):
+        settings = GLUE.replace(matcher=matcher, lightglue_weights=str(file))
+        assert Pipeline(settings, tmp_path, Listener()).knows(item) is knows
 
 
 def test_a_run_ends_when_nothing_is_better_any_more(tmp_path):

@@ -83,7 +83,8 @@ class Pipeline:
     @cached_property
     def learned(self) -> frozenset[str]:
         """The sha256 of the photos' files whose animals' names its weights have learned from."""
-        files = self.settings.extract.weights, self.settings.match.lightglue_weights
+        match = self.settings.match
+        files = self.settings.extract.weights, match.lightglue_weights if match.matcher == "lightglue" else ""
         return frozenset[str]().union(*(weights.learned(Path(file)) for file in files if file and file not in weights.REGISTRY))
 
     def knows(self, item: Indexed, of_file: Callable[[Path], str] = sha256_of) -> bool:
