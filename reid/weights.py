@@ -169,11 +169,13 @@ def load(name: str, file: str = "") -> dict[str, torch.Tensor]:
     entry = REGISTRY[file or name]
     path = locate(entry)
     if path is None:
-        raise WeightsError(f"the weights {name!r} are not on this machine; run `reid models fetch {name}`")
+        raise WeightsError(f"the weights {entry.name!r} are not on this machine; run `reid models fetch {entry.name}`")
     if sha256(path) != entry.sha256:
-        raise WeightsError(f"{path} is not the published file {name!r} (its sha256 differs); delete it and run `reid models fetch {name}`")
+        raise WeightsError(
+            f"{path} is not the published file {entry.name!r} (its sha256 differs); delete it and run `reid models fetch {entry.name}`"
+        )
     if path.suffix == ".safetensors":
-        return _added(load(entry.base) if entry.base else {}, _trained(name, path))
+        return _added(load(entry.base) if entry.base else {}, _trained(entry.name, path))
     state = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state

@@ -85,6 +85,15 @@ def test_a_changed_file_is_not_loaded(tmp_path, monkeypatch):
         weights.load("aliked-n16")
 
 
+def test_what_is_missing_or_changed_is_named_as_it_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("REID_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"'superpoint-lightglue' are not on .* run `reid models fetch superpoint-lightglue`$"):
+        weights.load("lightglue", "superpoint-lightglue")
+    (tmp_path / "superpoint-lightglue.pth").write_bytes(DATA)
+    with pytest.raises(WeightsError, match=r"published file 'superpoint-lightglue' .* run `reid models fetch superpoint-lightglue`$"):
+        weights.load("lightglue", "superpoint-lightglue")
+
+
 def test_every_entry_has_a_way_a_licence_and_a_sum():
     for entry in weights.REGISTRY.values():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
