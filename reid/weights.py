@@ -166,7 +166,7 @@ def load(name: str, file: str = "") -> dict[str, torch.Tensor]:
 
     if file and file not in REGISTRY:
         return _trained(name, Path(file))
-    entry = REGISTRY[file or name]
+    entry = _published(name, file)
     path = locate(entry)
     if path is None:
         raise WeightsError(f"the weights {entry.name!r} are not on this machine; run `reid models fetch {entry.name}`")
@@ -220,12 +220,27 @@ def learned_of(digests: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     return {LEARNED: np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)}
 
 
+def _published(name: str, file: str) -> WeightsFile:
+    """That of `name`, or of the other name `file` in its place."""
+    entry = REGISTRY[file or name]
+    _refuse_other(entry.name, _network(entry.name), name)
+    return entry
+
+
+def _network(name: str) -> str:
+    return "lightglue" if name.endswith("-lightglue") else name
+
+
+def _refuse_other(file: str | Path, network: str, name: str) -> None:
+    wanted = _network(name)
+    if network != wanted:
+        raise WeightsError(f"{file} holds weights of {network}, not of {wanted}; name a file that `reid train {wanted}` wrote")
+
+
 def _trained(name: str, file: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    network, wanted = card(file)["network"], "lightglue" if name.endswith("-lightglue") else name
-    if network != wanted:
-        raise WeightsError(f"{file} holds weights of {network}, not of {wanted}")
+    _refuse_other(file, card(file)["network"], name)
     found = {key: value for key, value in load_file(file).items() if key != LEARNED}
     return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
 
@@ -242,9 +257,10 @@ def _added(base: dict[str, torch.Tensor], trained: dict[str, torch.Tensor]) -> d
 
 
 def digest(name: str | None, file: str = "") -> str | None:
-    """The sha256 of the weights that `load` would load; None where nothing is learned. Raises WeightsError for a file that is not there."""
+    """The sha256 of the weights that `load` would load; None where nothing is learned. Raises WeightsError for a file that is not there,
+    and for another network's name."""
     if not file or file in REGISTRY:
-        return None if name is None else REGISTRY[file or name].sha256
+        return None if name is None else _published(name, file).sha256
     try:
         return sha256(Path(file))
     except OSError as error:

@@ -94,6 +94,15 @@ def test_what_is_missing_or_changed_is_named_as_it_is_fetched(tmp_path, monkeypa
         weights.load("lightglue", "superpoint-lightglue")
 
 
+def test_a_name_of_another_network_is_refused_before_work_starts(call, root):
+    for refused in (weights.load, weights.digest):
+        with pytest.raises(WeightsError, match=r"^disk holds weights of disk, not of goodpoint; name a file .*`reid train goodpoint`"):
+            refused("goodpoint", "disk")
+    assert weights.digest("goodpoint", "goodpoint") == weights.digest("goodpoint")
+    status, _, errors = call("index", "--gallery", root, "--extractor", "goodpoint", "--weights", "disk", "--matcher", "nearest")
+    assert status == 2 and errors.count("\n") == 1 and "disk holds weights of disk" in errors
+
+
 def test_every_entry_has_a_way_a_licence_and_a_sum():
     for entry in weights.REGISTRY.values():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
