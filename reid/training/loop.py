@@ -1,7 +1,7 @@
 """The loop that every network is trained by: steps, validation, checkpoints, a log. It can be killed at any time and goes on where it was.
 
-A step's photos, warps and noise depend on the seed and its number alone, so a run that was interrupted ends with the weights, bit for
-bit, that it would have had.
+A step's photos, warps and noise depend on the seed and its number alone, so a run that was interrupted ends, on a processor bit for bit,
+with the weights that it would have had. On a GPU some gradients are summed in no fixed order, so that last digits differ.
 """
 
 from __future__ import annotations
