@@ -11,6 +11,7 @@ from reid import cli
 from reid.errors import GalleryError
 from reid.evaluation import speed as bench
 from reid.evaluation import speed_gallery, speed_networks, timing
+from reid.extractors import outline
 from reid.settings import Settings
 
 SMALL = Settings.of(max_keypoints=64, resize=160, shortlist=40)
@@ -25,17 +26,27 @@ def quick(monkeypatch):
     monkeypatch.setattr(speed_gallery, "ADDED", 10)
 
 
-@pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 2, 2)])
+@pytest.mark.parametrize(("what", "n_rows", "n_peers"), [("matching", 5, 5), ("extraction", 3, 2)])
 def test_rows_have_both_sides_and_their_ratio(quick, what, n_rows, n_peers):
     found = bench.run(what, None, SMALL, None, reid.Listener())
     assert len(found["rows"]) == n_rows
     assert sum(row["peer"] is not None for row in found["rows"]) == n_peers
     for row in found["rows"]:
         assert row["ours"] > 0
-        assert row["ratio"] == pytest.approx(row["peer"] / row["ours"])
+        assert row["ratio"] == (row["peer"] and pytest.approx(row["peer"] / row["ours"]))
     assert found["machine"]["threads"] >= 1
     assert found["machine"]["versions"]["torch"]
     json.dumps(found)
+
+
+def test_the_outline_is_looked_for_in_every_round_that_is_said_to_include_it(quick, monkeypatch):
+    seen = []
+    likely = outline.Outline.likely
+    monkeypatch.setattr(outline.Outline, "likely", lambda self, pixels: seen.append(pixels) or likely(self, pixels))
+    rows = bench.run("extraction", None, SMALL, None, reid.Listener())["rows"]
+    assert [row["name"].rpartition(", ")[2] for row in rows] == ["network alone", "decoding included", "decoding and outline included"]
+    assert len(seen) == 2 * 2  # photos, rounds
+    assert len(bench.run("extraction", None, SMALL.replace(segment=False), None, reid.Listener())["rows"]) == 2 and len(seen) == 4
 
 
 @pytest.mark.slow
@@ -58,7 +69,7 @@ speed.main()
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
-    assert [len(found[what]["rows"]) for what in ("matching", "extraction")] == [5, 2]
+    assert [len(found[what]["rows"]) for what in ("matching", "extraction")] == [5, 3]
     assert all(row["peer"] is None for one in found.values() for row in one["rows"])
     assert "every layer, 64 keypoints" in done.stdout and "a second" in done.stdout
 

@@ -17,6 +17,7 @@ from ..matchers.lightglue_layers import Shape, renamed
 from ..records import Features, Indexed, Photo
 from ..session import Session
 from ..stages.extract import AT_ONCE
+from ..stages.pipeline import Pipeline
 from .timing import Row, alternate, some, usable
 
 PAIRS = {"cpu": 12, "mps": 12, "cuda": 192}  # references that a query is matched with in a round
@@ -101,7 +102,8 @@ def _tensors(features: Sequence[Features], device: str) -> dict[str, torch.Tenso
 
 
 def extraction(opened: Session) -> Iterator[Row]:
-    """ALIKED on prepared photos, and from the file; kornia's network takes one photo at a time."""
+    """ALIKED on prepared photos, and from the file, without a look for the animal's outline, which the peer has none of; kornia's network
+    takes one photo at a time. Where the settings want the outline, from the file with it, too, alone."""
     pipeline, listener = opened.work.first, opened.work.listener
     settings, device = pipeline.settings.extract, pipeline.device
     n = PHOTOS[device]
@@ -128,13 +130,24 @@ def extraction(opened: Session) -> Iterator[Row]:
         "rounds",
     )
     yield Row(f"{sides}, network alone", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
+    items = [Indexed(ref, "") for ref in chosen]
+    plain = Pipeline(pipeline.settings.replace(segment=False), pipeline.folder, listener)
     ours, other = alternate(
-        lambda: list(stages.features_of([Indexed(ref, "") for ref in chosen], pipeline)),
+        lambda: list(stages.features_of(items, plain)),
         (lambda: peer([imaging.prepare(ref, settings.resize, settings.enlarge) for ref in chosen])) if theirs else None,
         listener,
         "rounds",
     )
     yield Row(f"{sides}, decoding included", "ms a photo", ours / n * 1e3, other and other / n * 1e3)
+    if not settings.segment:
+        return
+
+    def anew() -> None:
+        extractors.segmenter(device)._found.clear()  # else every round but the first finds its masks in memory
+        list(stages.features_of(items, pipeline))
+
+    ours, _ = alternate(anew, None, listener, "rounds")
+    yield Row(f"{sides}, decoding and outline included", "ms a photo", ours / n * 1e3)
 
 
 def _parts(photos: Sequence[Photo], n: int) -> Iterator[Sequence[Photo]]:
