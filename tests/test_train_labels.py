@@ -76,6 +76,55 @@ def test_a_fifth_of_the_animals_is_left_out(gallery):
     assert names(left_out) == {"a0", "a5", "m"} and names(learned) == {*MET, "n", "twin"} - {"a0", "a5"}
 
 
+class Divided(Exception):
+    """What is learned from and what is left out, by their names."""
+
+
+def test_a_training_that_goes_on_from_a_file_is_judged_on_animals_that_the_file_does_not_know(folder, tmp_path, monkeypatch):
+    def mine(session, learned, left_out, progress):
+        raise Divided(names(learned), names(left_out))
+
+    monkeypatch.setattr(identities, "mine", mine)
+    with reid.open(folder, GLUE) as session:
+        known = [item for item in session.references if item.ref.identity in ("a0", "a3")]
+        digests = [session.work.digests.of_file(item.ref.path) for item in known]
+    file = knowing(digests, tmp_path)
+    with reid.open(folder, GLUE.replace(lightglue_weights=str(file))) as session:
+        refs = [item.ref for item in session.references]
+        choices = Choices(480, 30.0, 0, str(file), "goodpoint", gallery=session)
+        with pytest.raises(Divided) as found:
+            next(identities.stages(refs, [], choices, loop.Plan(1), tmp_path, silent))
+    learned, left_out = found.value.args
+    assert {"a0", "a3"} <= learned and len(left_out & {*MET}) == 2
+
+
+def knowing(digests, folder):
+    """A file of LightGlue's weights, for GoodPoint, that has learned from photos; it has no weights."""
+    file = folder / "lightglue.safetensors"
+    made_for = {"extractor": "goodpoint", "extractor_weights": extractors.weights_digest(GLUE.extract)}
+    save_file(learned_of(digests), file, {"card": json.dumps({"network": "lightglue", **made_for})})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("known", "left_out"),
+    [
+        ("a1 a2 a3 a4 a6 a7 a8 a9 n twin", "a0 a5 m"),  # those that were left out before stay so
+        ("a0 a1 a2 a3 a4 a5 a6 a7", "a8 a9 m n twin"),  # a fifth of those that were met again
+        ("a0 a5", "a1 a7 twin"),
+        ("a0 a1 a2 a3 a4 m", "a5 a6 n twin"),  # two folds of those that are new, as they are half of all
+    ],
+)
+def test_none_is_left_out_that_the_weights_know_by_heart(gallery, known, left_out):
+    learned, others = pairs.divided(gallery.references, lambda item: item.ref.identity in known.split())
+    assert names(others) == {*left_out.split()} and names(learned) == {*MET, "m", "n", "twin"} - names(others)
+
+
+def test_weights_that_know_almost_all_by_heart_are_refused(gallery):
+    with pytest.raises(GalleryError, match=r"know all but 1 of the animals .* by heart, and are judged on 2 .*; leave out --begin"):
+        pairs.divided(gallery.references, lambda item: item.ref.identity != "a4")
+
+
 def test_pairs_of_one_animal_are_of_two_encounters_and_of_sides_that_can_be_compared(gallery):
     again = pairs.met_again(gallery.references)
     assert list(again) == MET
@@ -220,9 +269,8 @@ def test_a_file_names_the_photos_that_were_learned_from_if_any_was(folder, tmp_p
 
 
 def test_what_lightglue_has_learned_is_known_by_no_other_matcher(gallery, tmp_path):
-    file, item = tmp_path / "lightglue.safetensors", gallery.references[0]
-    made_for = {"extractor": "goodpoint", "extractor_weights": extractors.weights_digest(GLUE.extract)}
-    save_file(learned_of([item.digest]), file, {"card": json.dumps({"network": "lightglue", **made_for})})
+    item = gallery.references[0]
+    file = knowing([item.digest], tmp_path)
     for matcher, knows in (("lightglue", True), ("nearest", False)):
         settings = GLUE.replace(matcher=matcher, lightglue_weights=str(file))
         assert Pipeline(settings, tmp_path, Listener()).knows(item) is knows

@@ -1,7 +1,7 @@
 """A gallery's pairs of photos: of one animal, in which matches that agree on a motion say which keypoints are the same; of different ones
 that look alike, of which nothing matches. Who is shown says which pairs are looked at, and nothing of it enters the loss.
 
-Every fifth animal is left out: no pair with one of its photos is learned from.
+Every fifth animal is left out: no pair with one of its photos is learned from. It is one that the weights that are begun with do not know.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ...stages.second_look import LEAST_CONFIDENCE, TOLERANCE, motion_of
 from ...store import fingerprint
 from ..truth import IGNORED, UNMATCHED, Pair, Partners
 
-LEAST_AGAIN = 2 * FOLDS  # animals that were met again, of which a fifth is left out
+LEAST_JUDGED = 2  # animals that were met again and are left out
+LEAST_AGAIN = LEAST_JUDGED * FOLDS  # animals that were met again, of which a fifth is left out
 N_ALIKE, N_ANCHORS = 1000, 100  # pairs of one animal, and photos whose like among other animals is looked for, at most
 LOOKED_AT, HARDEST = 4, 2  # animals that such a photo's descriptors vote for most; how many of them stay, those of the largest sum
 CHANCE = 0.95  # share of those pairs in which fewer matches agree on a motion than where a pair of one animal is learned from
@@ -93,9 +94,9 @@ def met_again(items: Sequence[Indexed]) -> dict[str, list[Couple]]:
     return found
 
 
-def divided(items: Sequence[Indexed]) -> tuple[list[Indexed], list[Indexed]]:
-    """The named photos of the animals that are learned from, and of those that are left out. Raises GalleryError where too few were met
-    again."""
+def divided(items: Sequence[Indexed], knows: Callable[[Indexed], bool] = lambda item: False) -> tuple[list[Indexed], list[Indexed]]:
+    """The named photos of the animals that are learned from, and of those that are left out, none of which has a photo that the weights
+    begun with know by heart. Raises GalleryError where too few were met again."""
     named = [item for item in items if item.ref.identity is not None]
     if not named:
         raise GalleryError("no photo of the gallery says which animal it shows; a folder for each animal does, or a table (--metadata)")
@@ -105,8 +106,16 @@ def divided(items: Sequence[Indexed]) -> tuple[list[Indexed], list[Indexed]]:
             f"{len(again)} animals of the gallery were met again and seen from a like side, and learning from labels takes {LEAST_AGAIN}; "
             "dates or a column `encounter` tell encounters apart"
         )
-    fold = fold_of([str(item.ref.identity) for item in named], set(again))
-    left_out = [fold[str(item.ref.identity)] == 0 for item in named]
+    known = {str(item.ref.identity) for item in named if knows(item)}
+    new = set(again) - known
+    if len(new) < LEAST_JUDGED:
+        raise GalleryError(
+            f"the weights that it begins with know all but {len(new)} of the animals that were met again by heart, and are judged on "
+            f"{LEAST_JUDGED} that they do not know; leave out --begin"
+        )
+    n_folds = round(len(again) / len(new))  # of those that are new, so that they are a fifth of all, if there are so many
+    fold = fold_of([name for item in named if (name := str(item.ref.identity)) not in known], new)
+    left_out = [fold.get(str(item.ref.identity), n_folds) < n_folds for item in named]
     return [item for item, out in zip(named, left_out) if not out], [item for item, out in zip(named, left_out) if out]
 
 

@@ -4,6 +4,7 @@ that are not learned from choose the weights, so that those which know the other
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def stages(
     session = choices.gallery
     assert session is not None
     usable = {ref.image_id for ref in (*photos, *held_out)}
-    learned, left_out = divided([item for item in session.references if item.ref.image_id in usable])
+    knows = partial(session.work.first.knows, of_file=session.work.digests.of_file)
+    learned, left_out = divided([item for item in session.references if item.ref.image_id in usable], knows)
     mined = mine(session, learned, left_out, progress)
     (species, warped), _ = drawn([item.ref for item in learned], [item.ref for item in left_out], choices, out)
     alike = list(mined.alike.values())
