@@ -143,7 +143,7 @@ def extraction(opened: Session) -> Iterator[Row]:
         return
 
     def anew() -> None:
-        extractors.segmenter(device)._found.clear()  # else every round but the first finds its masks in memory
+        extractors.segmenter(device).forget()  # else every round but the first finds its masks in memory
         list(stages.features_of(items, pipeline))
 
     ours, _ = alternate(anew, None, listener, "rounds")

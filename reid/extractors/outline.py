@@ -189,6 +189,10 @@ class Outline:
         found: NDArray[np.bool_] = grown > 0.5
         return found
 
+    def forget(self) -> None:
+        """Look at the next photo anew, whether or not it was seen before."""
+        self._found.clear()
+
 
 def _share(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """How much of each place of a map (h, w) lies on the mask (H, W)."""

@@ -75,7 +75,9 @@ def judge(
     if not places:
         return Finding(IdentityRanking(query.name, candidates, decision.UNSURE, 1.0, because=(reasons.NOTHING_COMPARED,)))
     p_impostor = scoring.impostor_probability(candidates[0].score, judges.impostors, work.settings.score.score, sum(map(len, seen)))
-    n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in places})
+    n_left_out = 0
+    if len(places) < len(references):
+        n_left_out = len(candidates) - len({references[place].ref.identity or references[place].ref.image_id for place in places})
     sides = tuple(filter(None, [reasons.of_sides(n_left_out)]))
     several = _sure_of(query.photos, references, columns, seen, work, judges.impostors)
     are_several = len(set(several.values())) > 1
@@ -143,11 +145,10 @@ def _sure_of(
     impostors: ImpostorDistribution,
 ) -> dict[str, str]:
     """Of each photo that matches an individual with a name clearly by itself, as without a calibration: that individual."""
-    named = {item.ref.identity for item in references}
     found: dict[str, str] = {}
     for photo, column, places in zip(photos, columns, seen, strict=True):
         leading = first((photo,), references, (column,), work.settings.score.score) if places else None
-        if leading is None or (best := leading[0]).identity not in named:
+        if leading is None or not (best := leading[0]).is_individual:
             continue
         if scoring.impostor_probability(best.score, impostors, work.settings.score.score, len(places)) <= work.settings.decide.match_below:
             found[photo.ref.image_id] = best.identity
