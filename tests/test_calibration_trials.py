@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from conftest import draw_animal, save
 from herd import FAST, N, Notes, calibrate
+from trials import crowd
 
 import reid
 from reid import stages
 from reid.decision import Standing, reasons
+from reid.decision import calibrate as calibrate_trials
 from reid.records import Indexed, PhotoRef, Query
 
 
@@ -52,6 +54,18 @@ def test_a_query_between_two_sizes_is_judged_by_the_smaller_one(herd, store):
     assert [large.of(n).n_photos for n in (1, 4, 5, 6, 7, 9, 30)] == [1, 4, 4, 6, 6, 9, 9]
 
 
+def test_a_query_is_judged_by_what_can_give_a_verdict():
+    """300 encounters of one photo, 24 of two, of which 24 are of four: at 5 % 3 photos by 24 encounters of two would never be a match."""
+    many, some = calibrate_trials(crowd(0, 300), 0.3), calibrate_trials(crowd(1, 24), 0.3)
+    both = replace(many, larger=tuple(replace(some, n_photos=n) for n in (2, 4)))
+    assert [both.of(n).n_photos for n in (1, 2, 3, 4, 5, 6)] == [1, 2, 2, 4, 4, 4]
+    assert [both.of(n, 0.05, 0.05).n_photos for n in (1, 2, 3, 4, 5, 6, 15, 16, 40)] == [1, 2, 1, 4, 4, 1, 1, 1, 1]
+    assert [both.of(n, 0.01, 0.01).n_photos for n in (1, 2, 3)] == [1, 1, 1] and both.of(2, 0.05, 0.01) is both
+    perfect = Standing(9.0, 9.0, 9.0, 40.0)
+    for n in (1, 2, 3, 6, 12):
+        assert both.of(n, 0.05, 0.05).decide(perfect, 0.05, 0.05, 0.3, n).verdict == "match", n
+
+
 def test_more_photos_than_are_known_of_are_judged_with_more_care(herd, store):
     calibration = calibrate(herd, cache=store)
     for strength in (0.0, 1.0, 3.0, 9.0):
@@ -59,7 +73,7 @@ def test_more_photos_than_are_known_of_are_judged_with_more_care(herd, store):
         assert three.p_if_new == pytest.approx(min(3 * one.p_if_new, 1)) and many.p_if_new == 1
         assert (three.p_if_known, three.n_as_well) == (one.p_if_known, one.n_as_well)
     said = reasons.reasons(three, calibration, 0.05, 0.05, 3)
-    assert f"{three.n_as_well or 'None'} of {2 * N} encounters" in said[0] and "by 1 photo each" in said[0]
+    assert f"{three.n_as_well or 'None'} of {2 * N} encounters" in said[0] and ", by 1 photo each," in said[0]
     assert said[2] == "It has 3 photos, more than those, so that a new animal may look as alike 3 times as often."
 
 

@@ -157,12 +157,13 @@ def impostors_in_words(source: str, n_pairs: int) -> str:
 def calibration_in_words(about: Mapping[str, Any]) -> str:
     pairs = [" = ".join(pair) for pair in about["twins_left_out"]]
     left_out = f"; {len(pairs)} pairs of names that are probably one animal were left out: {', '.join(pairs)}" if pairs else ""
+    single = " by 1 photo" if about["top1_by_photos"] else ""
     larger = "".join(f"; by {n} photos of an encounter for {100 * top1:.0f} %" for n, top1 in about["top1_by_photos"].items())
     decided = "" if about.get("decisions") is None else f"; {decisions_in_words(about['decisions'])}"
+    right = f"the first individual was right{single} for {100 * about['top1']:.0f} %{larger}"
     return (
-        f"calibrated on {about['n_known']} encounters with known animals (the first individual was right for {100 * about['top1']:.0f} "
-        f"%{larger}) and {about['n_new']} with animals taken out, as if they were new{left_out}; "
-        f"{100 * about['prior_new']:.3g} % of the animals to come are expected to be new{decided}"
+        f"calibrated on {about['n_known']} encounters with known animals ({right}) and {about['n_new']} with animals taken out, as if they "
+        f"were new{left_out}; {100 * about['prior_new']:.3g} % of the animals to come are expected to be new{decided}"
         + "".join(f"\n{note}" for note in about["notes"])
     )
 

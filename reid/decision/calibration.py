@@ -36,10 +36,17 @@ class Calibration:
     n_photos: int = 1  # of each of its queries
     larger: tuple[Calibration, ...] = ()  # of queries of more photos, of the encounters that have as many
 
-    def of(self, n_photos: int) -> Calibration:
-        """What judges a query of so many photos: made of queries of as many, or of the next fewer. More photos find more known animals, and
-        liken more new ones to some animal, so that a sample of others would promise what it cannot keep."""
-        return max((one for one in (self, *self.larger) if one.n_photos <= n_photos), key=lambda one: one.n_photos, default=self)
+    def of(self, n_photos: int, max_false_match: float = 0.0, max_false_new: float = 0.0) -> Calibration:
+        """What judges a query of so many photos: made of queries of as many, or of the next fewer, if there are enough of them to give a
+        verdict at these rates (0: none is wanted). More photos find more known animals, and liken more new ones to some animal, so that a
+        sample of others would promise what it cannot keep."""
+
+        def lacks(one: Calibration) -> float:
+            """By how much its verdicts are out of reach."""
+            match, new = max(n_photos / one.n_photos, 1) / (one.n_new + 1), 1 / (one.n_known + 1)
+            return max(match - (max_false_match or 1), new - (max_false_new or 1), 1e-9)
+
+        return min((one for one in (self, *self.larger) if one.n_photos <= n_photos), key=lambda one: (lacks(one), -one.n_photos))
 
     @property
     def n_known(self) -> int:

@@ -17,11 +17,11 @@ def reasons(
 ) -> tuple[str, ...]:
     """Where this query of so many photos stands among the calibration queries, and what the prior has to do with its verdict."""
     n_new, n_known, judged = calibration.n_new, calibration.n_known, calibration.n_photos
-    of, this = ("", "this photo") if n_photos == 1 else (f" by {counted(judged, 'photo')} each", "this one")
+    by, this = ("", "this photo") if n_photos == 1 else (f", by {counted(judged, 'photo')} each,", "this one")
     said = [
-        f"{decision.n_as_well or 'None'} of {n_new} encounters with animals taken out of the gallery, as if they were new{of}, looked as "
+        f"{decision.n_as_well or 'None'} of {n_new} encounters{by} with animals taken out of the gallery, as if they were new, looked as "
         f"much like their best match as {this}.",
-        f"{decision.n_as_badly or 'None'} of {n_known} encounters with known animals{of} looked as little like their best match as {this}.",
+        f"{decision.n_as_badly or 'None'} of {n_known} encounters{by} with known animals looked as little like their best match as {this}.",
     ]
     if n_photos > judged:
         said.append(

@@ -103,7 +103,7 @@ def _decided(found: Finding, standing: Standing, work: Workspace, judges: Judges
     if calibration is None:
         verdict = decision.uncalibrated(ranking.p_impostor, decide.match_below, decide.new_above)
         return ranking if found.stays_unsure else replace(ranking, verdict=verdict)
-    calibration = calibration.of(found.n_photos)
+    calibration = calibration.of(found.n_photos, decide.max_false_match, decide.max_false_new)
     prior = decide.prior_new if decide.prior_new >= 0 else prior
     made = calibration.decide(standing, decide.max_false_match, decide.max_false_new, prior, found.n_photos)
     why = reasons.reasons(made, calibration, decide.max_false_match, decide.max_false_new, found.n_photos)
