@@ -14,6 +14,7 @@ from reid import stages
 from reid.errors import GalleryError
 from reid.records import Indexed, PhotoRef
 from reid.report import html, tables
+from reid.settings import PRESETS, Settings
 from reid.stages import Judges, Stage
 
 
@@ -88,6 +89,11 @@ def test_an_evaluation_says_what_its_chances_assume(herd, tmp_path, store):
 
 
 def test_settings_that_differ_are_told_as_they_are_typed():
+    typed, fast = stages.calibrations._as_typed, PRESETS["fast"]
+    usual = {name: Settings().get(name) for name in fast}
+    assert (typed(fast, usual), typed(usual, fast)) == ("with --preset fast", "without --preset fast")
+    assert typed({"encounters": True}, {"encounters": False}) == "with --encounter"
+    assert typed({**fast, "matcher": "adalam"}, usual).startswith("with --matcher adalam, with --fuse")
     given = {"weights": "", "embedding": "a.safetensors", "segment": False, "encounters": True, "max_keypoints": 9}
     assert stages.calibrations._as_options(given) == (
         "without --weights, with --embedding a.safetensors, without --segment, with --encounter, with --max-keypoints 9"

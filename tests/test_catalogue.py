@@ -4,9 +4,11 @@ import gc
 import unicodedata
 from collections import Counter
 
+import numpy as np
 import pytest
-from conftest import photo, read, table
+from conftest import photo, read, save, table
 
+import reid
 from reid import catalogue
 from reid.catalogue.names import twins
 from reid.errors import GalleryError
@@ -126,6 +128,25 @@ def test_names_that_may_be_one_are_told_and_can_be_joined(root):
 )  # fmt: skip
 def test_which_names_may_be_one(names, are_twins):
     assert bool(twins(Counter(names))) is are_twins
+
+
+def test_names_that_people_have_decided_about_are_not_asked_about_again(root, call):
+    for shade, name in enumerate("abcd"):
+        save(root / f"{name}.png", np.full((40, 60, 3), 50 * shade, np.uint8))
+    table(root, "path,identity\na.png,Ana\nb.png,Anna\nc.png,T7\nd.png,T007\n")
+    assert twins(Counter({"Ana": 1, "Anna": 2}), {("Ana", "Anna"): 7}) == []
+
+    def asked():
+        with reid.open(root) as opened:
+            return [note for note in opened.gallery.notes if "may be of one" in note]
+
+    [said] = asked()
+    assert "`reid duplicates --merge Ana Anna` once" in said and "T007 / T7" in said
+    assert call("duplicates", "--gallery", root, "--merge", "Anna", "Ana")[0] == 0
+    [said] = asked()
+    assert "Ana" not in said
+    assert call("duplicates", "--gallery", root, "--keep-apart", "T7", "T007")[0] == 0
+    assert asked() == []
 
 
 def test_codes_are_no_slips_of_the_pen():

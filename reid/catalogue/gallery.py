@@ -26,7 +26,7 @@ from .draft import Draft
 from .encounters import EXIF, NAME, TABLE, Sighting, derive
 from .folders import photos_in, read_folders
 from .labels import Labels, labels
-from .names import identities
+from .names import identities, twins
 from .rows import read_rows
 from .table import TABLE as TABLE_NAME
 from .table import Table, find_table, read_table
@@ -141,6 +141,7 @@ def assemble(
         if n_named := sum(one is None and other is not None for one, other in zip(names, found.identities, strict=True)):
             notes.append(f"of the unnamed photos {n_named:,} {'is' if n_named == 1 else 'are'} named by decisions")
         names, notes = list(found.identities), [*notes, *found.notes]
+    notes += twins(Counter(name for name in names if name is not None), found.animals_apart if found else {})
     refs, told = _photos(drafts, names, facts)
     references = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if not draft.is_query])
     queries = _unique_ids([ref for ref, draft in zip(refs, drafts, strict=True) if draft.is_query])

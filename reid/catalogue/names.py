@@ -7,7 +7,7 @@ import re
 import shlex
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from ..errors import GalleryError
@@ -75,8 +75,7 @@ def identities(written: Sequence[str], join: Mapping[str, str], as_written: bool
         else:
             found.append(None)
             unnamed[name] += 1
-    notes = _changed(written, cleaned) + _unnamed(unnamed)
-    return found, notes + twins(Counter(name for name in found if name is not None))
+    return found, _changed(written, cleaned) + _unnamed(unnamed)
 
 
 def _joined(names: list[str], join: Mapping[str, str]) -> list[str]:
@@ -117,11 +116,11 @@ def _unnamed(words: Counter[str]) -> list[str]:
     return [f"{photos} taken as unnamed ({shown}); if an animal is really called so, use --names-as-written"]
 
 
-def twins(photos: Counter[str]) -> list[str]:
-    """A hint, where there are names that may be of one animal; `photos` counts them by name."""
+def twins(photos: Counter[str], apart: Container[tuple[str, str]] = ()) -> list[str]:
+    """A hint, where there are names that may be of one animal; `photos` counts them by name, those `apart`, sorted, are known to be two."""
     group_of = {name: {name} for name in photos}
     for a, b in (*_same_but_for_writing(photos), *_one_letter_apart(photos)):
-        if group_of[a] is not group_of[b]:
+        if group_of[a] is not group_of[b] and (min(a, b), max(a, b)) not in apart:
             group_of[a] |= group_of[b]
             for name in group_of[b]:
                 group_of[name] = group_of[a]
@@ -132,7 +131,11 @@ def twins(photos: Counter[str]) -> list[str]:
     shown = "; ".join(" / ".join(group) for group in ordered[:SHOWN])
     more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
     options = [f"--join {shlex.quote(f'{other}={group[0]}')}" for group in ordered[:SHOWN] for other in group[1:]]
-    return [f"names that may be of one animal: {shown}{more}; to read them as one: {' '.join(options)}"]
+    merge = " ".join(map(shlex.quote, ordered[0][:2]))
+    return [
+        f"names that may be of one animal: {shown}{more}; to make them one: `reid duplicates --merge {merge}` once, or {' '.join(options)} "
+        "with each command"
+    ]
 
 
 def _same_but_for_writing(names: Iterable[str]) -> Iterator[tuple[str, str]]:

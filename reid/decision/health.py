@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..catalogue.values import some
 from ..records import Candidate, Health, Mislabel, Twins
 from .model import standing_of
 from .sampling import ABSENT, RIGHT, Trial
@@ -41,9 +42,10 @@ def suspected_twins(trials: Sequence[Trial]) -> tuple[tuple[tuple[str, str], ...
     queried = {one.animal for one in absent}
     pairs = {(min(pair), max(pair)) for pair in finds if pair[1] not in queried or pair[::-1] in finds}
     if len(pairs) > TWIN_SHARE * len(queried):
+        named = some([" and ".join(pair) for pair in sorted(pairs)])
         return (), (
-            f"{len(pairs)} pairs of {len(queried)} individuals look like one animal under two names. So many are hard to believe, and the "
-            "calibration leaves none of them out.",
+            f"{len(pairs)} pairs of {len(queried)} individuals look like one animal under two names ({named}). So many are hard to "
+            "believe, and the calibration leaves none of them out; look at them with `reid duplicates`.",
         )
     return tuple(sorted(pairs)), ()
 

@@ -16,7 +16,7 @@ from .. import weights
 from ..decision import Calibration
 from ..records import Indexed
 from ..scoring import ImpostorDistribution
-from ..settings import GROUP_OF
+from ..settings import GROUP_OF, PRESETS, Settings
 from ..store import DamagedFile, JsonStore, fingerprint
 from .identify import Judges
 from .leave_one_out import labels, learn
@@ -103,14 +103,23 @@ def _tell_of_others(references: Sequence[Indexed], work: Workspace) -> None:
     elif before:
         here = {name: now[name] for name in before}
         work.listener.note(
-            f"the gallery is calibrated {_as_options(before)}, and so there are no probabilities here; run `reid calibrate` with the "
-            f"options of this command, {_as_options(here)}"
+            f"the gallery is calibrated {_as_typed(before, here)}, and so there are no probabilities here; give the same options, or run "
+            f"`reid calibrate` with those of this command, {_as_typed(here, before)}"
         )
 
 
 def _settings(work: Workspace) -> dict[str, object]:
     """Those that a calibration belongs to, by their flat names."""
     return {name: work.settings.get(name) for name, group in GROUP_OF.items() if group in ("extract", "match", "score")}
+
+
+def _as_typed(settings: Mapping[str, object], others: Mapping[str, object]) -> str:
+    """What sets these settings apart from the others, of the same names: a preset, where it is that, else option by option."""
+    for name, preset in PRESETS.items():
+        for one, other, word in ((settings, others, "with"), (others, settings, "without")):
+            if preset and one == preset and all(value == Settings().get(key) for key, value in other.items()):
+                return f"{word} --preset {name}"
+    return _as_options(settings)
 
 
 def _as_options(settings: Mapping[str, object]) -> str:
