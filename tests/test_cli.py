@@ -309,7 +309,16 @@ def test_a_bar_is_drawn_now_and_then_however_often_it_is_told(monkeypatch):
         for done in range(20_000):
             listener.progress("photos checked", done, 20_000)
         listener.progress("photos checked", 20_000, 20_000)
-    assert drawn[0] == 0 and drawn[-1] == 20_000 and len(drawn) < 200
+        assert drawn[0] == 0 and drawn[-1] == 20_000 and len(drawn) < 200
+        drawn.clear()
+        listener.progress("queries", 0, 100)
+        for done in range(3000):
+            listener.progress("pairs", done, 3000)
+            if done == 2000:
+                time.sleep(0.11)  # while another bar has just been drawn
+                listener.progress("pairs", done, 3000)
+                listener.progress("queries", 77, 100)
+    assert 77 in drawn
 
 
 def test_a_gallery_of_which_nothing_can_be_used_is_no_success(tmp_path, call):

@@ -85,9 +85,7 @@ def test_each_condition_of_a_twin_counts():
     assert suspected_twins([*others, a, b]) == suspected_twins([]) == ((), ())
     pairs = [trial(*names, 3.0, 0.0) for n in range(4) for names in ((f"a{n}", f"b{n}"), (f"b{n}", f"a{n}"))]
     left_out, notes = suspected_twins([*right, *others, *pairs])  # 4 pairs of 28 individuals
-    assert left_out == () and notes[0].startswith(
-        "4 pairs of 28 individuals look like one animal under two names (a0 and b0, "
-    )
+    assert left_out == () and notes[0].startswith("4 pairs of 28 individuals look like one animal under two names (a0 and b0, ")
     assert calibrate([*crowd(0, 30), *right, *pairs], 0.3).notes[0].startswith("4 pairs of 38 individuals")
 
 

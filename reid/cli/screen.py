@@ -43,12 +43,13 @@ def listening() -> Iterator[Listener]:
     class Bars(Listener):
         def __init__(self) -> None:
             self.tasks: dict[str, TaskID] = {}
-            self.told = self.drawn = time.monotonic()
+            self.drawn: dict[str, float] = {}  # when, each by itself: a stage goes on within another
+            self.told = time.monotonic()
 
         def progress(self, what: str, done: int, total: int) -> None:
-            if what in self.tasks and done < total and time.monotonic() - self.drawn < DRAWN:
+            if what in self.tasks and done < total and time.monotonic() - self.drawn[what] < DRAWN:
                 return
-            self.drawn = time.monotonic()
+            self.drawn[what] = time.monotonic()
             if what not in self.tasks:
                 self.tasks[what] = bars.add_task(what, total=total, speed="")
             task = next(task for task in bars.tasks if task.id == self.tasks[what])
