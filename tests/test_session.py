@@ -219,7 +219,7 @@ def test_the_search_can_be_restricted(animals):
     assert report.gallery["filter"] == "site=north and orientation=left"
     assert (report.gallery["n_references"], report.gallery["n_individuals"]) == (4, 4)
     assert {candidate.reference_id for candidate in report.rankings[0].candidates} == {f"animal-{i}/1.png" for i in range(4)}
-    with pytest.raises(GalleryError, match="no photo of the gallery fits site=mars"):
+    with pytest.raises(GalleryError, match="no photo of the gallery fits site=mars; site is north, south"):
         identify(known, animals, FAST, where=["site=mars"])
 
 

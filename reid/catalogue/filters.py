@@ -36,8 +36,12 @@ def restrict(gallery: Gallery, where: Iterable[str] = (), orientation: str | Non
             raise GalleryError(f"--where {condition!r}: the gallery has no column {column!r}; it has {', '.join(known) or 'no table'}")
         wanted = {value.strip() for value in values.split(",")}
         texts, views = {*wanted, values.strip()}, {side(value) for value in wanted}
-        kept = [ref for ref in kept if _fits(ref, name, texts, views)]
+        fitting = [ref for ref in kept if _fits(ref, name, texts, views)]
         said.append(f"{column}={','.join(sorted(wanted))}")
+        if not fitting:
+            there = some(sorted({ref.columns.get(name, "") for ref in kept} - {""}), most=8) if kept else ""
+            raise GalleryError(f"no photo of the gallery fits {' and '.join(said)}{f'; {column} is {there}' if there else ''}")
+        kept = fitting
     if orientation is not None:
         wanted_side = side(orientation)
         kept = [ref for ref in kept if wanted_side is not None and ref.orientation == wanted_side]
