@@ -60,6 +60,45 @@ def test_what_an_answer_has_replaced_comes_back_with_undo(app, folder, call):
     assert app.animal_of(task) is None and not app.desk.log.effective()
 
 
+@pytest.mark.parametrize("by", ["undo", "history"])
+def test_undo_joins_no_two_animals_though_others_have_answered_since(app, folder, by):
+    task = app.task("new.png")
+    zero, one = ([choice.animal for choice in task.choices].index(f"animal-{n}") for n in (0, 1))
+    for verdict in ("same", "different"):
+        app.answer(task, verdict, choice=zero)
+    App(folder / "gallery", folder / "photos", observer="max").answer(task, "same", choice=one)
+    undone = app.browser.post("/undo" if by == "undo" else "/history/3/undo")
+    told = "stays taken back: with it animal-0 and animal-1 would become one animal"
+    assert undone.status_code == 200 and told in undone.text and (by == "history" or told in undone.headers["HX-Trigger"])
+    assert app.animal_of(task) == "animal-1" and len(app.desk.book().animals) == 5
+    assert [one.observer for one in app.desk.log.effective()] == ["max"]
+
+
+def test_undo_brings_back_that_two_animals_are_one_and_no_third(app, folder):
+    def ask(who, *pair):
+        task = who.desk.ask(*pair)
+        return lambda verdict: who.answer(task, verdict)
+
+    merges = ask(app, "animal-0", "animal-1")
+    for verdict in ("same", "different"):
+        merges(verdict)
+    app.browser.post("/undo")
+    assert len(app.desk.book().animals) == 4
+    merges("different")
+    ask(App(folder / "gallery", observer="max"), "animal-1", "animal-2")("same")
+    undone = app.browser.post("/undo")
+    assert "stays taken back" in undone.text and [*app.desk.book().animals] == ["animal-0", "animal-1", "animal-3", "animal-4"]
+
+
+def test_history_brings_back_what_an_answer_has_replaced(app):
+    task = app.task("known.png")
+    for choice in (1, 0):
+        app.answer(task, "same", choice=choice)
+    assert app.browser.post("/history/3/undo").status_code == 200
+    assert [one.number for one in app.desk.log.effective()] == [1] and app.desk.n_answers == 1
+    assert app.browser.post("/history/3/undo").status_code == 409 and [one.number for one in app.desk.log.effective()] == [1]
+
+
 def test_what_a_settled_contradiction_has_taken_back_of_others_comes_back_with_undo(app):
     task = app.task("known.png")
     pair = [app.session.key(item.ref) for item in (task.photos[0], task.choices[0].reference)]

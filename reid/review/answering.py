@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
 from ..catalogue import Decision, Kind, PhotoKey
 from ..catalogue.decisions import at_once, standing
@@ -38,6 +40,18 @@ class Alike(Exception):
     def __init__(self, name: str, others: Sequence[str]):
         super().__init__(name)
         self.name, self.others = name, others
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What was taken back."""
+
+    decision: Decision
+    apart: tuple[str, str] | None  # animals that would be one, had what the decision replaced come back, too; None where it has
+
+    def __str__(self) -> str:
+        said = "What that answer had replaced stays taken back: with it {} and {} would become one animal."
+        return said.format(*self.apart) if self.apart else ""
 
 
 def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name: str, seen: int, *, is_meant: bool = False) -> Decision:
@@ -173,19 +187,39 @@ def _renamed(desk: Desk, animal: str, name: str, is_meant: bool) -> PhotoKey:
     return keys[0]
 
 
-def take_back(desk: Desk, number: int) -> Decision | None:
-    """Take back what Undo says (`Desk.last`), with what was written down at once with it, and bring back what it replaced; None where that
-    does not count any more."""
-    if desk.last(number) is None:
-        return None
+def take_back(desk: Desk, number: int, *, by_itself: bool = False) -> Undone:
+    """Take back a decision with what was written down at once with it, or by itself, and bring back what it replaced, unless two animals
+    would become one by that.
+
+    Raises DecisionError for one that does not count any more, StoreError."""
+    if all(one.number != number for one in desk.book().effective):  # what is refused makes no log
+        raise DecisionError(f"decision {number} is taken back already, or does not exist")
     with desk.log.together():
-        taken = desk.last(number)
-        if taken is None:
-            return None
-        desk.log.undo(desk.observer, *(one.number for one in at_once(taken, standing(desk.book().history))))
-    if taken.kind not in (Kind.SIDE, Kind.NAME):
+        book = desk.book()
+        taken = book.history[number - 1]
+        group = () if by_itself else at_once(taken, standing(book.history))
+        answer = [number, *(one.number for one in group if one.kind is not Kind.UNDO)]
+        every = [*answer, *(one.number for one in group if one.kind is Kind.UNDO)]
+        joined = None
+        if len(every) > len(answer):
+            joined = _joined(book, desk.without(range(min(every), book.number + 1)), desk.without(every))
+        desk.log.undo(desk.observer, *(answer if joined else every))
+    if "topic" in taken.evidence and taken.observer == desk.observer:
         desk.n_answers = max(0, desk.n_answers - 1)
-    return taken
+    return Undone(taken, joined)
+
+
+def _joined(now: Book, then: Book, afterwards: Book) -> tuple[str, str] | None:
+    """Two animals of now that are one afterwards, and were not one then."""
+    stood: dict[str, dict[tuple[str, str | None], None]] = {}  # by what they are called afterwards: as now, and as then
+    for id, card in now.cards.items():
+        if card.animal and id in then.cards and id in afterwards.cards and (animal := afterwards.cards[id].animal):
+            stood.setdefault(animal, {})[card.animal, then.cards[id].animal] = None
+    for pairs in stood.values():
+        for (one, once), (other, elsewhere) in combinations(pairs, 2):
+            if one != other and (once is None or once != elsewhere):
+                return min(one, other), max(one, other)
+    return None
 
 
 def _keys(items: Iterable[Indexed]) -> list[PhotoKey]:

@@ -11,14 +11,14 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
-from ..catalogue import Decision
+from ..catalogue import Decision, Kind
 from ..catalogue.columns import DEGREES
 from ..errors import DecisionError
 from ..formats.described import cell
 from ..imaging import exif
 from ..records import UNNAMED
 from .agreement import agreements
-from .answering import Alike, rename
+from .answering import Alike, rename, take_back
 from .book import Book, Card
 from .desk import Desk
 from .drawings import Seen, chart, timeline
@@ -176,14 +176,16 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         return _history(request, most)
 
     @app.post("/history/{number}/undo")
-    def take_back(request: Request, number: int) -> Response:
+    def taken_back(request: Request, number: int) -> Response:
         try:
-            if desk.blind and number not in {one.number for one in _seen_by(desk, desk.book())}:
+            seen = {one.number: one for one in _seen_by(desk, desk.book())}
+            if desk.blind and number not in seen:
                 raise DecisionError(f"decision {number} is none of yours")
-            desk.log.undo(desk.observer, number)
+            by_itself = number in seen and seen[number].kind is Kind.SIDE  # an estimate among others
+            undone = take_back(desk, number, by_itself=by_itself)
         except DecisionError as error:
             return _history(request, HISTORY, str(error), 409)
-        return _history(request, HISTORY)
+        return _history(request, HISTORY, str(undone))
 
     @app.get("/agreement")
     def agreement(request: Request) -> Response:

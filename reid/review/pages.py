@@ -85,12 +85,19 @@ class Pages:
     def told(self, text: str) -> HTMLResponse:
         """Nothing was recorded, and why: the page stays, but for what Undo says."""
         answer = self.part("sided", status=409, said=text)
-        answer.headers.update({"HX-Reswap": "none", "HX-Trigger": json.dumps({"told": text})})
-        return answer
+        answer.headers["HX-Reswap"] = "none"
+        return telling(answer, text)
 
     def part(self, name: str, *, status: int = 200, **about: Any) -> HTMLResponse:
         """A template that is a part of a page."""
         return HTMLResponse(encoded(self.templates.get_template(f"{name}.html.jinja").render(**about)), status)
+
+
+def telling(answer: HTMLResponse, text: str) -> HTMLResponse:
+    """A page beside which something is told, where there is anything to tell."""
+    if text:
+        answer.headers["HX-Trigger"] = json.dumps({"told": text})
+    return answer
 
 
 def encoded(text: str) -> bytes:

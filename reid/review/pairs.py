@@ -20,7 +20,7 @@ from .answering import Alike, Overtaken, Verdict, record, take_back
 from .book import Book, Card
 from .desk import Desk
 from .naming import proposed_name
-from .pages import Pages, form
+from .pages import Pages, form, telling
 from .pictures import outline, shown_size
 from .tasks import MOST, MOST_PHOTOS, SURE_NEW, Choice, Task, Topic, opaque
 from .words import SAID, sentence
@@ -129,18 +129,21 @@ def add_to(app: FastAPI, desk: Desk, pages: Pages) -> None:
         """What the page says beside Undo, whatever was said in other windows since."""
         number = _number(given.get("number", ""))
         last = desk.last(number)
-        said = f"Taken back: {desk.said(last)}" if last else "There is nothing to undo."
-        taken = take_back(desk, number)
-        if taken is None:
-            return pages.told(ELSEWHERE) if number else _show(request, desk.next(), said=said)
-        if page := sides.page_of(taken):
+        if last is None:
+            return pages.told(ELSEWHERE) if number else _show(request, desk.next(), said="There is nothing to undo.")
+        said = f"Taken back: {desk.said(last)}"
+        try:
+            undone = str(take_back(desk, last.number))
+        except DecisionError:
+            return pages.told(ELSEWHERE)
+        if page := sides.page_of(last):
             return RedirectResponse(page, 303)
-        pair = taken.evidence.get("shown")
-        back = next((desk.whole(task) for task in desk.tasks() if task.id == taken.evidence.get("task")), None)
+        pair, said = last.evidence.get("shown"), " ".join(filter(None, (said, undone)))
+        back = next((desk.whole(task) for task in desk.tasks() if task.id == last.evidence.get("task")), None)
         if back is None:
-            return _show(request, desk.next(), said=said)
+            return telling(_show(request, desk.next(), said=said), undone)
         shown = [[one.photo.digest, one.reference.digest] for one in back.choices]
-        return _show(request, back, choice=shown.index(pair) + 1 if pair in shown else 0, said=said)
+        return telling(_show(request, back, choice=shown.index(pair) + 1 if pair in shown else 0, said=said), undone)
 
     @app.get("/marks/{left}/{right}")
     def marks(left: str, right: str, by: int = -1) -> Response:
