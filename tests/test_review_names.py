@@ -22,6 +22,19 @@ def three(tmp_path):
     return app, tasks
 
 
+@pytest.fixture
+def stray(tmp_path):
+    """A gallery with a photo that nobody has named, like known.png; the place of a candidate by its animal, None for that photo."""
+    root = five_animals(tmp_path)
+    save(root / "gallery" / "stray" / "s.png", draw_animal(3, 7))
+    table = root / "gallery" / "metadata.csv"
+    table.write_text(f"{table.read_text()}\nstray/s.png,,2024-05-05,left,Reef\n")
+    app = App(root / "gallery", root / "photos")
+    known = [app.desk.book().of_photo[choice.reference.digest].animal for choice in app.task("known.png").choices]
+    [digest] = [card.digest for card in app.desk.book().cards.values() if card.ref.image_id == "stray/s.png"]
+    return app, app.task("known.png"), known.index, lambda: app.desk.book().of_photo[digest].animal
+
+
 def animals(app, tasks):
     return [app.animal_of(task) for task in tasks]
 
@@ -106,3 +119,52 @@ def test_an_encounter_of_which_one_photo_has_a_name_joins_no_two_animals(tmp_pat
     refused = app.answer(task, "new", name="T-1")
     assert refused.status_code == 409 and "b.png is rex by the table; with this answer it would leave rex" in refused.text
     assert not app.desk.log.path.exists()
+
+
+@pytest.mark.parametrize("order", [(None, "animal-3"), ("animal-3", None)])
+def test_a_photo_without_a_name_and_an_animal_are_both_the_same_in_either_order(stray, order):
+    app, task, place, animal = stray
+    for name in order:
+        assert app.answer(task, "same", choice=place(name)).status_code == 200
+    assert app.animal_of(task) == animal() == "animal-3" and [one.number for one in app.desk.log.history()] == [1, 2]
+    app.answer(task, "same", choice=place("animal-1"))  # what was compared with it comes along
+    assert app.animal_of(task) == animal() == "animal-1"
+    app.browser.post("/undo")
+    assert app.animal_of(task) == animal() == "animal-3"
+
+
+def test_a_photo_without_a_name_gets_that_of_an_animal_that_somebody_else_has_given(stray, tmp_path):
+    app, task, place, animal = stray
+    max = App(tmp_path / "gallery", tmp_path / "photos", observer="max")
+    max.answer(task, "same", choice=place("animal-3"))
+    assert app.answer(task, "same", choice=place(None)).status_code == 200
+    assert app.animal_of(task) == animal() == "animal-3" and len(app.desk.log.effective()) == 2
+
+
+def test_an_encounter_of_two_animals_becomes_none_by_a_photo_without_a_name(tmp_path):
+    root = five_animals(tmp_path)
+    shutil.rmtree(root / "photos")
+    for view, name in enumerate("ab"):
+        save(root / "photos" / f"{name}.png", draw_animal(50, view))
+    save(root / "gallery" / "stray" / "s.png", draw_animal(50, 7))
+    table = root / "gallery" / "metadata.csv"
+    rows = table.read_text().replace("site", "site,encounter", 1).replace(",Reef", ",Reef,")
+    asked = "".join(f"../photos/{name}.png,unknown,2024-07-01,left,Reef,e1\n" for name in "ab")
+    table.write_text(f"{rows}\nstray/s.png,,2024-05-05,left,Reef,\n{asked}")
+    app = App(root / "gallery", root / "photos", settings=FAST.replace(encounters=True))
+    [task] = app.desk.tasks()
+    cards = {card.ref.image_id: card for card in app.desk.book().cards.values()}
+    for photo, animal in zip(task.photos, ("animal-1", "animal-2"), strict=True):
+        pair = [app.session.key(photo.ref), app.session.key(cards[f"{animal}/0.png"].ref)]
+        app.desk.log.append(Kind.SAME, pair, observer="ben")
+    place = [choice.reference.ref.image_id for choice in task.choices].index("stray/s.png")
+    refused = app.answer(task, "same", choice=place)
+    assert refused.status_code == 409 and "animal-2 and animal-1 would become one animal" in refused.text
+
+
+def test_a_photo_that_was_split_off_is_not_told_to_stand_so_by_the_table(stray):
+    app, task, place, _ = stray
+    app.answer(task, "same", choice=place("animal-3"))
+    app.desk.log.append(Kind.SPLIT, [app.session.key(task.photos[0].ref)], observer="ben", value="Foo")
+    refused = app.answer(task, "same", choice=place("animal-1"))
+    assert refused.status_code == 409 and "this is Foo by decision 2 of ben, which History takes back" in refused.text

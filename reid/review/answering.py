@@ -110,10 +110,12 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
 
 def _replaced(desk: Desk, book: Book, task: Task, choice: Choice | None, verdict: Verdict, seen: int) -> list[Decision]:
     """What this observer had said of these photos, and of no others, and takes back by answering again: of this very pair, or of who the
-    photos show, unless that is the animal of the choice. The newest first."""
+    photos show, unless that is the animal of the choice. A photo that is nobody's takes the name of what it is the same as: that replaces
+    nothing, and stays. The newest first."""
     own, known = {item.digest for item in task.photos}, book.of_photo
     reference = "" if choice is None else choice.reference.digest
-    moves = choice is None or any(known[digest].animal != known[reference].animal for digest in own)
+    differs = choice is None or any(known[digest].animal != known[reference].animal for digest in own)
+    moves = differs and not (choice and _is_nobody(desk, reference))
     names = moves and (verdict is Verdict.NEW or (verdict is Verdict.SAME and task.topic is Topic.QUERY))
 
     def is_replaced(one: Decision) -> bool:
@@ -123,7 +125,26 @@ def _replaced(desk: Desk, book: Book, task: Task, choice: Choice | None, verdict
         return names and ((one.kind is Kind.SAME and own.issuperset(photos[:-1])) or (one.kind is Kind.NEW and own.issuperset(photos)))
 
     said = {one.number: one for digest in own for one in book.counting(digest) if one.observer == desk.observer and one.number <= seen}
-    return [said[number] for number in sorted(said, reverse=True) if is_replaced(said[number])]
+    found = [said[number] for number in sorted(said, reverse=True) if is_replaced(said[number])]
+    taken = [one.number for one in found]
+
+    def stays(one: Decision) -> bool:
+        other = one.photos[-1].digest
+        return choice is not None and one.kind is Kind.SAME and other != reference and _is_nobody(desk, other, taken)
+
+    return [one for one in found if not stays(one)]
+
+
+def _is_nobody(desk: Desk, photo: str, taken: Sequence[int] = ()) -> bool:
+    """Whether a photo stands under no animal, these decisions taken back, or under one without a name that is no more than what this
+    observer has compared."""
+    left = desk.without(taken) if taken else desk.book()
+    animal = left.of_photo[photo].animal
+    if animal is None or not UNNAMED.fullmatch(animal):
+        return animal is None
+    compared = [one.number for one in left.effective if one.kind is Kind.SAME and one.observer == desk.observer]
+    alone = desk.without([*taken, *compared]).cards
+    return all(alone[card.id].animal is None for card in left.animals[animal])
 
 
 def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice | None, taken: Sequence[int]) -> None:
@@ -131,24 +152,27 @@ def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice | None
     passing, nor leave it as a new one. What this observer has compared with them comes along, as long as nobody has named it.
 
     Raises DecisionError."""
+    cards = [card for card in (book.of_photo[item.digest] for item in task.photos) if card.animal]
     animal = None if choice is None else book.of_photo[choice.reference.digest].animal
-    cards = [card for card in (book.of_photo[item.digest] for item in task.photos) if card.animal not in (None, animal)]
+    if choice and cards and _is_nobody(desk, choice.reference.digest, taken):  # it takes the name that they have
+        animal = cards[0].animal
+    cards = [card for card in cards if card.animal != animal]
     if desk.blind or not cards:
         return
     left = desk.without(taken)
     goes = None if choice is None else left.of_photo[choice.reference.digest].animal
     for card in cards:
         digest = card.digest or ""
-        stands, said = left.of_photo[digest].animal, [one for one in left.counting(digest) if one.kind in (*NAMES, Kind.NAME)]
-        is_own = all(one.observer == desk.observer for one in said)
-        if stands in (None, goes) or (choice is not None and is_own and UNNAMED.fullmatch(stands or "")):
+        stands = left.of_photo[digest].animal
+        if stands in (None, goes) or (choice is not None and _is_nobody(desk, digest, taken)):
             continue
-        by = "by the table"
-        if said and desk.without([*taken, *(one.number for one in said)]).of_photo[digest].animal is None:
+        by, said = "by the table", [one for one in left.counting(digest) if one.kind in (*NAMES, Kind.SPLIT)]
+        if said and desk.without([*taken, *(one.number for one in said)]).of_photo[digest].animal != stands:
             by = f"by decision {said[-1].number} of {said[-1].observer}, which History takes back"
         which = "this" if len(task.photos) == 1 else card.ref.image_id.rpartition("/")[2]
-        joins = f"{card.animal} and {animal or 'an animal without a name'} would become one animal"
-        raise DecisionError(f"{which} is {card.animal} {by}; with this answer {joins if choice else f'it would leave {card.animal}'}")
+        joins = f"{card.animal} and {animal} would become one animal"
+        leaves = f"it would leave {card.animal}; to call that otherwise, rename it on its page"
+        raise DecisionError(f"{which} is {card.animal} {by}; with this answer {joins if choice else leaves}")
 
 
 def say_side(desk: Desk, cards: Sequence[Card], side: str, evidence: Mapping[str, object]) -> Decision | None:
