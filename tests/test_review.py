@@ -296,6 +296,18 @@ def test_a_wrong_label_moves_one_photo_and_leaves_its_animal(doubtful):
     assert not kinds(app) and app.desk.book().of_photo[photo.digest].animal == "animal-1" and app.desk.n_answers == 0
 
 
+def test_a_wrong_label_that_was_none_after_all_leaves_the_photo_where_it_stood(doubtful):
+    app, photo = doubtful
+    task = app.task("a photo of animal-1")
+    for verdict, animal in (("same", "animal-2"), ("different", "animal-1"), ("same", "animal-2")):
+        app.answer(task, verdict)
+        assert app.desk.book().of_photo[photo.digest].animal == animal
+    assert kinds(app) == ["not_this_animal", "same"]
+    for animal in ("animal-1", "animal-2", "animal-1"):
+        app.browser.post("/undo")
+        assert app.desk.book().of_photo[photo.digest].animal == animal
+
+
 def test_a_later_run_goes_on_where_the_last_one_stopped(app, folder):
     app.answer(app.task("known.png"), "same")
     later = App(folder / "gallery")  # remembers the photos

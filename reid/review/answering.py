@@ -89,7 +89,8 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
     book = desk.book()
     check(book.effective)
     compared = None if verdict is Verdict.NEW else choice
-    taken = [one.number for one in _replaced(desk, book, task, compared, verdict, seen)]
+    replaced = _replaced(desk, book, task, compared, verdict, seen)
+    taken = list(dict.fromkeys(other.number for one in replaced for other in at_once(one, book.effective)))
     if task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW):
         _check_other_names(desk, book, task, compared, taken)
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
