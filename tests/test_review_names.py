@@ -162,6 +162,26 @@ def test_an_encounter_of_two_animals_becomes_none_by_a_photo_without_a_name(tmp_
     assert refused.status_code == 409 and "animal-2 and animal-1 would become one animal" in refused.text
 
 
+def test_a_name_is_given_to_a_new_animal_that_others_were_compared_with_meanwhile(three):
+    app, tasks = three
+    for _ in tasks:
+        app.browser.post("/undo")
+    app.answer(tasks[0], "new")
+    whole = app.desk.whole(tasks[1])
+    place = [choice.animal for choice in whole.choices].index("unnamed-7")
+    app.answer(whole, "same", choice=place)
+    assert animals(app, tasks[:2]) == ["unnamed-7"] * 2
+    said = app.answer(tasks[0], "new", name="T-1")
+    assert said.status_code == 200 and "The animal is called T-1." in said.text and animals(app, tasks) == ["T-1", "T-1", None]
+    refused = app.answer(tasks[0], "new", name="T-2")
+    assert refused.status_code == 409 and "to call that otherwise, rename it on its page" in refused.text
+    n = app.desk.n_answers
+    app.browser.post("/undo")
+    assert animals(app, tasks[:2]) == ["unnamed-7"] * 2 and app.desk.n_answers == n - 1
+    app.answer(tasks[1], "new", name="T-3")  # another one, though it was said to be the same
+    assert animals(app, tasks) == ["unnamed-7", "T-3", None] and not app.desk.book().contradictions
+
+
 def test_a_photo_that_was_split_off_is_not_told_to_stand_so_by_the_table(stray):
     app, task, place, _ = stray
     app.answer(task, "same", choice=place("animal-3"))

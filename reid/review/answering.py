@@ -91,7 +91,9 @@ def record(desk: Desk, task: Task, choice: Choice | None, verdict: Verdict, name
     compared = None if verdict is Verdict.NEW else choice
     replaced = _replaced(desk, book, task, compared, verdict, seen)
     taken = list(dict.fromkeys(other.number for one in replaced for other in at_once(one, book.effective)))
-    if task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW):
+    if verdict is Verdict.NEW and name and _is_to_be_named(desk, book, task, taken):
+        kind, taken = Kind.NAME, []
+    elif task.topic is Topic.QUERY and verdict in (Verdict.SAME, Verdict.NEW):
         _check_other_names(desk, book, task, compared, taken)
     if task.settles is not None and verdict in (Verdict.SAME, Verdict.DIFFERENT):
         number = task.settles[verdict is Verdict.DIFFERENT]
@@ -146,6 +148,17 @@ def _is_nobody(desk: Desk, photo: str, taken: Sequence[int] = ()) -> bool:
     compared = [one.number for one in left.effective if one.kind is Kind.SAME and one.observer == desk.observer]
     alone = desk.without([*taken, *compared]).cards
     return all(alone[card.id].animal is None for card in left.animals[animal])
+
+
+def _is_to_be_named(desk: Desk, book: Book, task: Task, taken: Sequence[int]) -> bool:
+    """Whether these photos stand under an animal that nobody has named, together with others that are of it only because this observer has
+    compared them: a name is theirs, too."""
+    animals = {book.of_photo[item.digest].animal or "" for item in task.photos}
+    animal = animals.pop()
+    if task.topic is not Topic.QUERY or animals or not UNNAMED.fullmatch(animal):
+        return False
+    photos = {card.digest or "" for card in book.animals[animal]}
+    return len(photos) > len(task.photos) and all(_is_nobody(desk, photo, taken) for photo in photos)
 
 
 def _check_other_names(desk: Desk, book: Book, task: Task, choice: Choice | None, taken: Sequence[int]) -> None:
