@@ -121,6 +121,31 @@ def test_what_stops_the_worker_in_the_midst_of_its_photos_stays_told_until_they_
     assert sorted(task.title for task in desk.tasks()) == ["known.png", "later.png", "new.png"]
 
 
+def test_photos_behind_one_that_fails_do_not_wait_for_it(tmp_path, monkeypatch):
+    root, real, asked = five_animals(tmp_path), reid.Session.answer, []
+    app = App(root / "gallery", root / "photos")
+    for name in ("bad", "later", "last"):
+        save(root / f"{name}.png", draw_animal(2, 7 + len(name)))
+
+    def answer(session, query):
+        asked.append(query.name)
+        if query.name == "bad.png":
+            raise StoreError("cannot read it")
+        return real(session, query)
+
+    monkeypatch.setattr(reid.Session, "answer", answer)
+    for names in (["bad", "later"], ["last"]):  # the second while the first round's failure waits
+        for name in names:
+            app.desk.add([root / f"{name}.png"])
+        with pytest.raises(StoreError, match="cannot read it"):
+            app.desk.worker._work()
+    assert asked == ["bad.png", "later.png", "bad.png", "last.png"]
+    assert {"later.png", "last.png"} <= {task.title for task in app.desk.tasks()}
+    monkeypatch.undo()
+    app.desk.worker._work()
+    assert "bad.png" in {task.title for task in app.desk.tasks()}
+
+
 def imported(root: Path) -> None:
     """As by another process: a photo that is being reviewed comes into the table, and one of those that it had goes."""
     shutil.copy(root / "photos" / "new.png", root / "gallery" / "imported.png")

@@ -181,14 +181,21 @@ class Worker:
         with self._beside():
             if has_layouts(known, self.session.work):  # by an earlier run: so it takes seconds
                 self._learn_on()
+        failed: list[tuple[ReidError, Sequence[PhotoRef]]] = []
         while self._batches:
-            self._answer(self._batches[0])
-            self._batches.popleft()  # what fails in the midst of it is tried again in the next round
+            try:
+                self._answer(self._batches[0])
+            except ReidError as error:  # may be of one photo: the others do not wait for it
+                failed.append((error, self._batches[0]))
+            self._batches.popleft()
+        self._batches.extend(photos for _, photos in failed)  # tried again in the next round
         self._learn_on()
         self._check()
         if self.health is None and self.session.judges.calibration is not None:
             self.health = self.session.health()
         self._estimate([*self.references, *self._asked])
+        if failed:
+            raise failed[0][0]
 
     def _answer(self, photos: Sequence[PhotoRef]) -> None:
         queries, failures = self.session.queries_of(photos)
