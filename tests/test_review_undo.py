@@ -90,13 +90,18 @@ def test_undo_brings_back_that_two_animals_are_one_and_no_third(app, folder):
     assert "stays taken back" in undone.text and [*app.desk.book().animals] == ["animal-0", "animal-1", "animal-3", "animal-4"]
 
 
-def test_history_brings_back_what_an_answer_has_replaced(app):
+def test_history_brings_back_what_an_answer_has_replaced_and_the_command_says_what(app, folder, call):
     task = app.task("known.png")
     for choice in (1, 0):
         app.answer(task, "same", choice=choice)
     assert app.browser.post("/history/3/undo").status_code == 200
     assert [one.number for one in app.desk.log.effective()] == [1] and app.desk.n_answers == 1
     assert app.browser.post("/history/3/undo").status_code == 409 and [one.number for one in app.desk.log.effective()] == [1]
+    app.answer(task, "different", choice=0)
+    other = app.answer(task, "same", choice=0)  # in place of both
+    assert other.status_code == 200 and len(app.desk.log.effective()) == 1
+    _, out, _ = call("decisions", "--gallery", folder / "gallery", "--undo", "--observer", "zoe")
+    assert "brought back 2 decisions, 1 and 6, by zoe: same" in out
 
 
 def test_what_a_settled_contradiction_has_taken_back_of_others_comes_back_with_undo(app):

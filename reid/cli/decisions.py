@@ -29,7 +29,7 @@ def decisions(
         bool, typer.Option("--undo", help="Take back the observer's last decision, or all that were taken at once; again, what was before.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Bring back what the observer's last --undo took.")] = False,
-    take_back: Annotated[int | None, typer.Option(help="Take back the decision of this number, whoever made it.", min=1)] = None,
+    take_back: Annotated[int | None, typer.Option(help="Take back the decision of this number alone, whoever made it.", min=1)] = None,
     observer: Observer = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole history as CSV.")] = None,
     metadata: Table = None,
@@ -79,14 +79,18 @@ def _done(undo: Decision, history: Sequence[Decision]) -> str:
 
 
 def _said(taken: Sequence[Decision]) -> str:
-    """Decisions that were taken at once, in words."""
+    """Decisions in words."""
+    from ..catalogue.decisions import at_once
     from ..catalogue.values import counted, some
 
-    rows = list(_rows(sorted(taken, key=lambda one: one.number), set()))
+    taken = sorted(taken, key=lambda one: one.number)
+    rows = list(_rows(taken, set()))
     what = some([" ".join(filter(None, (kind, value, photos))) for _, _, _, kind, photos, value, _ in rows])
     numbers = f"decision {rows[0][0]}"
-    if len(rows) > 1:
+    if len(rows) > 1 and len(at_once(taken[0], taken)) == len(rows):
         numbers = f"{counted(len(rows), 'decision')} that were taken at once, {rows[0][0]} to {rows[-1][0]},"
+    elif len(rows) > 1:
+        numbers = f"{counted(len(rows), 'decision')}, {', '.join(row[0] for row in rows[:-1])} and {rows[-1][0]},"
     return f"{numbers} by {' and '.join(dict.fromkeys(who for _, _, who, *_ in rows))}: {what}"
 
 
