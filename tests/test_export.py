@@ -166,6 +166,21 @@ def test_an_option_that_a_format_does_not_use_is_refused(season, tmp_path, call,
     assert (status, out, err) == (2, "", f"reid: --to {form} makes no use of {unused}\n") and not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "said"),
+    [
+        ("csv", "o.xlsx", "--to csv writes no .xlsx; say --to xlsx, or name a file that ends in .csv"),
+        ("csv", "o.parquet", "--to csv writes no .parquet; name a file that ends in .csv"),
+        ("camtrapr", "o.XLSX", "--to camtrapr writes no .xlsx; name a file that ends in .csv"),
+        ("xlsx", "o.csv", "--to xlsx writes no .csv; say --to csv, or name a file that ends in .xlsx"),
+        ("xlsx", "o.xls", "--to xlsx writes no .xls; name a file that ends in .xlsx"),
+    ],
+)
+def test_a_table_is_not_called_by_another_kind_of_table(season, tmp_path, call, form, name, said):
+    status, out, err = call("export", "--gallery", season, "--to", form, "--out", tmp_path / name)
+    assert (status, out, err) == (2, "", f"reid: {said}\n") and not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("name", sorted({*WRITERS.values()}))
 def test_a_writer_takes_the_options_that_it_reads(name):
     writer = import_module(f"reid.formats.{name}")
