@@ -46,13 +46,15 @@ def brought(source, gallery, unpacked, **options):
 
 
 def known(found, *leave_out, extras=("notes", "species", "site", "split")):
-    """All that is known of each photo, in the order of files and boxes."""
+    """All that is known of each photo, in the order of files and boxes; of its encounter the first photo, since what is derived may be
+    called otherwise where files are named otherwise."""
     rows = []
     refs = photos(found)
+    first = {ref.encounter: os.path.realpath(ref.path) for ref in sorted(refs, key=lambda ref: os.path.realpath(ref.path), reverse=True)}
     for ref, when in zip(refs, whens(refs), strict=True):
         one = {
             "file": os.path.realpath(ref.path), "crop": ref.crop, "identity": ref.identity, "orientation": ref.orientation, "when": when,
-            "encounter": ref.encounter, "mask": ref.mask, **{name: said(name, ref.columns.get(name, "")) for name in extras},
+            "encounter": first[ref.encounter], "mask": ref.mask, **{name: said(name, ref.columns.get(name, "")) for name in extras},
         }  # fmt: skip
         rows.append({name: value for name, value in one.items() if name not in leave_out})
     return sorted(rows, key=lambda row: (row["file"], row["crop"] or ()))

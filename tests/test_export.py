@@ -16,6 +16,7 @@ from conftest import photo, read, save
 from exchange import PROPERTY, brought, described, known, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import reid
 from reid.catalogue import Kind
@@ -42,6 +43,33 @@ def test_what_goes_out_comes_back(root, tmp_path_factory, form, rows):
     if wrapped:
         wanted = [{**one, "mask": [one["mask"]] if one["mask"] and not isinstance(one["mask"][0], list) else one["mask"]} for one in wanted]
     assert same(after) == wanted
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx"])
+def test_encounters_that_are_derived_are_derived_again(tmp_path, form):
+    """A date that is filled in afterwards takes them apart; what two times on one day tell apart stays apart."""
+    times = {
+        "amber": ("2021:05:01 10:00:00", "2022:05:01 10:00:00", None),
+        "basil": ("2021:05:01 10:00:00", "2021:05:01 10:20:00", "2021:05:01 15:00:00"),
+    }
+    for animal, own in times.items():
+        for number, time in enumerate(own):
+            exif = Image.Exif()
+            exif.get_ifd(0x8769).update({0x9003: time} if time else {})
+            foreign.with_header(tmp_path / animal / f"{number}.jpg", exif=exif)
+    before = read(tmp_path)
+    write(before, form, tmp_path / f"metadata.{form}")
+    after = read(tmp_path)
+    assert [(ref.image_id, ref.encounter) for ref in after.references] == [(ref.image_id, ref.encounter) for ref in before.references]
+    assert {ref.encounter for ref in after.references if ref.identity == "amber"} == {"amber, undated"}
+    (tmp_path / f"metadata.{form}").unlink()
+    write(before, "csv", tmp_path / "metadata.csv")
+    frame = pd.read_csv(tmp_path / "metadata.csv", dtype=str, keep_default_na=False)
+    assert list(frame["encounter"]) == ["", "", "", *["basil, 2021-05-01 10:00"] * 2, "basil, 2021-05-01 15:00"]
+    frame.loc[frame["path"] == "amber/2.jpg", "date"] = "2023-05-01"
+    frame.to_csv(tmp_path / "metadata.csv", index=False)
+    amber = [ref.encounter for ref in read(tmp_path).references if ref.identity == "amber"]
+    assert amber == ["amber, 2021-05-01 10:00", "amber, 2022-05-01 10:00", "amber, 2023-05-01"]
 
 
 @PROPERTY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from ..catalogue import Gallery, readable, way
@@ -22,7 +23,8 @@ def described(gallery: Gallery) -> tuple[list[str], list[dict[str, str]]]:
     refs = photos(gallery)
     names = dict.fromkeys(name for ref in refs for name in ref.columns)
     extras = [name for name in names if not _is_meant(name, refs)]
-    rows = [_row(gallery.root, ref, when, extras) for ref, when in zip(refs, whens(refs), strict=True)]
+    told = zip(refs, whens(refs), _encounters(refs), strict=True)
+    rows = [_row(gallery.root, ref, when, encounter, extras) for ref, when, encounter in told]
     used = [name for name in (*COLUMNS, *extras) if name in ("path", "identity") or any(row[name] for row in rows)]
     return used, rows
 
@@ -80,7 +82,19 @@ def _is_meant(name: str, refs: Sequence[PhotoRef]) -> bool:
     return name == meaning or all(ref.columns.get(name) == ref.columns.get(meaning) for ref in refs)
 
 
-def _row(root: Path, ref: PhotoRef, when: When | None, extras: Sequence[str]) -> dict[str, str]:
+def _encounters(refs: Sequence[PhotoRef]) -> list[str]:
+    """As the catalogue gives them, and blank where they are derived: they are derived again, by dates that were corrected meanwhile, too.
+    Kept are those of one animal and day that the times of its camera tell apart: dates in a column would make them one."""
+    found = [given(ref, "encounter") for ref in refs]
+    days: dict[tuple[str, date], set[str]] = {}
+    for ref, name in zip(refs, found, strict=True):
+        if not name and ref.identity and ref.date and ref.encounter:
+            days.setdefault((ref.identity, ref.date), set()).add(ref.encounter)
+    kept = set().union(*(names for names in days.values() if len(names) > 1))
+    return [name or (ref.encounter if ref.encounter in kept else "") for ref, name in zip(refs, found, strict=True)]
+
+
+def _row(root: Path, ref: PhotoRef, when: When | None, encounter: str, extras: Sequence[str]) -> dict[str, str]:
     path = _below(ref.path, root)
     outline = ref.mask if ref.mask and ref.mask.startswith(("[", "{")) else ""
     return {
@@ -90,7 +104,7 @@ def _row(root: Path, ref: PhotoRef, when: When | None, extras: Sequence[str]) ->
         "image_id": "" if ref.image_id == path else ref.image_id,
         "date": written(when) or given(ref, "date"),
         "orientation": ref.orientation or "",
-        "encounter": ref.encounter or "",
+        "encounter": encounter,
         "bbox": "" if ref.crop is None else as_json(ref.crop),
         "segmentation": outline,
         "mask": "" if outline or not ref.mask else _below(ref.mask, root),

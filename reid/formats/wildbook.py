@@ -135,12 +135,13 @@ def write(gallery: Gallery, out: Path, options: ExportOptions) -> Written:
     check_free(out)
     _, rows = described(gallery)
     refs = photos(gallery)
+    encounters = [ref.encounter or "" for ref in refs]  # derived ones, too
     groups: dict[tuple[str, str, str], list[int]] = {}
     for place, row in enumerate(rows):
         unnamed = row["path"] if refs[place].identity is None else ""  # photos of nobody are not known to show one animal
-        groups.setdefault((row["encounter"], row["identity"], unnamed), []).append(place)
+        groups.setdefault((encounters[place], row["identity"], unnamed), []).append(place)
     names = _names({row["path"] for row in rows})
-    sightings = plain_names({row["encounter"]: row["encounter"] for row in rows}, "A-Za-z0-9_-")
+    sightings = plain_names({name: name for name in encounters}, "A-Za-z0-9_-")
     found, problems, left_out = [], [], []
     lacking: dict[str, list[str]] = {}  # first photos of encounters, by what is not said of them
     dates = whens(refs)
