@@ -209,6 +209,19 @@ def test_sides_are_read_from_names_and_those_without_are_counted(tmp_path, bring
     assert any(note.startswith("1 of 3 new photos has no side; where an animal's sides differ, say it in") for note in plan.notes)
 
 
+def test_photos_without_a_date_are_counted(tmp_path, bring):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    foreign.with_header(tmp_path / "card" / "a.jpg", exif=exif)
+    foreign.pictures(tmp_path / "card", ["2024-05-07.jpg", "IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg"])
+    rows = [("IMG_1.jpg", "Luna", "2024-05-08"), ("IMG_2.jpg", "Luna", "in May")]
+    who = foreign.write_csv(tmp_path / "card" / "who.csv", ("path", "identity", "date"), rows)
+    _, plan = bring(tmp_path / "card", who)
+    [told] = [note for note in plan.notes if "no date" in note]
+    assert told.startswith("2 of 5 new photos have no date; say it in the column date of metadata.csv: an undated photo makes all")
+    assert not any("no date" in note for note in bring(tmp_path / "card", who)[1].notes)  # none is new
+
+
 @pytest.mark.parametrize("folder", ["DCIM/100CANON", "dcim/1", "100_PANA", "10160715", "2026-07-15"])
 def test_a_card_of_cameras_folders_names_nobody(tmp_path, bring, folder):
     foreign.pictures(tmp_path / "card" / folder, ["IMG_0001.JPG"])

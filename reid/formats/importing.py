@@ -285,7 +285,7 @@ def _column(source: Source) -> str:
 
 def _headers(merged: Merged, problems: list[str]) -> list[str]:
     """What new photos say themselves, by their headers, then by a date and a side in their names, where nothing else does; and notes of
-    those names, of keywords that say two things, and of photos whose side nothing says.
+    those names, of keywords that say two things, and of photos whose date or side nothing says.
 
     Another animal is a problem."""
     by_name: list[str] = []
@@ -314,6 +314,10 @@ def _headers(merged: Merged, problems: list[str]) -> list[str]:
         of_each = ", ".join(f"{n:,} {view}" for view, n in sorted(sides.items()))
         notes.append(f"{counted(sides.total(), 'side is', 'sides are')} taken from names of files: {of_each}")
     brought = {entry.file: entry for entry in merged.new() if not entry.by_folder}
+    if without := sum(entry.draft.when is None for entry in brought.values()):
+        of = f"{without:,} of {counted(len(brought), 'new photo')} {'has' if without == 1 else 'have'} no date"
+        so = "an undated photo makes all encounters of its animal one, and is in no capture history"
+        notes.append(f"{of}; say it in the column date of metadata.csv: {so}")
     if without := sum(not entry.cells["orientation"] for entry in brought.values()):
         of = f"{without:,} of {counted(len(brought), 'new photo')} {'has' if without == 1 else 'have'} no side"
         notes.append(f"{of}; where an animal's sides differ, say it {SAY_IT}")
