@@ -146,6 +146,24 @@ def test_bad_photos_are_left_out_only_where_that_is_asked_for(tmp_path, call):
     assert [ref.path.name for ref in read(gallery).references] == list(foreign.NAMES)
 
 
+def test_what_stays_on_the_card_alone_is_told(tmp_path, call):
+    card, words = tmp_path / "card", ("import", tmp_path / "card", "--gallery", tmp_path / "g", "--skip-bad")
+    foreign.pictures(card / "DCIM" / "100CANON", ["IMG_1.JPG", "IMG_2.JPG"])
+    assert "on the source alone" not in call(*words, "--copy", "--dry-run")[1]
+    (card / "DCIM" / "100CANON" / "IMG_0099.JPG").write_text("damaged")
+    (card / "DCIM" / "100CANON" / "MVI_1.MP4").write_text("a film")
+    (card / "log.csv").write_text("time,depth")
+    names = f"{card}/DCIM/100CANON/IMG_0099.JPG, {card}/DCIM/100CANON/MVI_1.MP4, {card}/log.csv"
+    told = f"3 files are not copied and lie on the source alone; keep what you need before you empty it: {names}"
+    assert "on the source alone" not in call(*words, "--dry-run")[1]  # where nothing is copied, nothing may be emptied
+    assert told in call(*words, "--copy", "--dry-run")[1]
+    *_, last, step = call(*words, "--copy")[1].splitlines()
+    assert last == told and "next: reid review" in step
+    nothing, last = call(*words, "--copy")[1].splitlines()[-2:]
+    assert nothing == f"nothing to add: {tmp_path / 'g' / 'metadata.csv'} holds all else" and last == told
+    assert call(*words)[1].splitlines()[-1] == nothing
+
+
 def test_bad_rows_of_a_table_are_left_out_and_the_others_keep_their_cells(tmp_path, bring):
     card = foreign.pictures(tmp_path / "card")
     rows = [("none.jpg", "Nala", "a"), ("IMG_0002.jpg", "Luna", "b"), ("IMG_0002.jpg", "Kiara", "c"), ("IMG_0003.jpg", "Zoë", "d")]

@@ -53,7 +53,7 @@ def _import(
     or until --skip-bad leaves out the photos that cannot be used.
     Then photos get rows in the gallery's metadata.csv; rows that are there stay, only blank cells are filled, and the old table is kept
     beside it. Photos are never changed."""
-    from ..catalogue.values import counted
+    from ..catalogue.values import counted, some
     from ..formats import importing, placing
     from ..formats.folders import without_row
     from ..formats.source import Options
@@ -73,15 +73,18 @@ def _import(
         for line in plan.left_out:
             print(f"reid: not used: {line}", file=sys.stderr)
         if not plan.changes:
-            print(f"nothing to add: {plan.table} holds all of it")
+            print(f"nothing to add: {plan.table} holds all {'else' if plan.left_out or plan.alone else 'of it'}")
         elif dry_run:
             print(f"dry run, nothing is written; without --dry-run {plan.table} gets {_gains(plan)}")
         else:
             backup = placing.carry_out(plan, facts)
             before = f"; the table before is {backup.name}" if backup else ""
             print(f"{plan.table} has got {_gains(plan)}; it has {counted(len(plan.rows), 'row')} now{before}")
-            if step := _next_step(plan):
-                print(step)
+        if plan.alone:
+            alone = counted(len(plan.alone), "file is not copied and lies", "files are not copied and lie")
+            print(f"{alone} on the source alone; keep what you need before you empty it: {some(plan.alone, most=8)}")
+        if plan.changes and not dry_run and (step := _next_step(plan)):
+            print(step)
     raise typer.Exit(1 if plan.left_out else 0)
 
 

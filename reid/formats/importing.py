@@ -19,7 +19,7 @@ from .. import catalogue
 from ..catalogue.columns import COLUMNS, Columns, meanings
 from ..catalogue.dates import date_in_name
 from ..catalogue.draft import Draft
-from ..catalogue.folders import read_folders
+from ..catalogue.folders import contents, read_folders
 from ..catalogue.gallery import assemble
 from ..catalogue.rows import read_rows
 from ..catalogue.sides import SAY_IT, side_in_name
@@ -59,6 +59,7 @@ class Plan:
     copies: tuple[tuple[Path, Path], ...]
     notes: tuple[str, ...]
     left_out: tuple[str, ...] = ()  # photos that cannot be used, each with its reason, where that is no reason to stop
+    alone: tuple[str, ...] = ()  # with copies: files that stay on the sources alone, since they are damaged, or no photos
     remember: Mapping[str, str] = field(default_factory=dict)  # columns by meaning, for imports to come
 
     @property
@@ -95,6 +96,7 @@ def plan(
     options = replace(options, remembered=remembered(gallery))
     told, merged = _Told(), Merged()
     problems, bad, notes = told.problems, told.bad, told.notes
+    alone: dict[str, None] = {}
     table = (gallery.is_dir() and catalogue.find_table(gallery)) or gallery / TABLE
     before, old_columns = _old(gallery, facts, merged, problems, notes)
     copier = Copier(gallery, copy, unpacked, tuple(merged.entries))
@@ -113,6 +115,9 @@ def plan(
             given = [row for row in given if not os.path.realpath(row[1].path).startswith(copier.real)]
         entries = [_entry(source, row, copier, facts, told) for row in given]
         found_here = [entry for entry in entries if entry is not None]
+        if copy:
+            alone.update(dict.fromkeys(str(row[1].path) for row, entry in zip(given, entries, strict=True) if entry is None))
+            alone.update(dict.fromkeys(_not_taken(look, found_here, copier)))
         said_again = {entry.file for entry in found_here if entry.is_named or entry.file in copier.repeated}
         merged.forget(lambda entry: entry.file in said_again or (below is not None and entry.file.startswith(below)))  # noqa: B023
         merged.add(found_here, problems, notes)
@@ -144,6 +149,7 @@ def plan(
         copies=tuple(copier.copies),
         notes=said((*notes, *(f"the gallery as it will be: {note}" for note in (*found.notes, *found.derived)))),
         left_out=said(bad),
+        alone=said(alone),
         remember={**options.remembered, **{meaning: name for meaning, name in options.columns.items() if name}},
     )
 
@@ -277,6 +283,20 @@ def _entry(source: Source, row: Row, copier: Copier, facts: Facts, told: _Told) 
         told.bad.append(f"{at}: {draft.path} cannot be read: {error.strerror or error}")
         return None
     return entry
+
+
+def _not_taken(look: Look, taken: Sequence[Entry], copier: Copier) -> list[str]:
+    """Files of a folder of which neither a copy nor the table of the gallery will hold anything."""
+    if not look.is_folder:
+        return []
+    try:
+        there = contents(look.path)
+    except GalleryError:  # where links make a circle; told by the readers of folders
+        return []
+    held = {os.path.realpath(entry.draft.path) for entry in taken} | copier.of.keys()
+    held |= {os.path.realpath(table) for table in (catalogue.find_table(look.path),) if table is not None}
+    files = [str(look.path / name) for name in (*there.photos, *there.others)]
+    return [file for file in files if (real := os.path.realpath(file)) not in held and not real.startswith(copier.real)]
 
 
 def _column(source: Source) -> str:
