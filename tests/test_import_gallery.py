@@ -136,6 +136,28 @@ def test_a_photo_under_two_names_is_told(tmp_path, bring):
 
 
 @pytest.mark.parametrize("copy", [False, True])
+def test_a_photo_that_an_import_brings_twice_is_taken_in_once(tmp_path, bring, copy):
+    card = tmp_path / "card"
+    foreign.pictures(card / "DCIM" / "100CANON", ["1.jpg", "2.jpg"])
+    foreign.pictures(card / "DCIM" / "101CANON", ["1.jpg", "copy.jpg"])
+    found, plan = bring(card, copy=copy)
+    assert [ref.path.name for ref in found.references] == ["1.jpg", "2.jpg"] and len(plan.copies) == 2 * copy
+    pairs = [f"{card}/DCIM/101CANON/{twin} is {card}/DCIM/100CANON/{first}" for twin, first in (("1.jpg", "1.jpg"), ("copy.jpg", "2.jpg"))]
+    told = f"2 photos repeat others of this import, byte by byte, with one row for both: {', '.join(pairs)}"
+    assert told in plan.notes and not any("under two names" in note for note in plan.notes)
+    assert not bring(card, copy=copy)[1].changes
+    columns = ("path", "identity", "site", "bbox", "orientation")
+    rows = [("DCIM/100CANON/1.jpg", "Luna", "", "", ""), ("DCIM/101CANON/1.jpg", "Luna", "Bay", "", "")]
+    who = foreign.write_csv(card / "who.csv", columns, rows)
+    [ref] = bring(who, copy=copy, gallery=tmp_path / "other")[0].references  # what the second says is not lost
+    assert (ref.identity, ref.columns["site"], ref.path.parent.name) == ("Luna", "Bay", "100CANON")
+    for n, odd in enumerate([("Zoë", "", "", ""), ("", "", "", ""), ("Luna", "", "[0, 0, 9, 9]", ""), ("Luna", "", "", "left")]):
+        who = foreign.write_csv(card / "who.csv", columns, [rows[0], ("DCIM/101CANON/1.jpg", *odd)])
+        found, plan = bring(who, copy=copy, gallery=tmp_path / f"both {n}")  # something else is said: both stay, and it is told
+        assert len(found.references) == 2 and any("1 photo is there under two names" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("copy", [False, True])
 def test_photos_that_the_gallery_holds_are_not_taken_in_again(tmp_path, bring, copy):
     foreign.pictures(tmp_path / "gallery" / "Luna", ["a.jpg", "b.jpg"])
     foreign.pictures(tmp_path / "card", ["IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg"])
@@ -156,7 +178,8 @@ def test_a_photo_that_goes_meanwhile_is_told_and_nothing_is_written(tmp_path, br
     gallery = foreign.pictures(tmp_path / "gallery", ["old.jpg"])
     (gallery / "metadata.csv").write_text("path,identity\nold.jpg,Luna\n")
     [photo] = foreign.pictures(tmp_path / "new" / "Nala", ["1.jpg"]).iterdir()
-    twin = photo.with_name("2.jpg")
+    twin = tmp_path / "new" / "Zoë" / "2.jpg"  # as another animal, so that both stay
+    twin.parent.mkdir()
     before, real = files(gallery), importing.digest_of
 
     def digest_of(path):  # while photos of one size are compared

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..catalogue.columns import COLUMNS
+from ..catalogue.sides import side_in_name
 from ..catalogue.values import counted, some
 from ..errors import GalleryError
 from .merging import Entry
@@ -29,28 +31,59 @@ class Copier:
                 with suppress(OSError):  # told where it is read
                     self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
         self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
+        self.twice: dict[str, str] = {}  # photos that the sources hold twice, or more often
+        self.digests: dict[Path, bytes] = {}
         self.copies: list[tuple[Path, Path]] = []
         self.of: dict[str, Path] = {}
         self.taken: set[str] = set()
         self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
 
     def held(self, entry: Entry) -> Path | None:
-        """The photo of a row of the gallery that has the content of this one, unless the two are said to show different animals."""
-        path = entry.draft.path
-        if os.path.realpath(path).startswith(self.real):
+        """Where the photo lies, or will lie, that has the content of this one: of a row of the gallery, unless the two are said to show
+        different animals; of a row before in this import, unless anything is said otherwise of the two."""
+        path, real = entry.draft.path, os.path.realpath(entry.draft.path)
+        if real.startswith(self.real):
             return None
         for one in self.known.get(path.stat().st_size, ()):
-            if same(path, one.draft.path) and not (entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]):
-                if path.name != one.draft.path.name:
-                    self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
-                return one.draft.path
+            is_new = one.old is None and not one.by_folder
+            others = entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]
+            if others or (is_new and (real == os.path.realpath(one.draft.path) or _differ(one, entry))):
+                continue
+            if not self._same(path, one.draft.path):
+                continue
+            if is_new:
+                self.twice[str(path)] = f"{path} is {one.draft.path}"
+                return Path(one.file)
+            if path.name != one.draft.path.name:
+                self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
+            return one.draft.path
         return None
 
+    def keep(self, entry: Entry) -> None:
+        """A row of this import, once it is placed, stands for others of its content."""
+        path = entry.draft.path
+        if str(path) not in self.twice and not os.path.realpath(path).startswith(self.real):
+            self.known.setdefault(path.stat().st_size, []).append(entry)
+
+    def _same(self, *paths: Path) -> bool:
+        """Of photos of one size."""
+        try:
+            for path in paths:
+                if path not in self.digests:
+                    self.digests[path] = digest_of(path)
+        except OSError:  # told where it is read
+            return False
+        return len({self.digests[path] for path in paths}) == 1
+
     def notes(self) -> list[str]:
-        if not self.renamed:
-            return []
-        what = counted(len(self.renamed), "photo is", "photos are")
-        return [f"{what} in the gallery under another name, and not taken in again: {some(self.renamed.values())}"]
+        notes = []
+        if self.renamed:
+            what = counted(len(self.renamed), "photo is", "photos are")
+            notes.append(f"{what} in the gallery under another name, and not taken in again: {some(self.renamed.values())}")
+        if self.twice:
+            what = counted(len(self.twice), "photo repeats another one", "photos repeat others")
+            notes.append(f"{what} of this import, byte by byte, with one row for both: {some(self.twice.values())}")
+        return notes
 
     def place(self, path: Path, root: Path, folder: str = PHOTOS) -> Path:
         """Raises GalleryError for a photo in a zip that is not copied."""
@@ -80,6 +113,15 @@ class Copier:
                 return free
             number += 1
             free = target.with_name(f"{target.stem} ({number}){target.suffix}")
+
+
+def _differ(a: Entry, b: Entry) -> bool:
+    """Whether two rows say different things of what may be one photo: a name or none, another box or side, another day, site, ..."""
+    sides = [entry.cells["orientation"] or side_in_name(entry.draft.path.stem) for entry in (a, b)]
+    said = (name for name in COLUMNS if name not in ("path", "identity", "image_id") and a.cells.get(name) and b.cells.get(name))
+    if a.is_named != b.is_named or a.draft.crop != b.draft.crop:
+        return True
+    return sides[0] != sides[1] or any(a.cells[name] != b.cells[name] for name in said)
 
 
 def same(a: Path, b: Path) -> bool:

@@ -272,6 +272,7 @@ def _entry(source: Source, row: Row, copier: Copier, facts: Facts, told: _Told) 
         entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)
+        copier.keep(entry)
     except PhotoError as error:
         told.bad.append(f"{at}: {error}{_column(source)}")
         return None

@@ -116,7 +116,12 @@ class Merged:
         """The rows of one source."""
         by_file: dict[str, list[Entry]] = {}
         for entry in entries:
-            by_file.setdefault(entry.file, []).append(entry)
+            own = by_file.setdefault(entry.file, [])
+            alike = (one for one in own if one.draft.path != entry.draft.path and _same_box(one.draft.crop, entry.draft.crop))
+            if (twin := next(alike, None)) is None:
+                own.append(entry)
+            else:  # the same photo again, in another file
+                self.fill(twin, entry.cells, problems, entry)
         for file, own in by_file.items():
             known = list(self._by_file.get(file, []))
             for entry in own:
