@@ -146,15 +146,23 @@ def test_a_photo_that_an_import_brings_twice_is_taken_in_once(tmp_path, bring, c
     told = f"2 photos repeat others of this import, byte by byte, with one row for both: {', '.join(pairs)}"
     assert told in plan.notes and not any("under two names" in note for note in plan.notes)
     assert not bring(card, copy=copy)[1].changes
-    columns = ("path", "identity", "site", "bbox", "orientation")
-    rows = [("DCIM/100CANON/1.jpg", "Luna", "", "", ""), ("DCIM/101CANON/1.jpg", "Luna", "Bay", "", "")]
-    who = foreign.write_csv(card / "who.csv", columns, rows)
-    [ref] = bring(who, copy=copy, gallery=tmp_path / "other")[0].references  # what the second says is not lost
-    assert (ref.identity, ref.columns["site"], ref.path.parent.name) == ("Luna", "Bay", "100CANON")
-    for n, odd in enumerate([("Zoë", "", "", ""), ("", "", "", ""), ("Luna", "", "[0, 0, 9, 9]", ""), ("Luna", "", "", "left")]):
-        who = foreign.write_csv(card / "who.csv", columns, [rows[0], ("DCIM/101CANON/1.jpg", *odd)])
-        found, plan = bring(who, copy=copy, gallery=tmp_path / f"both {n}")  # something else is said: both stay, and it is told
-        assert len(found.references) == 2 and any("1 photo is there under two names" in note for note in plan.notes)
+    one, other = card / "DCIM" / "100CANON" / "1.jpg", card / "DCIM" / "101CANON" / "1.jpg"
+    assert len(bring(one, other, copy=copy, gallery=tmp_path / "two files")[1].new) == 1
+    who = foreign.write_csv(tmp_path / "who.csv", ("path", "identity"), [(one, ""), (other, "")])  # a table says that there are two
+    for n, sources in enumerate([(who,), (who, card), (card, who)]):
+        found, plan = bring(*sources, copy=copy, gallery=tmp_path / f"table {n}")
+        assert len(found.references) == (2 if n == 0 else 3) and any("is there under two names" in note for note in plan.notes)
+        assert not any(f"{other} is {one}" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("places", [("Luna", "Zoë"), ("Luna", "."), ("Luna", "Luna/left"), ("Luna/left", "Luna/right")])
+def test_a_photo_of_which_two_things_are_said_stays_twice(tmp_path, bring, places):
+    for place in places:
+        foreign.pictures(tmp_path / "a" / place, ["1.jpg"])
+    foreign.pictures(tmp_path / "a" / "Luna" / "same", ["1.jpg"])
+    found, plan = bring(tmp_path / "a")
+    assert len(found.references) == 2 + (places == ("Luna/left", "Luna/right"))
+    assert any("1 photo is there under two names" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize("copy", [False, True])

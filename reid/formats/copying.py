@@ -31,38 +31,40 @@ class Copier:
                 with suppress(OSError):  # told where it is read
                     self.known.setdefault(entry.draft.path.stat().st_size, []).append(entry)
         self.renamed: dict[str, str] = {}  # photos that are in the gallery under another name
-        self.twice: dict[str, str] = {}  # photos that the sources hold twice, or more often
+        self.twice: dict[str, str] = {}  # photos that repeat another one of this import
+        self.placed: set[str] = set()  # photos of this import
         self.digests: dict[Path, bytes] = {}
         self.copies: list[tuple[Path, Path]] = []
         self.of: dict[str, Path] = {}
         self.taken: set[str] = set()
         self.repeated: set[str] = set()  # copies that an import before, perhaps an interrupted one, has made
 
-    def held(self, entry: Entry) -> Path | None:
+    def held(self, entry: Entry, *, is_said: bool) -> Path | None:
         """Where the photo lies, or will lie, that has the content of this one: of a row of the gallery, unless the two are said to show
-        different animals; of a row before in this import, unless anything is said otherwise of the two."""
+        different animals; of a photo before in this import, unless anything differs, or `is_said` by a table that there are two."""
         path, real = entry.draft.path, os.path.realpath(entry.draft.path)
         if real.startswith(self.real):
             return None
         for one in self.known.get(path.stat().st_size, ()):
             is_new = one.old is None and not one.by_folder
             others = entry.is_named and one.is_named and entry.cells["identity"] != one.cells["identity"]
-            if others or (is_new and (real == os.path.realpath(one.draft.path) or _differ(one, entry))):
-                continue
-            if not self._same(path, one.draft.path):
+            if others or (is_new and (is_said or real in self.placed or _differ(one, entry))) or not self._same(path, one.draft.path):
                 continue
             if is_new:
-                self.twice[str(path)] = f"{path} is {one.draft.path}"
+                self.twice[real] = f"{path} is {one.draft.path}"
                 return Path(one.file)
             if path.name != one.draft.path.name:
                 self.renamed[str(path)] = f"{path.name} is {one.cells['path']}"
             return one.draft.path
         return None
 
-    def keep(self, entry: Entry) -> None:
-        """A row of this import, once it is placed, stands for others of its content."""
-        path = entry.draft.path
-        if str(path) not in self.twice and not os.path.realpath(path).startswith(self.real):
+    def keep(self, entry: Entry, *, is_said: bool) -> None:
+        """A photo of this import, once it is placed, stands for others of its content."""
+        path, real = entry.draft.path, os.path.realpath(entry.draft.path)
+        self.placed.add(real)
+        if is_said:
+            self.twice.pop(real, None)
+        elif real not in self.twice and not real.startswith(self.real):
             self.known.setdefault(path.stat().st_size, []).append(entry)
 
     def _same(self, *paths: Path) -> bool:

@@ -265,14 +265,15 @@ def _entry(source: Source, row: Row, copier: Copier, facts: Facts, told: _Told) 
         told.bad.append(f"{at}: the mask {os.path.basename(mask)!r} is not a picture by its name")
         return None
     entry = of_draft(at, draft, source.columns, cells, copier.gallery)
+    is_said = source.table.name not in (str(source.root), str(draft.path))  # by a table, not by files that lie there
     try:
         facts(draft.path)
         for flaw in cut_short(draft.path):
             told.flaws.setdefault(flaw, {})[str(draft.path)] = None
-        entry.place(copier.held(entry) or copier.place(draft.path, source.root), copier.gallery)
+        entry.place(copier.held(entry, is_said=is_said) or copier.place(draft.path, source.root), copier.gallery)
         if mask:
             entry.place_mask(copier.place(Path(mask), source.root, MASKS), copier.gallery)
-        copier.keep(entry)
+        copier.keep(entry, is_said=is_said)
     except PhotoError as error:
         told.bad.append(f"{at}: {error}{_column(source)}")
         return None
