@@ -136,15 +136,15 @@ def test_columns_are_guessed_shown_and_remembered(tmp_path, bring):
     }
     assert any("identity from 'Individual'" in note and "orientation from 'Flank'" in note for note in plan.notes)
     foreign.pictures(tmp_path / "b", ["IMG_0009.jpg"])
-    odd = foreign.write_csv(tmp_path / "b" / "odd.csv", ("Foto", "Tier"), [("IMG_0009.jpg", "Nala")])
+    odd = foreign.write_csv(tmp_path / "b" / "odd.csv", ("Aufnahme", "Kürzel"), [("IMG_0009.jpg", "Nala")])
     assert "column 'path' is missing" in str(problems(bring, odd))
-    found, _ = bring(odd, columns={"path": "Foto", "identity": "Tier"})
+    found, _ = bring(odd, columns={"path": "Aufnahme", "identity": "Kürzel"})
     assert seen(found)["IMG_0009.jpg"][0] == "Nala"
     odd.write_text(odd.read_text().replace("Nala", "Simba").replace("IMG_0009", "IMG_0008"))
     foreign.pictures(tmp_path / "b", ["IMG_0008.jpg"])
     assert seen(bring(odd)[0])["IMG_0008.jpg"][0] == "Simba"
     with pytest.raises(GalleryError) as caught:
-        bring(odd, columns={"nonsense": "Tier"})
+        bring(odd, columns={"nonsense": "Kürzel"})
     assert "there is no meaning 'nonsense'" in str(caught.value.problems)
 
 

@@ -172,6 +172,40 @@ def test_columns_that_mean_something_here_are_said(root):
     assert "column 'path' is missing; the table has 'name', 'id'" in str(caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("Datei;Tier;Datum;Ort;Seite;Tierart;Sichtung", "a.png;amber;20.6.2019;Bucht;rechts;Caretta caretta;7"),
+        ("Fichier;Individu;Date;Lieu;Côté;Espèce;Rencontre", "a.png;amber;20/06/2019;Baie;droite;Caretta caretta;7"),
+        ("Fichier;Individu;Date;Lieu;Co\u0302te\u0301;Espe\u0300ce;Rencontre", "a.png;amber;20/06/2019;Baie;droite;Caretta caretta;7"),
+        ("Archivo;Individuo;Fecha;Sitio;Lado;Especie;Avistamiento", "a.png;amber;20/06/2019;Bahía;derecha;Caretta caretta;7"),
+        ("Ficheiro;Indivíduo;Date;Lugar;LADO;Espécie;Avistamento", "a.png;amber;20/06/2019;Baía;direita;Caretta caretta;7"),
+        ("Foto;Individuo;Date;Luogo;Lato;Specie;Avvistamento", "a.png;amber;20/06/2019;Baia;destra;Caretta caretta;7"),
+    ],
+)
+def test_columns_are_read_in_the_languages_of_sides(root, header, cells):
+    table(root, f"{header}\n{cells}\n")
+    found = read(root)
+    [ref] = found.references
+    assert (ref.image_id, ref.identity, str(ref.date), ref.orientation, ref.encounter) == ("a.png", "amber", "2019-06-20", "right", "7")
+    assert ref.columns["site"][:2] == "Ba" or ref.columns["site"] == "Bucht"
+    assert ref.columns["species"] == "Caretta caretta"
+    [said] = [note for note in found.notes if "is taken for 'site'" in note]
+    assert all(f"is taken for '{meaning}'" in said for meaning in ("path", "identity", "orientation", "species", "encounter"))
+
+
+@pytest.mark.parametrize("name", ["Datei", "Seite", "Daten", "Update", "Seiten"])
+def test_a_column_that_means_something_else_is_no_misspelling(root, name):
+    table(root, f"path,identity,orientation,{name}\na.png,amber,left,b\n")
+    assert read(root).references[0].columns[name] == "b"
+
+
+def test_the_datum_of_coordinates_is_no_date(root):
+    table(root, "path,identity,Datum\na.png,amber,WGS 84\n")
+    found = read(root)
+    assert found.references[0].date is None and not any("is taken for" in note or "read as a date" in note for note in found.notes)
+
+
 def test_further_columns_are_told_but_for_those_that_exports_read(root):
     table(root, "path,identity,Decimal Latitude,lon,utm_x,Northing,camera,weather\na.png,amber,-3.5,39.2,5,6,TG-6,rain\n")
     assert read(root).notes == ("metadata.csv: 1 further column ('weather'), for --where, and kept by exports to tables",)

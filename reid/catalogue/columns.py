@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from .dates import read_dates
 from .folders import is_photo
 from .table import Table
 from .values import counted, is_given, some
 
 COLUMNS = ("path", "identity", "image_id", "date", "orientation", "encounter", "bbox", "segmentation", "mask", "species", "site", "split")
-SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and strokes do not matter
+SYNONYMS = {  # of each meaning the likeliest first; capitals, accents, blanks and strokes do not matter
     "file_path": "path", "image_path": "path", "file_name": "path", "file": "path", "image": "path", "photo": "path",
     "individual": "identity", "individual_id": "identity", "individual_name": "identity", "animal_id": "identity",
     "animal_name": "identity", "animal": "identity", "name": "identity",
@@ -20,6 +22,13 @@ SYNONYMS = {  # of each meaning the likeliest first; capitals, blanks and stroke
     "position": "orientation", "viewpoint": "orientation", "side": "orientation", "view": "orientation", "flank": "orientation",
     "encounter_id": "encounter", "sighting": "encounter", "sighting_id": "encounter", "event_id": "encounter",
     "box": "bbox", "bounding_box": "bbox", "scientific_name": "species", "location": "site", "location_id": "site", "station": "site",
+    # German, French, Spanish, Portuguese and Italian; no word that is English, too, and means something else (data, art, local)
+    "datei": "path", "dateiname": "path", "fichier": "path", "archivo": "path", "ficheiro": "path", "arquivo": "path", "foto": "path",
+    "individuum": "identity", "individu": "identity", "individuo": "identity", "tier": "identity", "datum": "date", "fecha": "date",
+    "seite": "orientation", "côté": "orientation", "lado": "orientation", "lato": "orientation",
+    "sichtung": "encounter", "begegnung": "encounter", "rencontre": "encounter", "avistamiento": "encounter", "encuentro": "encounter",
+    "avistamento": "encounter", "avvistamento": "encounter", "tierart": "species", "espèce": "species", "especie": "species",
+    "specie": "species", "fundort": "site", "ort": "site", "lieu": "site", "lugar": "site", "sitio": "site", "luogo": "site",
 }  # fmt: skip
 METRES = (("x", "utm_x", "easting"), ("y", "utm_y", "northing"))  # where a site or a photo is: pages and exports read it
 DEGREES = (
@@ -27,7 +36,8 @@ DEGREES = (
     ("longitude", "decimal_longitude", "lon", "lng", "long", "gps_longitude"),
 )
 SURE = ("position", "viewpoint", "side")  # that need no remark
-GUESSES = ("file", "image", "photo", "animal", "name", "view")  # words that may mean something else
+GUESSES = ("file", "image", "photo", "animal", "name", "view", "foto", "tier", "datum")  # words that may mean something else
+OTHERS = ("daten", "seiten", "update", "patch")  # that are spelt nearly like a meaning, and are none
 SIZES, CORNERS = "sizes", "corners"
 PARTS = {  # four columns that hold a box
     ("bbox_x", "bbox_y", "bbox_w", "bbox_h"): SIZES, ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): SIZES,
@@ -52,10 +62,12 @@ class Columns:
 
 
 def folded(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+    """Without capitals, accents, blanks and strokes."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFD", name.casefold()))  # which takes letters and accents apart
 
 
 READ = frozenset(map(folded, ("camera", *METRES[0], *METRES[1], *DEGREES[0], *DEGREES[1])))  # that are no photo's labels
+NEVER_MISSPELT = frozenset(map(folded, (*SYNONYMS, *OTHERS)))
 
 
 def meanings(table: Table, chosen: Mapping[str, str] = {}) -> Columns:
@@ -106,7 +118,7 @@ def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: di
     told = []
     for word, meaning in SYNONYMS.items():
         place = next((place for place in used if folded(names[place]) == folded(word) and place not in of.values()), None)
-        if meaning in of or meaning in chosen or place is None or not _fits(table, place, meaning):
+        if meaning in of or meaning in chosen or place is None or not _fits(table, place, word, meaning):
             continue
         of[meaning] = place
         if word not in SURE:
@@ -114,11 +126,13 @@ def _other_names(table: Table, names: Sequence[str], used: Sequence[int], of: di
     return told
 
 
-def _fits(table: Table, place: int, meaning: str) -> bool:
-    """A path looks like a photo's, and an identity does not."""
-    if meaning not in ("path", "identity"):
+def _fits(table: Table, place: int, word: str, meaning: str) -> bool:
+    """A path looks like a photo's, and an identity does not; a datum may be that of coordinates, and no date."""
+    if meaning not in ("path", "identity") and word != "datum":
         return True
     cells = [cells[place] for _, cells in table.rows[:LOOKED_AT] if place < len(cells) and is_given(cells[place])]
+    if word == "datum":
+        return bool(read_dates(word, [("", cell) for cell in cells])[0])
     n_files = sum(map(is_photo, cells))
     return 2 * n_files >= len(cells) if meaning == "path" else 2 * n_files < max(1, len(cells))
 
@@ -136,7 +150,7 @@ def _misspelt(extra: Sequence[str], of: Container[str], head: str) -> tuple[list
     problems, others = [], []
     missing = [known for known in COLUMNS if known not in of]
     for name in extra:
-        near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+        near = [] if folded(name) in NEVER_MISSPELT else difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if near:
             problems.append(f"{head}: unknown column {name!r}; did you mean {near[0]!r}?")
         elif folded(name) not in READ:
