@@ -129,9 +129,12 @@ def needed(refs: Sequence[PhotoRef], digests: Digests, listener: Listener) -> se
         except PhotoError as error:
             raise GalleryError(f"{error}; nothing is freed, since what it needs is not known: connect its disk, or take it out") from error
     listener.progress("photos looked up", len(refs), len(refs))
-    for path, digest in digests.photos():
-        if digest not in found:
-            found |= turned(PhotoRef(str(path), path), digest)
+    others = [(path, digest) for path, digest in digests.photos() if digest not in found]
+    for done, (path, digest) in enumerate(others):
+        listener.progress("other photos looked up", done, len(others))
+        found |= turned(PhotoRef(str(path), path), digest)
+    if others:
+        listener.progress("other photos looked up", len(others), len(others))
     return found
 
 
