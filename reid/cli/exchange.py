@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # encounters
 HISTORIES = "Capture histories"
-BOOKS = (".xlsx", ".xlsm", ".xls", ".parquet")  # endings of tables that are no text
 Form = StrEnum("Form", list(READERS))  # type: ignore[misc]
 To = StrEnum("To", list(WRITERS))  # type: ignore[misc]
 Side = StrEnum("Side", ["left", "right", "linked"])
@@ -201,14 +200,14 @@ def _export(
 
     from .. import catalogue
     from ..errors import GalleryError
-    from ..formats.writing import ExportOptions, by_reason, refuse_unused
+    from ..formats.writing import ExportOptions, by_reason, check_ending, refuse_unused
     from ..imaging import facts
     from ..store import Digests
 
     writer = import_module(f"..formats.{WRITERS[str(to)]}", __package__)
     options = ExportOptions(str(to), occasions, None if side is None else str(side), epsg, package, species, site, submitter, copy)
     refuse_unused(options, writer.TAKES)
-    _check_ending(str(to), out)
+    check_ending(str(to), out)
     pictures = out if copy else None
     beside = [out.with_name(f"{out.stem}.{what}.csv") for what in ("occasions", "names")] if str(to) in ("mark", "rmark") else []
     beside += [out.with_suffix(".inp")] if str(to) == "rmark" else []
@@ -237,17 +236,6 @@ def _export(
         print(line)
     total = len(found.references) + len(found.queries)
     print(f"{written.n_photos} of {total} photos are in {', '.join(map(str, written.files))}")
-
-
-def _check_ending(to: str, out: Path) -> None:
-    """Raises SettingsError for a file that would be called by a kind of table that it is not."""
-    ending = out.suffix.lower()
-    if to == "xlsx" and ending in (".csv", ".tsv", ".txt", *BOOKS[1:]):
-        instead = "say --to csv, or name" if ending == ".csv" else "name"
-        raise SettingsError(f"--to xlsx writes no {ending}; {instead} a file that ends in .xlsx")
-    if to in ("csv", "wildlife-datasets", "camtrapr") and ending in BOOKS:
-        instead = "say --to xlsx, or name" if to == "csv" and ending == ".xlsx" else "name"
-        raise SettingsError(f"--to {to} writes no {ending}; {instead} a file that ends in .csv")
 
 
 def add_to(app: typer.Typer) -> None:

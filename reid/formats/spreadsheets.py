@@ -12,10 +12,10 @@ from ..errors import GalleryError
 from ..store import write_atomically
 from .described import described
 from .source import Look, Options, Source
-from .writing import ExportOptions, Written, csv_bytes, xlsx_writer
+from .writing import BOOKS, TEXTS, ExportOptions, Written, csv_bytes, xlsx_writer
 
 TAKES: tuple[str, ...] = ()
-SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".parquet")
+SUFFIXES = (*TEXTS, *BOOKS)
 PATH_PARTS = (("Directory", "FileName"), ("RelativePath", "File"), ("Directory", "File"))  # camtrapR, Timelapse
 MOST_ROWS = 1_048_575  # of a sheet, below its header
 

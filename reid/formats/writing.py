@@ -19,6 +19,7 @@ from ..errors import GalleryError, SettingsError, StoreError
 from ..store import write_atomically
 
 LONGEST = 100  # letters of a name that others take
+TEXTS, BOOKS = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm", ".xls", ".parquet")  # endings of tables, of text and of other kinds
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ def refuse_unused(options: ExportOptions, taken: Collection[str]) -> None:
     if unused := [f"--{name}" for name in given if name not in taken]:
         it = "it" if len(unused) == 1 else "them"
         raise SettingsError(f"--to {options.format} makes no use of {' and '.join(unused)}; leave {it} out")
+
+
+def check_ending(to: str, out: Path) -> None:
+    """Raises SettingsError for a file that would be called by a kind of table that it is not."""
+    ending = out.suffix.lower()
+    if to == "xlsx" and ending in (*TEXTS, *BOOKS[1:]):
+        instead = "say --to csv, or name" if ending == ".csv" else "name"
+        raise SettingsError(f"--to xlsx writes no {ending}; {instead} a file that ends in .xlsx")
+    if to in ("csv", "wildlife-datasets", "camtrapr") and ending in BOOKS:
+        instead = "say --to xlsx, or name" if to == "csv" and ending == ".xlsx" else "name"
+        raise SettingsError(f"--to {to} writes no {ending}; {instead} a file that ends in .csv")
 
 
 @dataclass(frozen=True)
